@@ -1,0 +1,1 @@
+// The preload of every test run; the store's part of it lives in test/database.ts.
