@@ -1,0 +1,306 @@
+-- compat: 1
+-- Rooms: events, state, order, inbox. Everything here is written by the owner of the room's shard
+-- (a room worker), in its group commit, unless a table says otherwise. Invariants:
+--   * no foreign keys: none may point to a row of another owner;
+--   * numbers (nids) of events, rooms, chains and snapshots come from the shard's own counter:
+--     nid = counter * shard count + shard, so a nid names its shard and no sequence is shared;
+--   * tables that grow with events carry the shard first in their keys, to be partitioned by it.
+-- Texts compare by code point.
+
+create table settings (
+  name text collate "C" primary key,
+  value text collate "C" not null
+);
+comment on table settings is 'Facts fixed when the database is made: server_name, shards. Written once, by main.';
+
+-- ---------------------------------------------------------------- ownership and positions
+
+create table room_shards (
+  shard smallint primary key,
+  position bigint not null default 0,   -- last committed position of the shard's stream
+  counter bigint not null default 0,    -- last number given out (events, rooms, chains, snapshots)
+  ingest bigint not null default 0,     -- last ingest number
+  batch uuid                            -- the last batch committed, to learn an unknown outcome
+) with (fillfactor = 50);
+
+create table room_shard_leases (
+  shard smallint primary key,
+  epoch bigint not null default 0,
+  owner text collate "C"
+);
+comment on table room_shard_leases is 'A commit takes its row FOR SHARE; a takeover updates it before it reads room_shards.';
+
+-- ---------------------------------------------------------------- interned numbers
+-- Append-only, made before a commit in short sorted transactions of their own.
+
+create table event_types (
+  type_nid integer generated always as identity primary key,
+  type text collate "C" not null unique
+);
+
+create table state_keys (
+  state_key_nid bigint generated always as identity primary key,
+  type_nid integer not null,
+  state_key text collate "C" not null,
+  unique (type_nid, state_key)
+);
+
+create table servers (
+  server_nid integer generated always as identity primary key,
+  name text collate "C" not null unique
+);
+
+create table user_ids (
+  user_nid bigint generated always as identity primary key,
+  user_id text collate "C" not null unique,
+  server_nid integer not null
+);
+
+create table server_sets (
+  set_nid bigint generated always as identity primary key,
+  hash bytea not null unique,           -- SHA-256 of the packed list
+  servers integer[] not null            -- sorted server_nids
+);
+
+-- ---------------------------------------------------------------- rooms
+
+create table rooms (
+  shard smallint not null,
+  room_nid bigint not null,
+  room_id text collate "C" not null,
+  version text collate "C" not null,
+  -- joined: a local user is or was joined and we follow it; outside: known by invite or knock only
+  kind text collate "C" not null check (kind in ('joined', 'outside')),
+  partial boolean not null default false,
+  generation bigint not null default 0, -- the state generation that readers use
+  -- counts of current members, kept in the room's commits
+  joined_members integer not null default 0,
+  invited_members integer not null default 0,
+  primary key (shard, room_nid)
+);
+create unique index rooms_by_id on rooms (room_id);
+
+create table event_ids (
+  event_id bytea primary key,           -- 32 hash bytes; the UTF-8 text in v1 and v2
+  shard smallint not null,
+  event_nid bigint not null             -- 0: claimed (v1, v2), not yet persisted
+);
+comment on table event_ids is 'The one look-up across shards: an event ID is unique in all of them.';
+
+create table events (
+  shard smallint not null,
+  event_nid bigint not null,
+  room_nid bigint not null,
+  event_id bytea not null,
+  type_nid integer not null,
+  state_key_nid bigint,                 -- null: not a state event
+  sender_nid bigint not null,
+  depth bigint not null,
+  origin_server_ts bigint not null,
+  chain bigint,                         -- reading order: the chain, and the index in it
+  chain_index integer,
+  position bigint,                      -- live events only
+  ingest bigint,                        -- every row but a staged one
+  flags smallint not null default 0,    -- 1 rejected, 2 soft-failed, 4 outlier, 8 partial
+  snapshot_nid bigint,                  -- the state before the event
+  destination_set bigint,               -- server_sets: joined before or after it
+  prev_nids bigint[] not null default '{}',
+  auth_nids bigint[] not null default '{}',
+  primary key (shard, event_nid)
+);
+create index events_live on events (shard, room_nid, position) where position is not null;
+create unique index events_by_chain on events (shard, chain, chain_index) where chain is not null;
+create index events_by_ingest on events (shard, ingest) where ingest is not null;
+
+create table event_json (
+  shard smallint not null,
+  event_nid bigint not null,
+  json text not null,                   -- the federation form, exactly as hashed and signed
+  -- what is ours and no part of the event: invite_room_state, the local transaction
+  internal text,
+  primary key (shard, event_nid)
+);
+
+create table rejections (
+  shard smallint not null,
+  event_nid bigint not null,
+  reason text not null,
+  primary key (shard, event_nid)
+);
+
+-- ---------------------------------------------------------------- reading order
+
+create table spans (
+  shard smallint not null,
+  room_nid bigint not null,
+  order_key bytea not null,             -- sortable, with room between neighbours
+  chain bigint not null,
+  from_index integer,                   -- null: open towards older
+  to_index integer,                     -- null: open, a live append touches no span
+  gap text[] collate "C",               -- event IDs missing before this span
+  hidden boolean not null default false,
+  primary key (shard, room_nid, order_key)
+);
+create index spans_by_chain on spans (shard, chain);
+
+create table missing_prevs (
+  shard smallint not null,
+  room_nid bigint not null,
+  event_id bytea not null,              -- cited, not here
+  child_nid bigint not null,
+  primary key (shard, room_nid, event_id, child_nid)
+);
+
+create table extremities (
+  shard smallint not null,
+  room_nid bigint not null,
+  event_nid bigint not null,
+  primary key (shard, room_nid, event_nid)
+);
+
+-- ---------------------------------------------------------------- state
+
+create table current_state (
+  shard smallint not null,
+  room_nid bigint not null,
+  generation bigint not null default 0,
+  state_key_nid bigint not null,
+  event_nid bigint not null,
+  primary key (shard, room_nid, generation, state_key_nid)
+);
+
+create table state_deltas (
+  shard smallint not null,
+  position bigint not null,
+  room_nid bigint not null,
+  state_key_nid bigint not null,        -- 0: the whole state was replaced (a generation was flipped)
+  old_event_nid bigint,
+  new_event_nid bigint,
+  primary key (shard, room_nid, position, state_key_nid)
+);
+create index state_deltas_by_position on state_deltas (shard, position);
+
+create table snapshots (
+  shard smallint not null,
+  snapshot_nid bigint not null,
+  room_nid bigint not null,
+  base_nid bigint,                      -- null: full; else a delta to this older snapshot
+  height integer not null,              -- position in the chain of deltas; decides how far back the base lies
+  entries integer not null,             -- entries of the whole state
+  hash bytea not null,                  -- of the whole state, for deduplication in a room
+  packed bytea not null,                -- sorted (state_key_nid, event_nid), delta + varint
+  refs integer not null default 1,
+  primary key (shard, snapshot_nid)
+);
+create index snapshots_by_hash on snapshots (shard, room_nid, hash);
+
+-- Auth chains: numbered parents first, once the whole chain of an event is known.
+create table auth_graph (
+  shard smallint not null,
+  room_nid bigint not null,
+  auth_order bigint not null,
+  event_nid bigint not null,
+  parents bigint[] not null,            -- auth_orders of its auth events
+  primary key (shard, room_nid, auth_order)
+);
+create unique index auth_graph_by_event on auth_graph (shard, event_nid);
+
+create table memberships (
+  shard smallint not null,
+  room_nid bigint not null,
+  user_nid bigint not null,
+  membership text collate "C" not null,
+  event_nid bigint not null,
+  sender_nid bigint not null,
+  position bigint not null,
+  primary key (shard, room_nid, user_nid)
+);
+create index memberships_by_user on memberships (user_nid, membership);
+
+create table room_servers (
+  shard smallint not null,
+  room_nid bigint not null,
+  server_nid integer not null,
+  joined integer not null,              -- its joined members
+  primary key (shard, room_nid, server_nid)
+);
+create index room_servers_by_server on room_servers (server_nid);
+
+create table redactions (
+  shard smallint not null,
+  room_nid bigint not null,
+  target_id bytea not null,
+  redaction_nid bigint not null,
+  applied boolean not null default false, -- both are known and the redaction counts
+  primary key (shard, room_nid, target_id, redaction_nid)
+);
+
+create table push_facts (
+  shard smallint not null,
+  room_nid bigint not null,
+  position bigint not null,
+  flags integer not null,               -- what the default rules ask of the event, once for all users
+  primary key (shard, room_nid, position)
+);
+create table mentions (
+  shard smallint not null,
+  room_nid bigint not null,
+  position bigint not null,
+  user_nid bigint not null,
+  primary key (shard, room_nid, user_nid, position)
+);
+
+-- ---------------------------------------------------------------- local sends
+
+create table local_txns (
+  shard smallint not null,
+  user_id text collate "C" not null,
+  device_id text collate "C" not null,
+  path text collate "C" not null,       -- the spec's scope: same device, same path
+  txn_id text collate "C" not null,
+  event_nid bigint not null,
+  sent_at bigint not null,
+  primary key (shard, user_id, device_id, path, txn_id)
+);
+
+-- ---------------------------------------------------------------- inbound federation
+
+create table inbox (
+  inbox_id bigint generated always as identity,
+  shard smallint not null,
+  room_id text collate "C" not null,
+  origin text collate "C" not null,
+  json text not null,                   -- the PDU as received
+  received_at bigint not null,
+  attempts integer not null default 0,  -- with not_before: back-off of what lacks something
+  not_before bigint not null default 0,
+  primary key (shard, inbox_id)
+);
+comment on table inbox is 'Inserted by the intake on main, never updated by it; deleted by the room commit that persists the event.';
+create index inbox_by_room on inbox (shard, room_id, inbox_id);
+
+create table inbox_quarantine (
+  shard smallint not null,
+  inbox_id bigint not null,
+  room_id text collate "C" not null,
+  origin text collate "C" not null,
+  json text not null,
+  error text not null,
+  quarantined_at bigint not null,
+  primary key (shard, inbox_id)
+);
+
+create table pending_joins (
+  shard smallint not null,
+  room_id text collate "C" not null,
+  user_id text collate "C" not null,
+  version text collate "C" not null,
+  event text not null,                  -- the signed join, sent again after a restart
+  via text[] collate "C" not null,
+  created_at bigint not null,
+  primary key (shard, room_id, user_id)
+);
+
+insert into room_shards (shard) select generate_series(0, 63);
+insert into room_shard_leases (shard) select generate_series(0, 63);
+insert into settings (name, value) values ('shards', '64');

@@ -1,0 +1,28 @@
+import type { Pool } from '#store/db.ts'
+import type { Config } from '#src/config.ts'
+import type { Log } from '#src/log.ts'
+import type { Positions } from '#engine/read/positions.ts'
+import type { Users } from '#engine/user/protocol.ts'
+import type { Federation, Rooms } from '#engine/worker/protocol.ts'
+import type { SigningKey } from '#core/signing.ts'
+
+/** What every handler may use. Built once, in `createContext`, in dependency order. */
+export type Context = {
+  readonly config: Config
+  readonly serverName: string
+  readonly log: Log
+  /** Milliseconds since 1970; tests move it. */
+  readonly clock: () => number
+  /** The pool of the main thread: reads, and the tables that no shard owns. */
+  readonly sql: Pool
+  /** The server's current signing key. */
+  readonly signingKey: SigningKey
+  /** The only way to write a room: its owner may be a thread, or another machine. */
+  readonly rooms: Rooms
+  /** The only way to write what belongs to a user's shard. */
+  readonly users: Users
+  /** The only way to ask another server. */
+  readonly federation: Federation
+  /** How far each shard is committed, and who wants to know. */
+  readonly positions: Positions
+}

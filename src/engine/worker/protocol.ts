@@ -1,0 +1,146 @@
+/**
+ * Everything that may be said between threads. Adding a call is adding a line here; both ends then
+ * fail to compile until they handle it.
+ *
+ * Events cross as JSON text inside the envelope, never as msgpack maps: msgpackr renames a
+ * `__proto__` key, which would change an event's hash, and text is several times cheaper.
+ */
+
+/** A `(device, path, txnId)` that makes a retried send answer with the event of the first one. */
+export type LocalTxn = { userId: string; deviceId: string; path: string; txnId: string }
+
+/** An event that a local user wants in a room. Content is JSON text. */
+export type LocalEvent = {
+  sender: string
+  type: string
+  stateKey?: string
+  content: string
+  redacts?: string
+  txn?: LocalTxn
+  /** An application service may set `origin_server_ts`. */
+  timestamp?: number
+}
+
+/** Where an event landed: its ID, and the position at which readers find it. */
+export type Landed = { eventId: string; shard: number; position: number }
+
+export type CreateRoom = {
+  creator: string
+  version: string
+  /** The signed create event, JSON text: it decides the room ID in v12+, so the caller builds it. */
+  createEvent: string
+  /** The events after it, in the spec's order, of the creator unless an entry says otherwise. */
+  events: LocalEvent[]
+}
+
+/** One inbound PDU, already durable in the inbox. `json` is absent when the worker has to read it back. */
+export type InboxEntry = { inboxId: number; origin: string; roomId: string; json?: string }
+
+export type JoinRoom = {
+  userId: string
+  /** Member content beside `membership`, as JSON text: displayname, avatar_url, reason. */
+  content: string
+  /** Servers to join through if we are not in the room, best first. */
+  via: string[]
+}
+
+export type MembershipChange = {
+  sender: string
+  target: string
+  membership: 'invite' | 'leave' | 'ban' | 'knock'
+  /** Further member content as JSON text. */
+  content: string
+}
+
+export type RoomCalls = {
+  /** Builds, decides and commits one event of a local user. */
+  send: (roomId: string, event: LocalEvent) => Landed
+  create: (roomId: string, request: CreateRoom) => Landed
+  /** Joins a local user: at once if we are in the room and the rules allow it, else through `via`. */
+  join: (roomId: string, request: JoinRoom) => Landed
+  /** Invite (to remote users too), kick, ban, unban, leave; rejecting a remote invite goes out as make/send_leave. */
+  changeMembership: (roomId: string, request: MembershipChange) => Landed
+
+  /** Takes what the intake made durable; answered when it is in the lanes' memory or left in the inbox. */
+  receive: (roomId: string, entries: InboxEntry[]) => null
+  /** For another server: a template to sign. */
+  makeJoin: (
+    roomId: string,
+    userId: string,
+    versions: string[],
+    origin: string,
+  ) => { version: string; event: string }
+  makeLeave: (
+    roomId: string,
+    userId: string,
+    origin: string,
+  ) => { version: string; event: string }
+  /** Accepts another server's signed join; `event` is what the joiner must use, state is read at `eventId`. */
+  sendJoin: (roomId: string, origin: string, pdu: string) => Landed & { event: string }
+  sendLeave: (roomId: string, origin: string, pdu: string) => Landed
+  /** Stores an invite for a local user; `pdu` is already checked and signed by us. `state` are PDUs or stripped events. */
+  receiveInvite: (roomId: string, version: string, pdu: string, state: string[]) => Landed
+
+  /** Fetches history before the oldest events known and commits it; the number of events gained. */
+  backfill: (roomId: string, beforeEventIds: string[], limit: number) => number
+}
+
+/** One request to another server. The federation worker resolves, signs, bounds and times it. */
+export type OutgoingRequest = {
+  destination: string
+  method: 'GET' | 'PUT' | 'POST'
+  /** Path and query exactly as sent and signed. */
+  uri: string
+  /** JSON text. */
+  body?: string
+  deadlineMs: number
+  maxBytes: number
+  /** `/key/v2/server` and `/version` are asked without X-Matrix. */
+  unsigned?: boolean
+  /** Asks even if the destination is backing off: a user waits for it. */
+  ignoreBackoff?: boolean
+}
+
+export type OutgoingAnswer = { status: number; body: string }
+
+export type WantedKey = { server: string; keyIds: string[]; minimumValidUntilTs: number }
+export type KnownKey = {
+  server: string
+  keyId: string
+  /** Unpadded base64. */
+  key: string
+  validUntilTs: number
+  /** Set for an old key: good for events up to this time, never for requests. */
+  expiredTs?: number
+}
+
+export type FederationCalls = {
+  request: (request: OutgoingRequest) => OutgoingAnswer
+  /** What is known or can be had of these keys before the deadline; keys that cannot be had are left out. */
+  keys: (wanted: WantedKey[], deadlineMs: number) => KnownKey[]
+}
+
+/** What is said without an answer. A lost signal costs latency, never data. */
+export type Signal =
+  /** Each pair: this room shard is committed up to this position. */
+  | { s: 'rooms-at'; positions: [shard: number, position: number][] }
+  /** Each pair: this user shard is committed up to this position. */
+  | { s: 'users-at'; positions: [shard: number, position: number][] }
+
+export type Calls = RoomCalls & FederationCalls
+
+export type Frame =
+  | { k: 'call'; id: number; m: string; a: unknown[] }
+  | { k: 'ok'; id: number; v: unknown }
+  | { k: 'err'; id: number; status: number; errcode: string; error: string; extra: object }
+  /** Another server failed: not a bug of ours. */
+  | { k: 'remote'; id: number; server: string; status: number; errcode: string; message: string }
+  | { k: 'fault'; id: number; message: string; stack: string }
+  | { k: 'signal'; v: Signal }
+
+/** A typed client of one side: `rooms.call('send', roomId, event)`. */
+export type Caller<C extends { [M in keyof C]: (...args: never[]) => unknown }> = {
+  call<M extends keyof C>(method: M, ...args: Parameters<C[M]>): Promise<ReturnType<C[M]>>
+}
+export type Rooms = Caller<RoomCalls>
+export type Federation = Caller<FederationCalls>
