@@ -48,3 +48,19 @@ export const limitExceeded = (retryAfterMs: number) =>
 /** The server cannot answer now, and a retry may succeed: a worker restarts, the database is away. */
 export const unavailable = (message: string, retryAfterMs = 1000) =>
   new MatrixError(503, 'M_UNKNOWN', message, { retry_after_ms: retryAfterMs })
+
+/** Another server failed us: no answer, a wrong one, or an error of its own. Not a bug of ours. */
+export class RemoteError extends Error {
+  override readonly name = 'RemoteError'
+  readonly server: string
+  /** The HTTP status, or 0 if there was no answer. */
+  readonly status: number
+  readonly errcode: string
+
+  constructor(server: string, status: number, errcode: string, message: string) {
+    super(message)
+    this.server = server
+    this.status = status
+    this.errcode = errcode
+  }
+}
