@@ -1,0 +1,71 @@
+import { createPublicKey, verify, type KeyObject } from 'node:crypto'
+import { allow, reject, type Verdict } from '#core/verdict.ts'
+import { isObject, type Json, type JsonObject } from '#core/json.ts'
+import { signedText } from '#core/canonical-json.ts'
+import { thirdPartyToken } from '#core/event/auth-events.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import type { RoomState } from './room.ts'
+
+/**
+ * Rule 5.4.1 (v12; 5.3.1 in v1–v5, 4.3.1 in v6–v7, 4.4.1 in v8–v11): an invite that redeems an
+ * `m.room.third_party_invite`.
+ *
+ * Spec: rooms/v12/#authorization-rules
+ */
+export function authorizeThirdPartyInvite(
+  event: RoomEvent,
+  target: string,
+  room: RoomState,
+): Verdict {
+  // 5.4.1.1: The target is banned: reject.
+  if (room.membership(target) === 'ban') return reject('The invitee is banned')
+  // 5.4.1.2: third_party_invite has no signed: reject.
+  const invite = event.content['third_party_invite']
+  const signed = isObject(invite) ? invite['signed'] : undefined
+  if (!isObject(signed)) return reject('The third-party invite is not signed')
+  // 5.4.1.3: signed has no mxid or token: reject.
+  const token = thirdPartyToken(event)
+  if (token === undefined || typeof signed['mxid'] !== 'string')
+    return reject('The third-party invite lacks its mxid or token')
+  // 5.4.1.4: mxid is not the state_key: reject.
+  if (signed['mxid'] !== target) return reject('The third-party invite is for another user')
+  // 5.4.1.5: The room has no m.room.third_party_invite for the token: reject.
+  const offer = room.thirdPartyInvite(token)
+  if (offer === undefined) return reject('The room has no such third-party invite')
+  // 5.4.1.6: The sender did not send that: reject.
+  if (offer.sender !== event.sender) return reject('Another user sent the third-party invite')
+  // 5.4.1.7–5.4.1.8: A signature matches one of its public keys: allow. Otherwise reject.
+  return publicKeys(offer.content).some((key) => isSignedWith(signed, key))
+    ? allow
+    : reject('No key of the third-party invite has signed it')
+}
+
+function publicKeys(content: JsonObject): string[] {
+  const list = content['public_keys']
+  const entries: Json[] = Array.isArray(list) ? list : []
+  const keys = entries.map((entry) => (isObject(entry) ? entry['public_key'] : undefined))
+  return [content['public_key'], ...keys].filter((key) => typeof key === 'string')
+}
+
+function isSignedWith(signed: JsonObject, publicKey: string): boolean {
+  const key = verifyKey(publicKey)
+  const text = signedText(signed, 'tolerant')
+  const signatures = signed['signatures']
+  if (key === undefined || text === undefined || !isObject(signatures)) return false
+  const bytes = Buffer.from(text)
+  return Object.values(signatures)
+    .flatMap((ofServer) => (isObject(ofServer) ? Object.entries(ofServer) : []))
+    .some(
+      ([keyId, signature]) =>
+        keyId.startsWith('ed25519:') &&
+        typeof signature === 'string' &&
+        verify(null, bytes, key, Buffer.from(signature, 'base64')),
+    )
+}
+
+function verifyKey(publicKey: string): KeyObject | undefined {
+  const bytes = Buffer.from(publicKey, 'base64')
+  if (bytes.length !== 32) return undefined
+  const x = bytes.toString('base64url')
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+}
