@@ -1,1 +1,5 @@
-// The preload of every test run; the store's part of it lives in test/database.ts.
+import { afterAll } from 'bun:test'
+import { stopTestDatabases } from '#test/database.ts'
+
+// The preload of every run: this hook runs once, after the last file.
+afterAll(stopTestDatabases)
