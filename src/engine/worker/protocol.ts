@@ -70,11 +70,7 @@ export type RoomCalls = {
     versions: string[],
     origin: string,
   ) => { version: string; event: string }
-  makeLeave: (
-    roomId: string,
-    userId: string,
-    origin: string,
-  ) => { version: string; event: string }
+  makeLeave: (roomId: string, userId: string, origin: string) => { version: string; event: string }
   /** Accepts another server's signed join; `event` is what the joiner must use, state is read at `eventId`. */
   sendJoin: (roomId: string, origin: string, pdu: string) => Landed & { event: string }
   sendLeave: (roomId: string, origin: string, pdu: string) => Landed
@@ -118,6 +114,8 @@ export type FederationCalls = {
   request: (request: OutgoingRequest) => OutgoingAnswer
   /** What is known or can be had of these keys before the deadline; keys that cannot be had are left out. */
   keys: (wanted: WantedKey[], deadlineMs: number) => KnownKey[]
+  /** The key documents of servers as they signed them, JSON text, for a notary to sign in turn. */
+  keyDocuments: (wanted: WantedKey[], deadlineMs: number) => string[]
 }
 
 /** What is said without an answer. A lost signal costs latency, never data. */
@@ -126,6 +124,15 @@ export type Signal =
   | { s: 'rooms-at'; positions: [shard: number, position: number][] }
   /** Each pair: this user shard is committed up to this position. */
   | { s: 'users-at'; positions: [shard: number, position: number][] }
+  /** To the federation worker: these servers made a good request, so they can be reached again. */
+  | { s: 'heard-from'; servers: string[] }
+  /** To the federation worker: durable EDUs wait in the outbox for these servers. */
+  | { s: 'outbox'; servers: string[] }
+  /**
+   * To the federation worker: an EDU (JSON text) that may be lost, such as typing. A newer one of the
+   * same key takes the place of one that was not yet sent.
+   */
+  | { s: 'edu'; servers: string[]; key: string; edu: string }
 
 export type Calls = RoomCalls & FederationCalls
 
