@@ -2,6 +2,8 @@ import type { Pool } from '#store/db.ts'
 import type { Config } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
 import type { Positions } from '#engine/read/positions.ts'
+import type { RateLimits } from '#api/http/rate-limit.ts'
+import type { AccessTokens } from '#engine/user/access-tokens.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
 import type { SigningKey } from '#core/signing.ts'
@@ -23,6 +25,10 @@ export type Context = {
   readonly users: Users
   /** The only way to ask another server. */
   readonly federation: Federation
+  /** Who an access token belongs to. */
+  readonly tokens: AccessTokens
+  /** What callers may still ask; shared by all listeners. */
+  readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */
   readonly positions: Positions
 }

@@ -1,0 +1,213 @@
+import { Elysia } from 'elysia'
+import { MatrixError, invalidParam, unrecognized } from '#core/error.ts'
+import { type ServerCheck, authenticators } from '#api/http/authenticate.ts'
+import { parseJson, readText } from '#api/http/body.ts'
+import { bodyFault, checker, paramFault, queryReader } from '#api/http/check.ts'
+import { type Peer, addressReader } from '#api/http/client-address.ts'
+import { corsHeaders } from '#api/http/cors.ts'
+import { toMatrixError } from '#api/http/fault.ts'
+import { Incoming } from '#api/http/incoming.ts'
+import { type AnyOp, type Api, type Auth, type Auths, apiOf } from '#api/http/op.ts'
+import { Reply } from '#api/http/reply.ts'
+import type { Context } from '#src/context.ts'
+
+export type MountOptions = {
+  /** What the listener serves; all of it unless told. */
+  serves?: readonly Api[]
+  /** How a server's signature is checked; without it no server is let in. */
+  checkServer?: ServerCheck
+  /** Addresses and ranges whose `X-Forwarded-For` is believed. */
+  trustedProxies?: readonly string[]
+  /** Told of every answer of an operation: tests hold it against the spec. */
+  onAnswer?: (op: AnyOp, response: Response) => void
+}
+
+export type App = {
+  /** For `Bun.serve`. */
+  fetch(request: Request, server?: Peer): Response | Promise<Response>
+}
+
+const bodyBytes = 1024 * 1024
+
+/**
+ * Turns operations into one app; the only place that meets Elysia, which routes. Each request goes:
+ * authenticate, count against its budget, read the body, validate, run; the body comes first where a
+ * server has signed it.
+ */
+export function mount(ctx: Context, ops: readonly AnyOp[], options: MountOptions = {}): App {
+  const app = new Elysia({
+    normalize: false,
+    systemRouter: false,
+    // The default router cannot find paths of hosts with short names.
+    handler: { standardHostname: false },
+  })
+  const served = new Set<Api>(options.serves ?? ['client', 'federation', 'admin'])
+  const address = addressReader(options.trustedProxies ?? [])
+  const frame = new Frame(ctx, options, (request) => address(request, frame.peer))
+  const paths = new Set<string>()
+
+  for (const op of ops) {
+    const answer = frame.handler(op)
+    for (const path of [op.path, ...(op.also ?? [])]) {
+      if (!served.has(apiOf(path))) continue
+      app.route(op.method, path, ({ request, params }: any) => answer(request, params), {
+        parse: 'none',
+      } as any)
+      paths.add(path)
+    }
+  }
+  for (const path of paths) app.all(path, ({ request }) => frame.refuse(request, 405))
+  app.all('/*', ({ request }) => frame.refuse(request, 404))
+
+  return {
+    fetch(request, peer) {
+      frame.peer = peer
+      return app.fetch(request)
+    },
+  }
+}
+
+type Params = Record<string, string | null>
+
+class Frame {
+  peer: Peer | undefined
+  readonly #ctx: Context
+  readonly #options: MountOptions
+  readonly #addressOf: (request: Request) => string
+  readonly #authenticate
+  // Request IDs tell runs of the server apart, too.
+  readonly #run = crypto.randomUUID().slice(0, 8)
+  #count = 0
+
+  constructor(ctx: Context, options: MountOptions, addressOf: (request: Request) => string) {
+    this.#ctx = ctx
+    this.#options = options
+    this.#addressOf = addressOf
+    this.#authenticate = authenticators(options.checkServer)
+  }
+
+  /** What answers one operation. */
+  handler(op: AnyOp): (request: Request, params: Params) => Promise<Response> {
+    const prepare = this.#preparation(op)
+    return async (request, params) => {
+      const incoming = this.#incoming(request)
+      const started = performance.now()
+      let response
+      try {
+        const input = await prepare(incoming, params, request)
+        const result: unknown = await op.run(input, this.#ctx)
+        response = print(result)
+      } catch (error) {
+        response = this.#printError(error, incoming)
+      }
+      this.#record(incoming, response.status, started, op.id)
+      this.#options.onAnswer?.(op, response)
+      return response
+    }
+  }
+
+  /** A path that is unknown, or known with other methods; a preflight is answered on any. */
+  refuse(request: Request, status: 404 | 405): Response {
+    if (request.method === 'OPTIONS')
+      return new Response(null, { status: 204, headers: corsHeaders })
+    const incoming = this.#incoming(request)
+    const response = this.#printError(unrecognized(status), incoming)
+    this.#record(incoming, status, performance.now(), '')
+    return response
+  }
+
+  #incoming(request: Request): Incoming {
+    return new Incoming(`${this.#run}-${(++this.#count).toString(36)}`, request, this.#addressOf)
+  }
+
+  /** The steps before an operation runs. */
+  #preparation(op: AnyOp) {
+    const ctx = this.#ctx
+    const authenticate = this.#authenticate[op.auth as Auth]
+    const checkParams = op.params && checker(op.params)
+    const readQuery = op.query && queryReader(op.query)
+    const checkQuery = op.query && checker(op.query)
+    const checkBody = op.body && checker(op.body)
+    const signed = op.auth === 'server'
+    const maxBytes = op.maxBytes ?? bodyBytes
+
+    const readBody = async (incoming: Incoming, request: Request) => {
+      incoming.text = await readText(request, maxBytes)
+      incoming.json = parseJson(incoming.text)
+    }
+
+    return async (incoming: Incoming, params: Params, request: Request) => {
+      if (signed && op.method !== 'GET') await readBody(incoming, request)
+      const answer = authenticate(ctx, incoming)
+      const who = answer instanceof Promise ? await answer : answer
+      if (op.limit) ctx.limits.take(op.limit, limitKey(who, incoming))
+
+      requireDecoded(params, incoming)
+      if (checkParams) {
+        const fault = checkParams(params)
+        if (fault) throw paramFault(fault)
+      }
+      let query
+      if (readQuery) {
+        query = readQuery(incoming.query)
+        const fault = checkQuery!(query)
+        if (fault) throw paramFault(fault)
+      }
+      if (checkBody) {
+        if (!signed) await readBody(incoming, request)
+        const fault = checkBody(incoming.json)
+        if (fault) throw bodyFault(fault)
+      }
+      return { who, params, query, body: incoming.json, request: incoming } as any
+    }
+  }
+
+  #printError(error: unknown, incoming: Incoming): Response {
+    const answer = toMatrixError(error)
+    // What is no answer of its own is a fault of ours, or of what we stand on.
+    if (answer !== error)
+      this.#ctx.log.error({ req: incoming.id, path: incoming.path, err: error }, 'a request failed')
+    return printError(answer)
+  }
+
+  #record(incoming: Incoming, status: number, started: number, op: string): void {
+    const { log } = this.#ctx
+    if (!log.isLevelEnabled('debug')) return
+    const ms = Math.round(performance.now() - started)
+    log.debug({ req: incoming.id, op, method: incoming.method, path: incoming.path, status, ms })
+  }
+}
+
+/** The user, the server, or else the address that a call is counted against. */
+function limitKey(who: Auths[Auth], incoming: Incoming): string {
+  if (who === null) return incoming.address
+  return 'userId' in who ? who.userId : who.origin
+}
+
+/** The router decodes parameters, and leaves null where that fails. PostgreSQL refuses a NUL. */
+function requireDecoded(params: Params, incoming: Incoming): void {
+  if (!incoming.uri.includes('%')) return
+  for (const [name, text] of Object.entries(params))
+    if (text === null || text.includes('\0'))
+      throw invalidParam(`'${name}' in the path is not percent-encoded UTF-8`)
+}
+
+const jsonHeaders = { ...corsHeaders, 'content-type': 'application/json' }
+
+function print(result: unknown): Response {
+  if (!(result instanceof Reply))
+    return new Response(JSON.stringify(result), { headers: jsonHeaders })
+  const { status, body, headers } = result
+  return new Response(body, { status, headers: { ...corsHeaders, ...headers } })
+}
+
+function printError(error: MatrixError): Response {
+  const wait = error.extra['retry_after_ms']
+  return new Response(JSON.stringify(error), {
+    status: error.status,
+    headers:
+      typeof wait === 'number'
+        ? { ...jsonHeaders, 'retry-after': String(Math.ceil(wait / 1000)) }
+        : jsonHeaders,
+  })
+}

@@ -1,0 +1,90 @@
+import type { Static, TNever, TSchema, TUnknown } from '@sinclair/typebox'
+import type { Incoming } from '#api/http/incoming.ts'
+import type { LimitClass } from '#api/http/rate-limit.ts'
+import type { Reply } from '#api/http/reply.ts'
+import type { Session } from '#engine/user/access-tokens.ts'
+import type { Context } from '#src/context.ts'
+
+/** Who may call, and what the handler then knows of the caller. */
+export type Auths = {
+  none: null
+  /** A local user with an access token. */
+  user: Session
+  /** A user if there is a token, which must then be good. */
+  userOptional: Session | null
+  /** Another server, by its signature over the request. */
+  server: { origin: string }
+  /** An application service, by its own token. */
+  appservice: { appservice: string; userId: string }
+  /** A local user who is an administrator of this server. */
+  admin: Session
+}
+export type Auth = keyof Auths
+
+export type Method = 'GET' | 'PUT' | 'POST' | 'DELETE'
+
+/** What a handler is given. What has no schema is not read, and is not there. */
+export type Input<A extends Auth, P extends TSchema, Q extends TSchema, B extends TSchema> = {
+  who: Auths[A]
+  params: Static<P>
+  query: Static<Q>
+  body: Static<B>
+  request: Incoming
+}
+
+/** One operation of the spec: its contract as data, and the function that fulfils it. */
+export type Op<
+  A extends Auth,
+  P extends TSchema,
+  Q extends TSchema,
+  B extends TSchema,
+  R extends TSchema,
+> = {
+  /** The spec's `operationId`. */
+  id: string
+  method: Method
+  /** The spec's path, with `:name` for `{name}`. */
+  path: `/${string}`
+  /** Older (`r0`) or unstable (MSC) paths of the same operation. */
+  also?: readonly `/${string}`[]
+  auth: A
+  /** Which budget a call is taken from; without one it is not limited. */
+  limit?: LimitClass
+  /** The largest body, in bytes; 1 MiB unless told. */
+  maxBytes?: number
+  /** All strings, percent-decoded. */
+  params?: P
+  /** Numbers, booleans and lists are read from their texts as the schema says. */
+  query?: Q
+  /** An empty body counts as `{}`. Without a schema the body is read only for a server's signature. */
+  body?: B
+  /** Checked in tests, trusted in production. */
+  response?: R
+  run(input: Input<A, P, Q, B>, ctx: Context): Promise<Static<R> | Reply> | Static<R> | Reply
+}
+
+/** Declares an operation; it does nothing but give the handler its types. */
+export const op = <
+  A extends Auth,
+  P extends TSchema = TNever,
+  Q extends TSchema = TNever,
+  B extends TSchema = TNever,
+  R extends TSchema = TUnknown,
+>(
+  operation: Op<A, P, Q, B, R>,
+): Op<A, P, Q, B, R> => operation
+
+/** An operation whose input types are forgotten, as `mount` sees it. */
+export type AnyOp = Op<any, any, any, any, any>
+
+/** The groups of operations that a listener may serve. */
+export const apis = ['client', 'federation', 'admin'] as const
+export type Api = (typeof apis)[number]
+
+/** Which group a path belongs to. */
+export function apiOf(path: string): Api {
+  if (/^\/(_matrix\/(federation|key|policy)\/|\.well-known\/matrix\/server$)/.test(path))
+    return 'federation'
+  if (/^\/(_synapse|_laneway)\/admin\//.test(path)) return 'admin'
+  return 'client'
+}

@@ -1,0 +1,86 @@
+import { limitExceeded } from '#core/error.ts'
+
+/** What shares a budget: per user, or per address where nobody is logged in. */
+export type LimitClass =
+  /** Logging in, and whatever else tries a password. */
+  | 'login'
+  | 'registration'
+  /** Messages, state, redactions. */
+  | 'message'
+  /** Joining, knocking and making rooms: each may cost another server's time. */
+  | 'join'
+  | 'invite'
+  /** What asks other servers or searches: directories, profiles, history. */
+  | 'lookup'
+  /** Other changes: account data, filters, profiles. */
+  | 'change'
+
+/** Calls per second in the long run, and how many may come at once. */
+export type Budget = { perSecond: number; burst: number }
+
+export const defaultBudgets: Readonly<Record<LimitClass, Budget>> = {
+  login: { perSecond: 0.2, burst: 10 },
+  registration: { perSecond: 0.1, burst: 5 },
+  message: { perSecond: 5, burst: 50 },
+  join: { perSecond: 0.5, burst: 20 },
+  invite: { perSecond: 1, burst: 30 },
+  lookup: { perSecond: 10, burst: 100 },
+  change: { perSecond: 5, burst: 100 },
+}
+
+type Bucket = { tokens: number; at: number }
+
+/**
+ * Token buckets, one per class and key. A bucket that is full says nothing, so those of callers who
+ * are gone are dropped, oldest first, when there are too many.
+ */
+export class RateLimits {
+  readonly #budgets: Readonly<Record<LimitClass, Budget>> | undefined
+  readonly #clock: () => number
+  readonly #maxKeys: number
+  readonly #buckets = new Map<string, Bucket>()
+
+  /** Without budgets nothing is limited. */
+  constructor(
+    budgets: Readonly<Record<LimitClass, Budget>> | undefined,
+    clock: () => number,
+    maxKeys = 100_000,
+  ) {
+    this.#budgets = budgets
+    this.#clock = clock
+    this.#maxKeys = maxKeys
+  }
+
+  get size(): number {
+    return this.#buckets.size
+  }
+
+  /** Takes one call from the budget of `key`, or throws `M_LIMIT_EXCEEDED` with the time to wait. */
+  take(limit: LimitClass, key: string): void {
+    if (!this.#budgets) return
+    const { perSecond, burst } = this.#budgets[limit]
+    const id = `${limit} ${key}`
+    const now = this.#clock()
+    const bucket = this.#buckets.get(id)
+    if (!bucket) {
+      this.#makeRoom()
+      this.#buckets.set(id, { tokens: burst - 1, at: now })
+      return
+    }
+    // A clock that is set back must not lock anybody out.
+    const gained = Math.max(0, ((now - bucket.at) / 1000) * perSecond)
+    bucket.tokens = Math.min(burst, bucket.tokens + gained)
+    bucket.at = now
+    if (bucket.tokens < 1) throw limitExceeded(Math.ceil(((1 - bucket.tokens) / perSecond) * 1000))
+    bucket.tokens -= 1
+    // Callers that are still there go to the young end of the map.
+    this.#buckets.delete(id)
+    this.#buckets.set(id, bucket)
+  }
+
+  #makeRoom(): void {
+    if (this.#buckets.size < this.#maxKeys) return
+    const [oldest] = this.#buckets.keys()
+    this.#buckets.delete(oldest!)
+  }
+}
