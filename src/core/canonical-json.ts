@@ -1,4 +1,4 @@
-import { type Json, type JsonObject, isRawNumber, rawNumber, setKey, without } from '#core/json.ts'
+import { type Json, type JsonObject, isRawNumber, rawNumber, setKey } from '#core/json.ts'
 
 /**
  * Canonical JSON, and a parser that keeps what it needs to write it again.
@@ -164,7 +164,3 @@ function keepNumber(_key: string, value: unknown, { source }: { source: string }
   if (plainInteger.test(source) && Number.isSafeInteger(value)) return value + 0
   return rawNumber(source)
 }
-
-/** The bytes that a signature on a JSON object covers; undefined if it has no canonical form. */
-export const signedText = (object: JsonObject, mode: CanonicalMode): string | undefined =>
-  canonicalJson(without(object, 'signatures', 'unsigned'), mode)

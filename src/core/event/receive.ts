@@ -1,0 +1,66 @@
+import { decodeBase64 } from '#core/base64.ts'
+import { inspectPdu, type ParseOptions, toRoomEvent } from '#core/event/check.ts'
+import { sha256 } from '#core/event/hash.ts'
+import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
+import { redact } from '#core/event/redact.ts'
+import { checkEventSignatures, type NeededKeys } from '#core/event/signatures.ts'
+import type { RoomVersion } from '#core/room-version.ts'
+import type { KeyLookup } from '#core/server-keys.ts'
+
+/**
+ * Steps 1 to 3 of the checks on a PDU: format, signatures, hash. Steps 4 to 7 need the room.
+ *
+ * Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+ */
+export type Received =
+  | Readonly<{
+      outcome: 'accept'
+      event: RoomEvent
+      /** The content hash did not match: what is left is the redacted copy. */
+      redacted: boolean
+      /** The event must be rejected, and stays in the DAG: a signature that an auth rule asks for is not there. */
+      rejection: string | undefined
+    }>
+  | Readonly<{ outcome: 'drop'; reason: string }>
+  /** Call again with these keys; the lookup may by then know that they cannot be had. */
+  | Readonly<{ outcome: 'missing'; keys: readonly NeededKeys[] }>
+
+export type ReceiveOptions = ParseOptions & Readonly<{ keys: KeyLookup; now: number }>
+
+/** Judges one PDU from the network. */
+export function receivePdu(
+  version: RoomVersion,
+  json: unknown,
+  { keys, now, ...options }: ReceiveOptions,
+): Received {
+  // 1. The format.
+  const inspected = inspectPdu(version, json, options)
+  if (typeof inspected === 'string') return { outcome: 'drop', reason: inspected }
+
+  // 3. The hash, first because it is cheap, and because it decides which event goes on: a key that
+  // redaction drops, such as `third_party_invite`, must not excuse the copy without it from a
+  // signature.
+  const { signed, hashed } = inspected
+  const redacted = !hashMatches(inspected.event.pdu, hashed)
+  const event = redacted ? redactEvent(inspected.event) : inspected.event
+
+  // 2. The signatures.
+  const check = checkEventSignatures(event, keys, now, signed)
+  if (check.outcome === 'drop' || check.outcome === 'missing') return check
+  const rejection = check.outcome === 'reject' ? check.reason : undefined
+  return { outcome: 'accept', event, redacted, rejection }
+}
+
+function hashMatches(pdu: Pdu, hashed: string): boolean {
+  const actual = sha256(hashed)
+  const { sha256: claimed } = pdu.hashes
+  if (claimed === actual) return true
+  // Padding and the other alphabet are only another spelling.
+  return decodeBase64(claimed)?.toBase64({ omitPadding: true }) === actual
+}
+
+/** The redacted copy of an event, with the same ID. */
+export function redactEvent(event: RoomEvent): RoomEvent {
+  const pdu = redact(event.version, event.pdu) as Pdu
+  return toRoomEvent(event.version, pdu, event.eventId, event.roomId)
+}
