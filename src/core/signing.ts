@@ -14,20 +14,20 @@ import { isObject, type Json, type JsonObject, without } from '#core/json.ts'
 export const signedTextOf = (object: JsonObject): string | undefined =>
   canonicalJson(without(object, 'signatures', 'unsigned'), 'tolerant')
 
-/** A copy of an object with one more signature; those it has are kept. */
-export function signJson<T extends JsonObject>(object: T, serverName: string, key: SigningKey): T {
+/** A copy of an object with one more signature; those that it has are kept. */
+export function signJson(object: JsonObject, serverName: string, key: SigningKey): JsonObject {
   const text = signedTextOf(object)
   if (text === undefined) throw new TypeError('The object has no canonical JSON form')
   return addSignature(object, serverName, key.keyId, key.sign(text))
 }
 
 /** A copy of an object with this signature in it. */
-export function addSignature<T extends JsonObject>(
-  object: T,
+export function addSignature(
+  object: JsonObject,
   serverName: string,
   keyId: string,
   signature: string,
-): T {
+): JsonObject {
   const signatures = isObject(object['signatures']) ? object['signatures'] : {}
   const own = signatures[serverName]
   return {
