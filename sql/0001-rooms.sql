@@ -109,6 +109,7 @@ create table events (
   primary key (shard, event_nid)
 );
 create index events_live on events (shard, room_nid, position) where position is not null;
+create index events_by_position on events (shard, position) where position is not null;
 create unique index events_by_chain on events (shard, chain, chain_index) where chain is not null;
 create index events_by_ingest on events (shard, ingest) where ingest is not null;
 

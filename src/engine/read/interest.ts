@@ -1,0 +1,266 @@
+import { SHARDS, shardOf } from '#core/shard.ts'
+import type { Sql } from '#store/db.ts'
+import * as changes from '#store/room/read-changes.ts'
+import type { Vector } from './vector.ts'
+
+/** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
+export type Place = {
+  readonly shard: number
+  readonly roomNid: number
+  readonly roomId: string
+  readonly membership: string
+  readonly eventNid: number
+  /** Where this membership event became current. */
+  readonly position: number
+}
+
+type Waiter = { wake: () => void }
+
+/** What is kept of one user. */
+export type Track = {
+  readonly userId: string
+  readonly shard: number
+  readonly places: Map<number, Place>
+  readonly waiters: Set<Waiter>
+}
+
+type Load = { userId: string; resolve: (track: Track) => void; reject: (error: unknown) => void }
+
+/**
+ * Who is where, and when each room last changed: kept in memory for users who sync, and true for one
+ * vector at a time. Positions moves it from vector to vector; all that is slow happens in `prepare`,
+ * and what that answers applies it at once.
+ *
+ * Bounded: users who do not wait are forgotten, longest unused first; of rooms only the latest
+ * changes are kept, and `#floor` says from where on nothing is missing.
+ */
+export class Interest {
+  readonly #serverName: string
+  readonly #max: number
+  readonly #tracks = new Map<string, Track>()
+  readonly #watchers = new Map<number, Set<Track>>()
+  readonly #lastPosition = new Map<number, number>()
+  #floor = new Float64Array(0)
+  #places = 0
+  #loads: Load[] = []
+
+  constructor(serverName: string, max: number) {
+    this.#serverName = serverName
+    this.#max = max
+  }
+
+  /** Before anything is taken in: nothing after this vector has been missed. */
+  startAt(vector: Vector): void {
+    this.#floor = vector.rooms.slice()
+  }
+
+  /** The user's places if they are in memory. */
+  find(userId: string): Track | undefined {
+    const track = this.#tracks.get(userId)
+    if (!track) return undefined
+    this.#tracks.delete(userId)
+    this.#tracks.set(userId, track)
+    return track
+  }
+
+  /** Asks for a user to be read with the next look. */
+  load(userId: string): Promise<Track> {
+    const { promise, resolve, reject } = Promise.withResolvers<Track>()
+    this.#loads.push({ userId, resolve, reject })
+    return promise
+  }
+
+  get wantsLook(): boolean {
+    return this.#loads.length > 0
+  }
+
+  /** Whether a room has news after a position; undefined: it is too long ago to know. */
+  roomChanged(shard: number, roomNid: number, since: number): boolean | undefined {
+    const last = this.#lastPosition.get(roomNid)
+    if (last !== undefined && last > since) return true
+    if (since >= this.#floor[shard]!) return false
+    return undefined
+  }
+
+  /** Reads what happened from one vector to the next, and answers the step that takes it in. */
+  async prepare(sql: Sql, from: Vector, to: Vector): Promise<() => void> {
+    const loads = this.#loads
+    this.#loads = []
+    try {
+      return await this.#read(sql, from, to, loads)
+    } catch (error) {
+      for (const load of loads) load.reject(error)
+      throw error
+    }
+  }
+
+  async #read(sql: Sql, from: Vector, to: Vector, loads: Load[]): Promise<() => void> {
+    const stretches = stretchesOf(from.rooms, to.rooms)
+    const wanted = [...new Set(loads.map((load) => load.userId))]
+    const [rooms, members, rows] = await Promise.all([
+      stretches.length ? changes.changedRooms(sql, stretches) : [],
+      stretches.length ? changes.memberChanges(sql, this.#serverName, stretches) : [],
+      wanted.length ? changes.membershipsAt(sql, wanted, to.rooms) : [],
+    ])
+    const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
+    const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
+    const users = stretchesOf(from.users, to.users)
+    return () => {
+      const woken = new Set<Track>()
+      for (const { room_nid, position } of rooms) {
+        this.#remember(room_nid, position)
+        for (const track of this.#watchers.get(room_nid) ?? []) woken.add(track)
+      }
+      for (const row of members) this.#move(row, woken)
+      for (const { user_id } of stale) this.#drop(user_id)
+      if (users.length) {
+        const shards = new Set(users.map((stretch) => stretch.shard))
+        for (const track of this.#tracks.values())
+          if (track.waiters.size > 0 && shards.has(track.shard)) woken.add(track)
+      }
+      for (const track of woken) wake(track)
+      this.#keep(wanted, rows, to)
+      for (const load of loads) load.resolve(this.#tracks.get(load.userId)!)
+      this.#trim(new Set(wanted))
+    }
+  }
+
+  /** Waits for something that may concern the user; the track must be of the vector last applied. */
+  wait(track: Track, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    if (this.#tracks.get(track.userId) !== track) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const waiter: Waiter = { wake: resolve }
+    const timer = setTimeout(resolve, timeoutMs)
+    signal.addEventListener('abort', waiter.wake, { once: true })
+    track.waiters.add(waiter)
+    return promise.finally(() => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', waiter.wake)
+      track.waiters.delete(waiter)
+    })
+  }
+
+  /** Whether something after `since` may concern the user already. */
+  isBehind(track: Track, since: Vector, seen: Vector): boolean {
+    if (seen.users[track.shard]! > since.users[track.shard]!) return true
+    if (seen.rooms.every((position, shard) => position <= since.rooms[shard]!)) return false
+    for (const place of track.places.values()) {
+      const from = since.rooms[place.shard]!
+      if (place.position > from) return true
+      if (place.membership !== 'join') continue
+      if (this.roomChanged(place.shard, place.roomNid, from) !== false) return true
+    }
+    return false
+  }
+
+  wakeAll(): void {
+    for (const track of this.#tracks.values()) wake(track)
+  }
+
+  #remember(roomNid: number, position: number): void {
+    this.#lastPosition.delete(roomNid)
+    this.#lastPosition.set(roomNid, position)
+    if (this.#lastPosition.size <= this.#max) return
+    const [oldest] = this.#lastPosition
+    if (!oldest) return
+    this.#lastPosition.delete(oldest[0])
+    const shard = shardOfNid(oldest[0])
+    this.#floor[shard] = Math.max(this.#floor[shard]!, oldest[1])
+  }
+
+  #move(row: changes.MemberChange, woken: Set<Track>): void {
+    const track = row.user_id === null ? undefined : this.#tracks.get(row.user_id)
+    if (!track) return
+    const membership = row.json === null ? undefined : membershipOf(row.json)
+    this.#put(
+      track,
+      row.room_nid,
+      row.event_nid === null || !membership
+        ? undefined
+        : {
+            shard: row.shard,
+            roomNid: row.room_nid,
+            roomId: row.room_id,
+            membership,
+            eventNid: row.event_nid,
+            position: row.position,
+          },
+    )
+    woken.add(track)
+  }
+
+  #put(track: Track, roomNid: number, place: Place | undefined): void {
+    if (track.places.delete(roomNid)) this.#places--
+    if (place) {
+      track.places.set(roomNid, place)
+      this.#places++
+    }
+    const watchers = this.#watchers.get(roomNid)
+    if (place?.membership === 'join') {
+      if (watchers) watchers.add(track)
+      else this.#watchers.set(roomNid, new Set([track]))
+    } else if (watchers?.delete(track) && watchers.size === 0) this.#watchers.delete(roomNid)
+  }
+
+  #keep(userIds: readonly string[], rows: readonly changes.MembershipRow[], at: Vector): void {
+    for (const userId of userIds) {
+      this.#drop(userId)
+      this.#tracks.set(userId, {
+        userId,
+        shard: shardOf(userId),
+        places: new Map(),
+        waiters: new Set(),
+      })
+    }
+    for (const row of rows) {
+      const track = this.#tracks.get(row.user_id)!
+      const membership = row.newer
+        ? row.old_json === null
+          ? undefined
+          : membershipOf(row.old_json)
+        : row.membership
+      const eventNid = row.newer ? row.old_nid : row.event_nid
+      if (membership === undefined || eventNid === null) continue
+      const { shard, room_nid: roomNid, room_id: roomId } = row
+      // Where an undone membership began is not read: as late as possible, so that who asks for news
+      // compares it with what was before.
+      const position = row.newer ? at.rooms[shard]! : row.position
+      this.#put(track, roomNid, { shard, roomNid, roomId, membership, eventNid, position })
+    }
+  }
+
+  /** Forgets a user; those who wait look again, and have the user read anew. */
+  #drop(userId: string): void {
+    const track = this.#tracks.get(userId)
+    if (!track) return
+    for (const roomNid of [...track.places.keys()]) this.#put(track, roomNid, undefined)
+    this.#tracks.delete(userId)
+    wake(track)
+  }
+
+  #trim(inUse: ReadonlySet<string>): void {
+    if (this.#places <= this.#max) return
+    for (const track of [...this.#tracks.values()]) {
+      if (this.#places <= this.#max) return
+      if (track.waiters.size === 0 && !inUse.has(track.userId)) this.#drop(track.userId)
+    }
+  }
+}
+
+const shardOfNid = (nid: number): number => nid % SHARDS
+
+function wake(track: Track): void {
+  for (const waiter of [...track.waiters]) waiter.wake()
+}
+
+function stretchesOf(from: Float64Array, to: Float64Array): changes.Stretch[] {
+  const stretches: changes.Stretch[] = []
+  for (let shard = 0; shard < to.length; shard++)
+    if (to[shard]! > from[shard]!) stretches.push({ shard, from: from[shard]!, to: to[shard]! })
+  return stretches
+}
+
+function membershipOf(json: string): string | undefined {
+  const { content } = JSON.parse(json) as { content: { membership?: unknown } }
+  return typeof content.membership === 'string' ? content.membership : undefined
+}

@@ -1,0 +1,117 @@
+import type { Sql } from '#store/db.ts'
+
+/** A stretch of one shard's stream: after `from`, up to and including `to`. */
+export type Stretch = { shard: number; from: number; to: number }
+
+/** The last committed position of every room shard. */
+export const roomPositions = (sql: Sql) =>
+  sql<{ shard: number; position: number }[]>`select shard, position from room_shards`
+
+/** The last committed position of every user shard. */
+export const userPositions = (sql: Sql) =>
+  sql<{ shard: number; position: number }[]>`select shard, position from user_shards`
+
+export type ChangedRoom = { shard: number; room_nid: number; position: number }
+
+/** Every room with something new in these stretches, and where the newest of it is. */
+export const changedRooms = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<ChangedRoom[]>`
+    with stretch as materialized (
+      select * from unnest(
+        ${stretches.map((each) => each.shard)}::smallint[],
+        ${stretches.map((each) => each.from)}::bigint[],
+        ${stretches.map((each) => each.to)}::bigint[]
+      ) as t (shard, low, high)
+    )
+    select shard, room_nid, max(position) as position
+    from (
+      select e.shard, e.room_nid, e.position
+      from stretch s join events e
+        on e.shard = s.shard and e.position > s.low and e.position <= s.high
+      union all
+      select d.shard, d.room_nid, d.position
+      from stretch s join state_deltas d
+        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    ) as changed
+    group by shard, room_nid`
+
+export type MemberChange = {
+  shard: number
+  room_nid: number
+  room_id: string
+  position: number
+  /** Null: the whole state was replaced. */
+  user_id: string | null
+  event_nid: number | null
+  json: string | null
+}
+
+/** Changes of local users' memberships in these stretches, oldest first. */
+export const memberChanges = (sql: Sql, serverName: string, stretches: readonly Stretch[]) =>
+  sql<MemberChange[]>`
+    with stretch as materialized (
+      select * from unnest(
+        ${stretches.map((each) => each.shard)}::smallint[],
+        ${stretches.map((each) => each.from)}::bigint[],
+        ${stretches.map((each) => each.to)}::bigint[]
+      ) as t (shard, low, high)
+    )
+    select d.shard, d.room_nid, r.room_id, d.position, k.state_key as user_id,
+      d.new_event_nid as event_nid, j.json
+    from stretch s
+    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    left join state_keys k on k.state_key_nid = d.state_key_nid
+    left join event_types t on t.type_nid = k.type_nid
+    join rooms r on r.shard = d.shard and r.room_nid = d.room_nid
+    left join event_json j on j.shard = d.shard and j.event_nid = d.new_event_nid
+    where d.state_key_nid = 0
+      or (t.type = 'm.room.member'
+        and right(k.state_key, ${serverName.length + 1}) = ${`:${serverName}`})
+    order by d.shard, d.position`
+
+export type MembershipRow = {
+  user_id: string
+  shard: number
+  room_nid: number
+  room_id: string
+  membership: string
+  event_nid: number | null
+  position: number
+  /** Set if the row is newer than the vector: the event that counts there, if there was one. */
+  newer: boolean
+  old_nid: number | null
+  old_json: string | null
+}
+
+/** Every membership of some local users; what is newer than the vector comes with what it replaced. */
+export const membershipsAt = (sql: Sql, userIds: readonly string[], rooms: Float64Array) =>
+  sql<MembershipRow[]>`
+    select u.user_id, m.shard, m.room_nid, r.room_id, m.membership, m.event_nid, m.position,
+      m.position > at.position as newer, undo.old_event_nid as old_nid, j.json as old_json
+    from user_ids u
+    join memberships m on m.user_nid = u.user_nid
+    join rooms r on r.shard = m.shard and r.room_nid = m.room_nid
+    join unnest(${[...rooms]}::bigint[]) with ordinality at (position, shard)
+      on at.shard = m.shard + 1
+    left join lateral (
+      select d.old_event_nid
+      from state_deltas d
+      join state_keys k on k.state_key_nid = d.state_key_nid and k.state_key = u.user_id
+      join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
+      where d.shard = m.shard and d.room_nid = m.room_nid and d.position > at.position
+      order by d.position
+      limit 1
+    ) undo on m.position > at.position
+    left join event_json j on j.shard = m.shard and j.event_nid = undo.old_event_nid
+    where u.user_id = any(${userIds as string[]}::text[])`
+
+/** The local users with any membership in these rooms. */
+export const localMembers = (sql: Sql, serverName: string, roomNids: readonly number[]) =>
+  sql<{ user_id: string }[]>`
+    select distinct u.user_id
+    from memberships m
+    join user_ids u on u.user_nid = m.user_nid
+    join servers s on s.server_nid = u.server_nid and s.name = ${serverName}
+    where (m.shard, m.room_nid) in (
+      select shard, room_nid from rooms where room_nid = any(${roomNids as number[]}::bigint[])
+    )`
