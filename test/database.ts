@@ -109,7 +109,7 @@ async function makeTemplate(): Promise<string> {
 async function startServer(): Promise<Server> {
   const named = process.env['TEST_DATABASE_URL'] ?? process.env['DATABASE_URL']
   if (named) return { url: named, strategy: '', stop: async () => {} }
-  const parent = await chooseParent()
+  const parent = await fastFolder()
   await removeLeftovers(parent)
   const dataDir = await mkdtemp(join(parent, 'laneway-test-'))
   const remove = () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 })
@@ -129,8 +129,8 @@ async function startServer(): Promise<Server> {
   }
 }
 
-/** Memory, if there is plenty: on a disk a database takes a quarter of a second. */
-async function chooseParent(): Promise<string> {
+/** Where temporary databases go: memory, if there is plenty; on a disk a database takes a quarter of a second. */
+export async function fastFolder(): Promise<string> {
   const memory = await statfs('/dev/shm').catch(() => undefined)
   return memory && memory.bavail * memory.bsize > 2 * 2 ** 30 ? '/dev/shm' : tmpdir()
 }
@@ -141,9 +141,9 @@ async function removeLeftovers(parent: string): Promise<void> {
   await Promise.all(
     names.map(async (name) => {
       const folder = join(parent, name)
-      // A run that has just made its folder has not locked it yet.
-      const { mtimeMs } = await stat(folder)
-      if (Date.now() - mtimeMs < 60_000) return
+      // A run that has just made its folder may not have locked it yet.
+      const entry = await stat(folder).catch(() => undefined)
+      if (!entry || Date.now() - entry.mtimeMs < 600_000) return
       const lock = await lockFile(join(folder, 'lock')).catch(() => undefined)
       if (!lock) return
       await rm(folder, { recursive: true, force: true })

@@ -45,7 +45,7 @@ function locate(name: string): string | undefined {
  * npm versions block those unless told otherwise. Makes what is missing: in place, or in `elsewhere`
  * when the package belongs to another user, and then answers that folder.
  */
-async function completeLinks(root: string, elsewhere: string): Promise<string | null> {
+export async function completeLinks(root: string, elsewhere: string): Promise<string | null> {
   const links = JSON.parse(await readFile(join(root, 'pg-symlinks.json'), 'utf8')) as Link[]
   const target = (link: Link) => join(dirname(root), link.target)
   const there = await Promise.all(links.map((link) => exists(target(link))))

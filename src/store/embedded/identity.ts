@@ -19,11 +19,11 @@ const dieWithParent = ['setpriv', '--pdeathsig', 'INT']
 
 export type Launch = { identity: Identity; dieWithParent: boolean }
 
-/** Finds out how to start PostgreSQL here; `allowNamespace` false is for tests of the last resort. */
-export async function chooseLaunch(allowNamespace: boolean): Promise<Launch> {
+/** Finds out how to start PostgreSQL here. */
+export async function chooseLaunch(): Promise<Launch> {
   const [named, namespace, diesWithParent] = await Promise.all([
     succeeds(['id', '-un']),
-    allowNamespace && succeeds([...asNobody, 'true']),
+    succeeds([...asNobody, 'true']),
     succeeds([...dieWithParent, 'true']),
   ])
   const root = process.getuid?.() === 0

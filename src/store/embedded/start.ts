@@ -28,8 +28,8 @@ export type EmbeddedOptions = {
   maxConnections?: number
   /** False for tests only: a crash of the machine then loses the database. */
   durable?: boolean
-  /** False for tests of what happens where user namespaces are refused. */
-  allowNamespace?: boolean
+  /** How to start it, if not as the machine allows best: for tests of the other ways. */
+  launch?: Partial<Launch>
 }
 
 /**
@@ -38,7 +38,7 @@ export type EmbeddedOptions = {
  * the kernel ties a child to the *thread* that started it.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
-  const launch = await chooseLaunch(options.allowNamespace ?? true)
+  const launch = { ...(await chooseLaunch()), ...options.launch }
   const dataDir = await makeDataDir(options.dataDir, launch.identity === 'nobody' ? 0o711 : 0o700)
   const lock = await lockFile(join(dataDir, 'lock'))
   try {
