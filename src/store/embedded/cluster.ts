@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, readdir, readlink, rename, rm, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Logger } from 'pino'
+import type { Log } from '#src/log.ts'
 import type { Binaries } from '#store/embedded/binaries.ts'
 import { type Launch, handOver, isOurs, spawnOptions } from '#store/embedded/identity.ts'
 import { StartupError } from '#store/startup-error.ts'
@@ -104,7 +104,7 @@ const fits = (folder: string) => Buffer.byteLength(join(folder, '.s.PGSQL.5432')
  * Ends what a killed server left running on this data directory. The caller holds the lock on it, so
  * whatever still runs there has no owner.
  */
-export async function endStrays(folder: string, log: Logger): Promise<void> {
+export async function endStrays(folder: string, log: Log): Promise<void> {
   const pidFile = join(folder, 'postmaster.pid')
   const text = await readFile(pidFile, 'utf8').catch(ifMissing)
   if (text === undefined) return

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { mkdir, readFile, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Logger } from 'pino'
+import type { Log } from '#src/log.ts'
 import { openPool, withDatabase } from '#store/db.ts'
 import { type Binaries, findBinaries } from '#store/embedded/binaries.ts'
 import {
@@ -24,7 +24,7 @@ import { StartupError } from '#store/startup-error.ts'
 
 export type EmbeddedOptions = {
   dataDir: string
-  log: Logger
+  log: Log
   maxConnections?: number
   /** False for tests only: a crash of the machine then loses the database. */
   durable?: boolean
@@ -100,7 +100,7 @@ type Parts = {
   socketFolder: string
   temporary: boolean
   lock: FileHandle
-  log: Logger
+  log: Log
   args: string[]
 }
 
