@@ -118,6 +118,29 @@ export type FederationCalls = {
   keyDocuments: (wanted: WantedKey[], deadlineMs: number) => string[]
 }
 
+/** What a room worker needs to begin with. */
+export type RoomWorkerStart = {
+  databaseUrl: string
+  /** Written into the leases of its shards. */
+  owner: string
+  shards: number[]
+  serverName: string
+  /** `ed25519:…`, and the seed in unpadded base64. */
+  signingKey: { keyId: string; seed: string }
+  /** Entries of `engine/room/limits.ts` that the operator changed. */
+  limits: { [name: string]: number }
+}
+
+/** What the pool says to a worker beside the calls of rooms. */
+export type RoomWorkerCalls = RoomCalls & {
+  /** The first call: takes the shards, and resumes what waits in their inboxes. */
+  start: (start: RoomWorkerStart) => null
+  /** The last: takes nothing more, commits what is decided. */
+  stop: () => null
+  /** Counters and gauges, by name. */
+  counters: () => { [name: string]: number }
+}
+
 /** What is said without an answer. A lost signal costs latency, never data. */
 export type Signal =
   /** Each pair: this room shard is committed up to this position. */
