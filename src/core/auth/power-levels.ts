@@ -1,9 +1,10 @@
 import { allow, reject, type Verdict } from '#core/verdict.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
+import { creatorsOf } from '#core/content/m.room.create.ts'
 import { isUserId } from '#core/ids.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import { entry, isCreator, levelMap, namedLevels, readLevel, type Level } from './levels.ts'
+import { entry, levelMap, namedLevels, levelOf, type Level } from './levels.ts'
 import type { RoomState } from './room.ts'
 
 /**
@@ -17,8 +18,8 @@ export function authorizePowerLevels(event: RoomEvent, room: RoomState): Verdict
   if (!formed.allowed) return formed
   // 10.4, v12+: users names a creator: reject.
   if (version.privilegedCreators) {
-    const users = Object.keys(levelMap(content, 'users') ?? {})
-    if (users.some((userId) => isCreator(room.create, userId)))
+    const users = levelMap(content, 'users') ?? {}
+    if (creatorsOf(room.create).some((creator) => Object.hasOwn(users, creator)))
       return reject('The power of a creator cannot be set')
   }
   // 10.5: The room has no power levels yet: allow.
@@ -27,7 +28,7 @@ export function authorizePowerLevels(event: RoomEvent, room: RoomState): Verdict
 }
 
 function checkForm(content: JsonObject, version: RoomVersion): Verdict {
-  const isLevel = (value: JsonObject[string]) => !Number.isNaN(readLevel(value, version))
+  const isLevel = (value: JsonObject[string]) => !Number.isNaN(levelOf(value, version))
   if (version.integerPowerLevels) {
     // 10.1, v10+: A named level is present, and not an integer: reject.
     for (const name of namedLevels)
@@ -107,8 +108,8 @@ function mayChange(
 ): boolean {
   const from = entry(before, key)
   const to = entry(after, key)
-  const fromLevel = from === undefined ? undefined : readLevel(from, version)
-  const toLevel = to === undefined ? undefined : readLevel(to, version)
+  const fromLevel = from === undefined ? undefined : levelOf(from, version)
+  const toLevel = to === undefined ? undefined : levelOf(to, version)
   if (fromLevel === toLevel) return true
   return (fromLevel === undefined || old(fromLevel)) && (toLevel === undefined || fresh(toLevel))
 }

@@ -1,7 +1,8 @@
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { StateLookup } from '#core/event/auth-events.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import { namedLevel, requiredLevel, userLevel, type Level, type NamedLevel } from './levels.ts'
+import type { LevelName } from '#core/content/m.room.power_levels.ts'
+import { namedLevel, requiredLevel, userLevel, type Level } from './levels.ts'
 
 /** The state against which one event is judged, with the questions that the rules ask of it. */
 export class RoomState {
@@ -38,7 +39,7 @@ export class RoomState {
     return userLevel(this.create, this.powerLevels, userId)
   }
 
-  named(name: NamedLevel): Level {
+  named(name: LevelName): Level {
     return namedLevel(this.powerLevels, name)
   }
 

@@ -1,7 +1,7 @@
-import { createPublicKey, verify, type KeyObject } from 'node:crypto'
 import { allow, reject, type Verdict } from '#core/verdict.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
-import { signedText } from '#core/canonical-json.ts'
+import { signaturesOf, signedTextOf } from '#core/signing.ts'
+import { verifySignature } from '#core/ed25519.ts'
 import { thirdPartyToken } from '#core/event/auth-events.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { RoomState } from './room.ts'
@@ -48,24 +48,10 @@ function publicKeys(content: JsonObject): string[] {
 }
 
 function isSignedWith(signed: JsonObject, publicKey: string): boolean {
-  const key = verifyKey(publicKey)
-  const text = signedText(signed, 'tolerant')
-  const signatures = signed['signatures']
-  if (key === undefined || text === undefined || !isObject(signatures)) return false
-  const bytes = Buffer.from(text)
-  return Object.values(signatures)
-    .flatMap((ofServer) => (isObject(ofServer) ? Object.entries(ofServer) : []))
-    .some(
-      ([keyId, signature]) =>
-        keyId.startsWith('ed25519:') &&
-        typeof signature === 'string' &&
-        verify(null, bytes, key, Buffer.from(signature, 'base64')),
-    )
-}
-
-function verifyKey(publicKey: string): KeyObject | undefined {
-  const bytes = Buffer.from(publicKey, 'base64')
-  if (bytes.length !== 32) return undefined
-  const x = bytes.toString('base64url')
-  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+  const text = signedTextOf(signed)
+  const servers = isObject(signed['signatures']) ? Object.keys(signed['signatures']) : []
+  if (text === undefined) return false
+  return servers
+    .flatMap((server) => signaturesOf(signed, server))
+    .some(([, signature]) => verifySignature(publicKey, text, signature))
 }

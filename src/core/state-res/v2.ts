@@ -1,0 +1,35 @@
+import { applyInOrder, type PartialState } from './iterative-auth.ts'
+import { mainlineOrder } from './mainline.ts'
+import { powerOrder, selectPowerEvents } from './power-order.ts'
+import { fullConflictedSet, type Resolution } from './resolvable.ts'
+import type { Steps } from './steps.ts'
+
+/**
+ * State resolution of v2–v11, and with `fromEmpty` that of v12 (2.1).
+ *
+ * Spec: rooms/v12/#algorithm
+ */
+export function* resolveV2(resolution: Resolution, fromEmpty: boolean): Steps<Map<number, number>> {
+  const full = fullConflictedSet(resolution)
+  yield
+  // 1: The power events, and what they rest on, in the order of power.
+  const selected = yield* selectPowerEvents(full, resolution)
+  const first = yield* powerOrder(selected, resolution)
+  // 2: Applied to the unconflicted state; in 2.1 to an empty one.
+  const below = fromEmpty ? nothing : resolution.unconflicted
+  const state: PartialState = { made: new Map(), below }
+  yield* applyInOrder(first, state, resolution)
+  // 3: The remaining events, by the mainline of the power levels so far.
+  const key = resolution.keyOf('m.room.power_levels', '')
+  const powerLevels = key === undefined ? undefined : (state.made.get(key) ?? below(key))
+  const remaining = [...full].filter((nid) => !selected.has(nid))
+  const second = yield* mainlineOrder(remaining, powerLevels, resolution)
+  // 4: Applied to what step 2 made.
+  yield* applyInOrder(second, state, resolution)
+  // 5: The unconflicted state goes over the result.
+  for (const made of state.made.keys())
+    if (resolution.unconflicted(made) !== undefined) state.made.delete(made)
+  return state.made
+}
+
+const nothing = () => undefined
