@@ -36,8 +36,9 @@ export function canonicalJson(value: Json, mode: CanonicalMode = 'strict'): stri
     else text = JSON.stringify(sorted)
   }
   // JavaScript compares UTF-16 units. That is the order of code points unless a surrogate meets a
-  // character above them.
-  if (text === undefined || aboveSurrogates.test(text)) text = write(value)
+  // character above them. To see that a text is ASCII is cheaper than to look for such a character.
+  if (text === undefined || (Buffer.byteLength(text) !== text.length && aboveSurrogates.test(text)))
+    text = write(value)
   return strict && text.includes('\\ud') && hasLoneSurrogate(value) ? undefined : text
 }
 
@@ -67,13 +68,14 @@ function inspect(value: Json, depth: number, strict: boolean): number {
   }
   let previous = ''
   for (const key in value) {
-    if (key < previous) need = Math.max(need, unordered)
+    if (key < previous && need === ordered) need = unordered
     previous = key
+    // A raw number is an object with this one key.
+    if (key === 'rawJSON' && isRawNumber(value)) return strict ? refused : ordered
     const inner = inspect(value[key]!, depth - 1, strict)
     if (inner > need) need = inner
   }
-  // A raw number is an object with one key.
-  return isRawNumber(value) ? (strict ? refused : ordered) : need
+  return need
 }
 
 /** A copy whose keys JavaScript keeps in order; undefined if it would not (integer-like keys). */

@@ -22,7 +22,10 @@ export function isShortText(text: string): boolean {
 const hostAndPort = /^(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(\d{1,5}))?$/
 
 /** Whether a text is a server name: a DNS name or an IP literal, with or without a port. */
-export const isServerName = (name: string): boolean => parseServerName(name) !== undefined
+export const isServerName = (name: string): boolean =>
+  name.startsWith('[')
+    ? parseServerName(name) !== undefined
+    : name.length <= maxIdBytes && hostAndPort.test(name)
 
 /** The two parts of a server name; the host of an IPv6 literal keeps its brackets. */
 export function parseServerName(

@@ -1,4 +1,4 @@
-import { decodeBase64 } from '#core/base64.ts'
+import { isBase64 } from '#core/base64.ts'
 import { canonicalEvent, hashedText, redactedText, sha256 } from '#core/event/hash.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { isEventIdOf, isRoomIdOf, isShortText, isUserId, roomIdOfCreate } from '#core/ids.ts'
@@ -109,7 +109,7 @@ function checkFields(version: RoomVersion, pdu: JsonObject): string | undefined 
     return '`origin_server_ts` is not an integer within bounds'
 
   if (!isObject(hashes) || typeof hashes['sha256'] !== 'string') return '`hashes.sha256` is missing'
-  if (decodeBase64(hashes['sha256']) === undefined) return '`hashes.sha256` is not base64'
+  if (!isBase64(hashes['sha256'])) return '`hashes.sha256` is not base64'
   return isSignatures(signatures) ? undefined : '`signatures` is malformed'
 }
 

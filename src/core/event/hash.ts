@@ -1,5 +1,5 @@
 import { canonicalJson } from '#core/canonical-json.ts'
-import { redact } from '#core/event/redact.ts'
+import { redactUnsigned } from '#core/event/redact.ts'
 import { type JsonObject, without } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 
@@ -19,11 +19,8 @@ export const hashedText = (version: RoomVersion, event: JsonObject): string | un
   canonicalEvent(version, without(event, 'hashes', 'signatures', 'unsigned'))
 
 /** What signatures and the reference hash cover: the redacted event without its signatures. */
-export function redactedText(version: RoomVersion, event: JsonObject): string | undefined {
-  const redacted = redact(version, event)
-  delete redacted['signatures']
-  return canonicalEvent(version, redacted)
-}
+export const redactedText = (version: RoomVersion, event: JsonObject): string | undefined =>
+  canonicalEvent(version, redactUnsigned(version, event))
 
 /** SHA-256 of a text as unpadded base64. */
 export const sha256 = (text: string): string => Bun.SHA256.hash(text, 'base64').slice(0, 43)

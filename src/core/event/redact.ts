@@ -2,18 +2,23 @@ import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 
 /**
- * What is left of an event when it is redacted. The result also is what an event's signatures and
- * reference hash cover, so it keeps `hashes` and `signatures`, and drops `unsigned`.
+ * What is left of an event when it is redacted: among the rest `hashes` and `signatures`, not
+ * `unsigned`.
  *
  * Its keys come in canonical order, which makes the canonical JSON of the result cheap.
  *
  * Spec: rooms/v12/#redactions
  */
-export function redact(version: RoomVersion, event: JsonObject): JsonObject {
+export const redact = (version: RoomVersion, event: JsonObject): JsonObject =>
+  redactTo(version, event, version.redactionV11 ? keptKeys : keptKeysBefore11)
+
+/** As `redact`, without the signatures: what signatures and reference hash cover. */
+export const redactUnsigned = (version: RoomVersion, event: JsonObject): JsonObject =>
+  redactTo(version, event, version.redactionV11 ? coveredKeys : coveredKeysBefore11)
+
+function redactTo(version: RoomVersion, event: JsonObject, keys: readonly string[]): JsonObject {
   const result: JsonObject = {}
-  for (const key of version.redactionV11 ? keptKeys : keptKeysBefore11) {
-    if (Object.hasOwn(event, key)) result[key] = event[key]!
-  }
+  for (const key of keys) if (Object.hasOwn(event, key)) result[key] = event[key]!
   const content = event['content']
   result['content'] = isObject(content) ? redactContent(version, event['type'], content) : {}
   return result
@@ -41,6 +46,10 @@ const keptKeysBefore11 = [
 const keptKeys = keptKeysBefore11.filter(
   (key) => !['membership', 'origin', 'prev_state'].includes(key),
 )
+
+const isCovered = (key: string) => key !== 'signatures'
+const coveredKeysBefore11 = keptKeysBefore11.filter(isCovered)
+const coveredKeys = keptKeys.filter(isCovered)
 
 function redactContent(
   version: RoomVersion,
