@@ -22,16 +22,25 @@ export type Received =
       rejection: string | undefined
     }>
   | Readonly<{ outcome: 'drop'; reason: string }>
-  /** Call again with these keys; the lookup may by then know that they cannot be had. */
+  /** Get these keys and call again, the last time with `lastTry`. */
   | Readonly<{ outcome: 'missing'; keys: readonly NeededKeys[] }>
 
-export type ReceiveOptions = ParseOptions & Readonly<{ keys: KeyLookup; now: number }>
+export type ReceiveOptions = ParseOptions &
+  Readonly<{
+    keys: KeyLookup
+    now: number
+    /**
+     * The keys that are still missing cannot be had. The event is dropped then, not rejected, also if
+     * only an auth rule asks for them: with the keys, another server may judge otherwise.
+     */
+    lastTry?: boolean
+  }>
 
 /** Judges one PDU from the network. */
 export function receivePdu(
   version: RoomVersion,
   json: unknown,
-  { keys, now, ...options }: ReceiveOptions,
+  { keys, now, lastTry = false, ...options }: ReceiveOptions,
 ): Received {
   // 1. The format.
   const inspected = inspectPdu(version, json, options)
@@ -46,6 +55,10 @@ export function receivePdu(
 
   // 2. The signatures.
   const check = checkEventSignatures(event, keys, now, signed)
+  if (check.outcome === 'missing' && lastTry) {
+    const servers = check.keys.map(({ server }) => server).join(', ')
+    return { outcome: 'drop', reason: `The keys of ${servers} cannot be had` }
+  }
   if (check.outcome === 'drop' || check.outcome === 'missing') return check
   const rejection = check.outcome === 'reject' ? check.reason : undefined
   return { outcome: 'accept', event, redacted, rejection }

@@ -1,7 +1,7 @@
 import { verifySignature } from '#core/ed25519.ts'
 import { redactedText } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { domainOf } from '#core/ids.ts'
+import { domainOf, isUserId } from '#core/ids.ts'
 import { type KeyLookup, signsEvents } from '#core/server-keys.ts'
 import { signaturesOf } from '#core/signing.ts'
 
@@ -41,40 +41,39 @@ export function signersOf(event: RoomEvent): Signer[] {
     Object.hasOwn(content, 'join_authorised_via_users_server')
   ) {
     const user = content['join_authorised_via_users_server']
-    const server = typeof user === 'string' ? (domainOf(user) ?? '') : ''
+    const server = typeof user === 'string' && isUserId(user) ? domainOf(user)! : noServer
     if (!signers.some((signer) => signer.server === server))
       signers.push({ server, otherwise: 'reject' })
   }
   return signers
 }
 
+/** Stands for the server of a user that is none: nothing can be signed by it. */
+const noServer = ''
+
 const isThirdPartyInvite = ({ type, content }: RoomEvent): boolean =>
   type === 'm.room.member' &&
   content['membership'] === 'invite' &&
   Object.hasOwn(content, 'third_party_invite')
 
-/** The keys that checking an event needs, for fetching many at once. */
-export function neededKeys(event: RoomEvent): NeededKeys[] {
-  const minimumValidUntilTs = event.version.enforceKeyValidity ? event.originServerTs : 0
-  return signersOf(event).map(({ server }) => ({
-    server,
-    keyIds: keyIdsOf(event, server),
-    minimumValidUntilTs,
-  }))
-}
+/** The keys that checking an event needs, for fetching those of many events at once. */
+export const neededKeys = (event: RoomEvent): NeededKeys[] =>
+  signersOf(event)
+    .filter(({ server }) => server !== noServer)
+    .map(({ server }) => keysOf(event, server))
+
+const keysOf = (event: RoomEvent, server: string): NeededKeys => ({
+  server,
+  keyIds: signaturesOf(event.pdu, server)
+    .map(([keyId]) => keyId)
+    .filter((keyId) => keyId !== policyServerKey),
+  minimumValidUntilTs: event.version.enforceKeyValidity ? event.originServerTs : 0,
+})
 
 /** The key of a policy server is in no key document: other rules check its signature. */
 const policyServerKey = 'ed25519:policy_server'
 
-const keyIdsOf = (event: RoomEvent, server: string): string[] =>
-  signaturesOf(event.pdu, server)
-    .map(([keyId]) => keyId)
-    .filter((keyId) => keyId !== policyServerKey)
-
-/**
- * What the signatures say. `missing` names keys that are unknown, or known but not valid long enough:
- * after they have been asked for in vain, the event counts as unsigned.
- */
+/** What the signatures say. `missing` names keys that are unknown, or not known to be valid long enough. */
 export type SignatureCheck =
   | Readonly<{ outcome: 'valid' }>
   | Readonly<{ outcome: 'drop'; reason: string }>
@@ -95,11 +94,7 @@ export function checkEventSignatures(
     const found = checkServer(event, server, keys, now, signed)
     if (found === 'valid') continue
     if (found === 'missing') {
-      missing.push({
-        server,
-        keyIds: keyIdsOf(event, server),
-        minimumValidUntilTs: event.version.enforceKeyValidity ? event.originServerTs : 0,
-      })
+      missing.push(keysOf(event, server))
       continue
     }
     const reason = `The event is not validly signed by ${server || 'the authorising server'}`
@@ -118,6 +113,7 @@ function checkServer(
   now: number,
   signed: string,
 ): 'valid' | 'invalid' | 'missing' {
+  if (server === noServer) return 'invalid'
   let verified = false
   let unknown = false
   for (const [keyId, signature] of signaturesOf(event.pdu, server)) {

@@ -21,6 +21,11 @@ import {
   isDirect,
   membershipOf,
 } from '#core/content/m.room.member.ts'
+import { roomAvatarOf } from '#core/content/m.room.avatar.ts'
+import { algorithmOf } from '#core/content/m.room.encryption.ts'
+import { roomNameOf } from '#core/content/m.room.name.ts'
+import { replacementRoomOf } from '#core/content/m.room.tombstone.ts'
+import { topicOf } from '#core/content/m.room.topic.ts'
 import type { JsonObject } from '#core/json.ts'
 import { roomVersions } from '#core/room-version.ts'
 
@@ -112,4 +117,29 @@ test('aliases are read if they are sound, and only new ones are to be looked up'
   for (const alias of [null, '']) expect(newAliases({ alias }, undefined)).toEqual([])
   expect(newAliases({ alias: 'a' }, undefined)).toBeUndefined()
   expect(newAliases(content, undefined)).toBeUndefined()
+})
+
+test('a room has a name, a topic, a picture, an encryption and a successor, if they are sound', () => {
+  const readers: [string, string, (content: JsonObject | undefined) => string | undefined][] = [
+    ['name', 'x', roomNameOf],
+    ['topic', 'x', topicOf],
+    ['url', 'mxc://a/b', roomAvatarOf],
+    ['algorithm', 'm.megolm.v1.aes-sha2', algorithmOf],
+    ['replacement_room', '!a:b', replacementRoomOf],
+  ]
+  for (const [key, value, read] of readers) {
+    expect(read({ [key]: value })).toBe(value)
+    for (const content of [undefined, ...odd(key)]) expect(read(content)).toBeUndefined()
+  }
+  expect(roomNameOf({ name: '' })).toBeUndefined()
+  expect(replacementRoomOf({ replacement_room: 'a' })).toBeUndefined()
+})
+
+test('a rich topic is read as plain text', () => {
+  const rich = (...texts: JsonObject[]) => ({ topic: 'old', 'm.topic': { 'm.text': texts } })
+  const html = { body: '<b>x</b>', mimetype: 'text/html' }
+  expect(topicOf(rich(html, { body: 'x' }))).toBe('x')
+  expect(topicOf(rich(html, { body: 'y', mimetype: 'text/plain' }))).toBe('y')
+  expect(topicOf(rich(html))).toBe('old')
+  expect(topicOf({ topic: 'old', 'm.topic': 5 })).toBe('old')
 })

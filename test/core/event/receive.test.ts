@@ -49,6 +49,10 @@ describe('2. signatures', () => {
       const minimumValidUntilTs = of.enforceKeyValidity ? 1_000_000 : 0
       const needed = [{ server: 'hs1', keyIds: ['ed25519:1'], minimumValidUntilTs }]
       expect(receive(of, pdu, () => undefined)).toEqual({ outcome: 'missing', keys: needed })
+      expect(receivePdu(of, pdu, { keys: () => undefined, now, lastTry: true })).toEqual({
+        outcome: 'drop',
+        reason: 'The keys of hs1 cannot be had',
+      })
     }
   })
 
@@ -143,10 +147,16 @@ describe('2. signatures', () => {
   })
 
   test('an authorising user that is no user cannot have signed', () => {
-    for (const user of [5, null, 'carol', '@carol'])
+    for (const user of [5, null, 'carol', '@carol', '@carol:', '@carol:a b'])
       for (const of of versions) {
         const content = { membership: 'join', join_authorised_via_users_server: user }
-        const received = receive(of, seal(of, member(of, content)))
+        const pdu = seal(of, member(of, content))
+        const own = pdu['signatures'] as JsonObject
+        // Signatures of nobody are looked for nowhere.
+        const nobody = { '': own['hs1']!, 'a b': own['hs1']! }
+        const known: KeyLookup = (server, keyId) =>
+          server === 'hs1' ? lookup(server, keyId) : undefined
+        const received = receive(of, { ...pdu, signatures: { ...own, ...nobody } }, known)
         expect(received.outcome === 'accept' && received.rejection !== undefined).toBe(
           of.restrictedJoins,
         )
