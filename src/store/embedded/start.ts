@@ -121,6 +121,8 @@ export class EmbeddedPostgres {
   #stopping = false
   /** The last things it said: the reason, if it does not come up. */
   #lastLines: string[] = []
+  /** Ends when all that it said was read; a session that lives on may keep it open. */
+  #reported: Promise<void> = Promise.resolve()
   #wake: (() => void) | undefined
 
   constructor(parts: Parts) {
@@ -135,8 +137,10 @@ export class EmbeddedPostgres {
 
   async start(): Promise<void> {
     const child = this.#spawn()
-    if (!(await this.#isReady(child)))
+    if (!(await this.#isReady(child))) {
+      await within(this.#reported, 500)
       throw new StartupError(`PostgreSQL does not start: ${this.#lastLines.join('; ')}`)
+    }
     try {
       await ensureDatabase(this.url)
     } catch (error) {
@@ -177,7 +181,7 @@ export class EmbeddedPostgres {
       stderr: 'pipe',
     })
     this.#child = child
-    void this.#report(child.stderr)
+    this.#reported = this.#report(child.stderr)
     return child
   }
 
@@ -201,6 +205,7 @@ export class EmbeddedPostgres {
       const started = Date.now()
       await child.exited
       if (this.#stopping) return
+      await within(this.#reported, 500)
       if (Date.now() - started > peace) failures = 0
       const pause = Math.min(100 * 2 ** failures++, longestPause)
       log.error(
