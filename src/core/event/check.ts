@@ -94,6 +94,8 @@ function checkFields(version: RoomVersion, pdu: JsonObject): string | undefined 
   // v12+: the create event has no room ID, since its own ID is the room ID.
   if (version.createEventIsRoomId && type === 'm.room.create') {
     if (roomId !== undefined) return 'A create event of this room version has no `room_id`'
+    // Not spec: one with another state key would be a room without a create event in its state.
+    if (stateKey !== '') return 'The `state_key` of a create event is empty'
   } else if (typeof roomId !== 'string' || !isRoomIdOf(version, roomId))
     return '`room_id` is not a room ID of this room version'
 

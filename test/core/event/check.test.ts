@@ -238,6 +238,10 @@ describe('the room', () => {
     expect(event.roomId).toBe(`!${event.eventId.slice(1)}`)
     expect('room_id' in event.pdu).toBe(false)
     expect(refusal('12', create('12'))).toContain('no `room_id`')
+    for (const state_key of ['x', '@alice:hs1'])
+      expect(refusal('12', seal(version('12'), { ...bare, state_key }))).toContain('`state_key`')
+    const { state_key: __, ...stateless } = bare
+    expect(refusal('12', seal(version('12'), stateless))).toContain('`state_key`')
     expect(accepted('11', create('11')).roomId).toBe('!room:hs1')
     expect(refusal('11', seal(version('11'), bare))).toContain('`room_id`')
   })
