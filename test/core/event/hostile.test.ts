@@ -9,7 +9,7 @@ import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import { checkKeyDocument } from '#core/server-keys.ts'
 import { relationOf } from '#core/relations.ts'
 import { lookup, message, now, seal, sign, versions } from './fixtures.ts'
-import { Random, randomJson, randomKey } from '../random.ts'
+import { Random, randomJson, randomKey } from '#test/core/random.ts'
 
 /** A value that no honest server sends. */
 function hostile(random: Random): Json {
