@@ -55,7 +55,12 @@ async function step(
   const next = migrations[newest.version]
   if (!next) return { version: newest.version, compat: newest.compat }
 
-  await sql.unsafe(next.text)
+  await sql.unsafe(next.text).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`The migration to schema ${next.version}, ${next.name}, failed: ${reason}`, {
+      cause: error,
+    })
+  })
   await sql`
     insert into schema_version (version, compat, name, release)
     values (${next.version}, ${next.compat}, ${next.name}, ${release})`

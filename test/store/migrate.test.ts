@@ -86,9 +86,9 @@ test('a migration that fails leaves nothing of itself, and the ones before it st
     ...first,
     '0002-broken.sql': '-- compat: 1\ncreate table half (id integer); select 1/0;',
   }
-  await expect(migrate(db.pool, await releaseOf(broken), '0.2.0')).rejects.toMatchObject({
-    code: '22012',
-  })
+  await expect(migrate(db.pool, await releaseOf(broken), '0.2.0')).rejects.toThrow(
+    'The migration to schema 2, broken, failed: division by zero',
+  )
   expect(
     await db.pool`select to_regclass('half') as half, to_regclass('rooms')::text as rooms`,
   ).toEqual([{ half: null, rooms: 'rooms' }] as never)
