@@ -20,7 +20,9 @@ create table room_shards (
   position bigint not null default 0,   -- last committed position of the shard's stream
   counter bigint not null default 0,    -- last number given out (events, rooms, chains, snapshots)
   ingest bigint not null default 0,     -- last ingest number
-  batch uuid                            -- the last batch committed, to learn an unknown outcome
+  -- The last batch committed. A commit names the batch before it and fails if another came between;
+  -- whoever asks for an unknown outcome puts a new value here, so that a straggler cannot succeed.
+  batch uuid
 ) with (fillfactor = 50);
 
 create table room_shard_leases (
@@ -29,6 +31,15 @@ create table room_shard_leases (
   owner text collate "C"
 );
 comment on table room_shard_leases is 'A commit takes its row FOR SHARE; a takeover updates it before it reads room_shards.';
+
+-- A condition that must hold for a pipelined transaction to go on. LW001: the lease is another's;
+-- LW002: another batch came between; LW003: a row is not as the owner of the room knows it.
+create function laneway_require(ok boolean, code text, reason text) returns boolean
+language plpgsql as $$
+begin
+  if ok then return true; end if;
+  raise exception using errcode = code, message = reason;
+end $$;
 
 -- ---------------------------------------------------------------- interned numbers
 -- Append-only, made before a commit in short sorted transactions of their own.
@@ -58,8 +69,11 @@ create table user_ids (
 
 create table server_sets (
   set_nid bigint generated always as identity primary key,
-  hash bytea not null unique,           -- SHA-256 of the packed list
-  servers integer[] not null            -- sorted server_nids
+  hash bytea not null unique,           -- of the whole set, whatever its order
+  -- null: servers are the whole set; else a set to which servers adds them, or removes -nid
+  base_nid bigint,
+  height smallint not null,             -- how many bases lie below
+  servers integer[] not null
 );
 
 -- ---------------------------------------------------------------- rooms
@@ -77,45 +91,51 @@ create table rooms (
   joined_members integer not null default 0,
   invited_members integer not null default 0,
   primary key (shard, room_nid)
-);
+) with (fillfactor = 80);
 create unique index rooms_by_id on rooms (room_id);
 
 create table event_ids (
   event_id bytea primary key,           -- 32 hash bytes; the UTF-8 text in v1 and v2
   shard smallint not null,
-  event_nid bigint not null             -- 0: claimed (v1, v2), not yet persisted
+  event_nid bigint not null,            -- 0: claimed (v1, v2), not yet persisted
+  claimed_by text collate "C"           -- the room ID of a claim
 );
 comment on table event_ids is 'The one look-up across shards: an event ID is unique in all of them.';
 
+-- Wide columns first: rows are many, padding is not free.
 create table events (
-  shard smallint not null,
   event_nid bigint not null,
   room_nid bigint not null,
-  event_id bytea not null,
-  type_nid integer not null,
-  state_key_nid bigint,                 -- null: not a state event
   sender_nid bigint not null,
   depth bigint not null,
   origin_server_ts bigint not null,
-  chain bigint,                         -- reading order: the chain, and the index in it
-  chain_index integer,
+  state_key_nid bigint,                 -- null: not a state event
+  chain bigint,                         -- reading order: the chain, and the index in it; both immutable
   position bigint,                      -- live events only
   ingest bigint,                        -- every row but a staged one
-  flags smallint not null default 0,    -- 1 rejected, 2 soft-failed, 4 outlier, 8 partial
   snapshot_nid bigint,                  -- the state before the event
   destination_set bigint,               -- server_sets: joined before or after it
-  prev_nids bigint[] not null default '{}',
+  type_nid integer not null,
+  chain_index integer,
+  push_flags integer not null default 0, -- what the default push rules ask of it, once for all users
+  shard smallint not null,
+  flags smallint not null default 0,    -- 1 rejected, 2 soft-failed, 4 outlier, 8 partial
+  event_id bytea not null,
+  prev_nids bigint[] not null default '{}', -- of those that are here
   auth_nids bigint[] not null default '{}',
   primary key (shard, event_nid)
 );
-create index events_live on events (shard, room_nid, position) where position is not null;
+-- Covers the folding of unread counts.
+create index events_live on events (shard, room_nid, position) include (sender_nid, push_flags)
+  where position is not null;
 create index events_by_position on events (shard, position) where position is not null;
 create unique index events_by_chain on events (shard, chain, chain_index) where chain is not null;
 create index events_by_ingest on events (shard, ingest) where ingest is not null;
+create index events_by_time on events (shard, room_nid, origin_server_ts) where chain is not null;
 
 create table event_json (
-  shard smallint not null,
   event_nid bigint not null,
+  shard smallint not null,
   json text not null,                   -- the federation form, exactly as hashed and signed
   -- what is ours and no part of the event: invite_room_state, the local transaction
   internal text,
@@ -144,6 +164,20 @@ create table spans (
 );
 create index spans_by_chain on spans (shard, chain);
 
+-- Imports: a chain with a row here is invisible to every reader, by event ID too, but where it is
+-- published and not hidden. Publishing and hiding are rows at a position; followers then walk the chain.
+create table import_chains (
+  shard smallint not null,
+  chain bigint not null,
+  room_nid bigint not null,
+  published_at bigint,                  -- null: staged
+  hidden_at bigint,                     -- null: not undone
+  primary key (shard, chain)
+);
+create index import_chains_published on import_chains (shard, published_at)
+  where published_at is not null;
+create index import_chains_hidden on import_chains (shard, hidden_at) where hidden_at is not null;
+
 create table missing_prevs (
   shard smallint not null,
   room_nid bigint not null,
@@ -162,21 +196,26 @@ create table extremities (
 -- ---------------------------------------------------------------- state
 
 create table current_state (
-  shard smallint not null,
   room_nid bigint not null,
   generation bigint not null default 0,
   state_key_nid bigint not null,
   event_nid bigint not null,
-  primary key (shard, room_nid, generation, state_key_nid)
-);
+  type_nid integer not null,
+  shard smallint not null,
+  primary key (shard, room_nid, generation, type_nid, state_key_nid)
+) with (fillfactor = 90);
 
 create table state_deltas (
-  shard smallint not null,
   position bigint not null,
   room_nid bigint not null,
-  state_key_nid bigint not null,        -- 0: the whole state was replaced (a generation was flipped)
+  -- 0, with type 0: the whole state was replaced; old and new are then generations
+  state_key_nid bigint not null,
   old_event_nid bigint,
   new_event_nid bigint,
+  type_nid integer not null,
+  shard smallint not null,
+  old_membership text collate "C",      -- both null: no member event, or none before, none after
+  new_membership text collate "C",
   primary key (shard, room_nid, position, state_key_nid)
 );
 create index state_deltas_by_position on state_deltas (shard, position);
@@ -190,41 +229,46 @@ create table snapshots (
   entries integer not null,             -- entries of the whole state
   hash bytea not null,                  -- of the whole state, for deduplication in a room
   packed bytea not null,                -- sorted (state_key_nid, event_nid), delta + varint
-  refs integer not null default 1,
+  refs integer not null default 0,      -- events and younger deltas that build on it
   primary key (shard, snapshot_nid)
-);
+  -- Counting a reference must not copy the bytes, so they are kept outside the row from early on.
+) with (fillfactor = 80, toast_tuple_target = 256);
+alter table snapshots alter column packed set storage external;
 create index snapshots_by_hash on snapshots (shard, room_nid, hash);
 
--- Auth chains: numbered parents first, once the whole chain of an event is known.
+-- Auth chains of state events: numbered parents first, once the whole chain of an event is known.
 create table auth_graph (
   shard smallint not null,
   room_nid bigint not null,
-  auth_order bigint not null,
+  auth_order integer not null,
   event_nid bigint not null,
-  parents bigint[] not null,            -- auth_orders of its auth events
+  parents integer[] not null,           -- auth_orders of its auth events
   primary key (shard, room_nid, auth_order)
 );
 create unique index auth_graph_by_event on auth_graph (shard, event_nid);
 
 create table memberships (
-  shard smallint not null,
   room_nid bigint not null,
   user_nid bigint not null,
-  membership text collate "C" not null,
-  event_nid bigint not null,
+  generation bigint not null default 0,
+  event_nid bigint,                     -- null: no member event any more
   sender_nid bigint not null,
-  position bigint not null,
-  primary key (shard, room_nid, user_nid)
-);
+  position bigint not null,             -- of the last change; 0: staged with the whole state
+  shard smallint not null,
+  membership text collate "C" not null, -- join, invite, knock, leave, ban; none without an event
+  primary key (shard, room_nid, generation, user_nid)
+) with (fillfactor = 90);
+comment on table memberships is 'Rows of a generation that is not the room''s are staged, or old: join rooms.';
 create index memberships_by_user on memberships (user_nid, membership);
 
 create table room_servers (
-  shard smallint not null,
   room_nid bigint not null,
+  generation bigint not null default 0,
   server_nid integer not null,
   joined integer not null,              -- its joined members
-  primary key (shard, room_nid, server_nid)
-);
+  shard smallint not null,
+  primary key (shard, room_nid, generation, server_nid)
+) with (fillfactor = 80);
 create index room_servers_by_server on room_servers (server_nid);
 
 create table redactions (
@@ -236,13 +280,6 @@ create table redactions (
   primary key (shard, room_nid, target_id, redaction_nid)
 );
 
-create table push_facts (
-  shard smallint not null,
-  room_nid bigint not null,
-  position bigint not null,
-  flags integer not null,               -- what the default rules ask of the event, once for all users
-  primary key (shard, room_nid, position)
-);
 create table mentions (
   shard smallint not null,
   room_nid bigint not null,
@@ -263,6 +300,7 @@ create table local_txns (
   sent_at bigint not null,
   primary key (shard, user_id, device_id, path, txn_id)
 );
+create index local_txns_by_time on local_txns (shard, sent_at);
 
 -- ---------------------------------------------------------------- inbound federation
 
@@ -277,8 +315,18 @@ create table inbox (
   not_before bigint not null default 0,
   primary key (shard, inbox_id)
 );
-comment on table inbox is 'Inserted by the intake on main, never updated by it; deleted by the room commit that persists the event.';
+comment on table inbox is 'Inserted by the intake on main, never updated by it; deleted by the room commit that persists the event, or that drops it.';
 create index inbox_by_room on inbox (shard, room_id, inbox_id);
+
+-- Written by the intake with the inbox rows, so that a replay of (origin, txn_id) gets the same answer.
+create table inbound_txns (
+  origin text collate "C" not null,
+  txn_id text collate "C" not null,
+  answer text not null,
+  received_at bigint not null,
+  primary key (origin, txn_id)
+);
+create index inbound_txns_by_time on inbound_txns (received_at);
 
 create table inbox_quarantine (
   shard smallint not null,
