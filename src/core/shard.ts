@@ -8,3 +8,6 @@ export function shardOf(id: string, shards = SHARDS): number {
   const first = createHash('sha256').update(id).digest().readBigUInt64BE(0)
   return Number(first % BigInt(shards))
 }
+
+/** The shard that gave out a number of an event, room, chain or snapshot. */
+export const shardOfNid = (nid: number): number => nid % SHARDS

@@ -1,6 +1,7 @@
-import { SHARDS, shardOf } from '#core/shard.ts'
+import { shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
+import * as userChanges from '#store/user/read-changes.ts'
 import type { Vector } from './vector.ts'
 
 /** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
@@ -97,14 +98,15 @@ export class Interest {
   async #read(sql: Sql, from: Vector, to: Vector, loads: Load[]): Promise<() => void> {
     const stretches = stretchesOf(from.rooms, to.rooms)
     const wanted = [...new Set(loads.map((load) => load.userId))]
-    const [rooms, members, rows] = await Promise.all([
+    const userStretches = stretchesOf(from.users, to.users)
+    const [rooms, members, rows, users] = await Promise.all([
       stretches.length ? changes.changedRooms(sql, stretches) : [],
       stretches.length ? changes.memberChanges(sql, this.#serverName, stretches) : [],
       wanted.length ? changes.membershipsAt(sql, wanted, to.rooms) : [],
+      userStretches.length ? userChanges.changedUsers(sql, userStretches) : [],
     ])
     const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
     const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
-    const users = stretchesOf(from.users, to.users)
     return () => {
       const woken = new Set<Track>()
       for (const { room_nid, position } of rooms) {
@@ -113,10 +115,9 @@ export class Interest {
       }
       for (const row of members) this.#move(row, woken)
       for (const { user_id } of stale) this.#drop(user_id)
-      if (users.length) {
-        const shards = new Set(users.map((stretch) => stretch.shard))
-        for (const track of this.#tracks.values())
-          if (track.waiters.size > 0 && shards.has(track.shard)) woken.add(track)
+      for (const { user_id } of users) {
+        const track = this.#tracks.get(user_id)
+        if (track) woken.add(track)
       }
       for (const track of woken) wake(track)
       this.#keep(wanted, rows, to)
@@ -233,24 +234,22 @@ export class Interest {
   #drop(userId: string): void {
     const track = this.#tracks.get(userId)
     if (!track) return
-    for (const roomNid of [...track.places.keys()]) this.#put(track, roomNid, undefined)
+    for (const roomNid of track.places.keys()) this.#put(track, roomNid, undefined)
     this.#tracks.delete(userId)
     wake(track)
   }
 
   #trim(inUse: ReadonlySet<string>): void {
     if (this.#places <= this.#max) return
-    for (const track of [...this.#tracks.values()]) {
+    for (const track of this.#tracks.values()) {
       if (this.#places <= this.#max) return
       if (track.waiters.size === 0 && !inUse.has(track.userId)) this.#drop(track.userId)
     }
   }
 }
 
-const shardOfNid = (nid: number): number => nid % SHARDS
-
 function wake(track: Track): void {
-  for (const waiter of [...track.waiters]) waiter.wake()
+  for (const waiter of track.waiters) waiter.wake()
 }
 
 function stretchesOf(from: Float64Array, to: Float64Array): changes.Stretch[] {

@@ -1,0 +1,97 @@
+import { forbidden, notFound } from '#core/error.ts'
+import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import type { Sql } from '#store/db.ts'
+import type { Rooms } from '#engine/worker/protocol.ts'
+import * as readMembers from '#store/room/read-members.ts'
+import * as readRooms from '#store/room/read-rooms.ts'
+import type { Positions } from './positions.ts'
+
+/** What reading needs of the context. */
+export type Reader = {
+  readonly sql: Sql
+  readonly serverName: string
+  readonly clock: () => number
+  readonly positions: Positions
+  readonly rooms: Rooms
+}
+
+/** What never changes of a room. */
+export type RoomRef = {
+  readonly shard: number
+  readonly roomNid: number
+  readonly roomId: string
+  readonly version: RoomVersion
+}
+
+function toRef(row: readRooms.RoomRow): RoomRef | undefined {
+  const version = roomVersions.get(row.version)
+  // A room of a version that this release does not know yet: after a rollback.
+  if (!version) return undefined
+  return { shard: row.shard, roomNid: row.room_nid, roomId: row.room_id, version }
+}
+
+export async function findRoom(sql: Sql, roomId: string): Promise<RoomRef | undefined> {
+  const [row] = await readRooms.byIds(sql, [roomId])
+  return row && toRef(row)
+}
+
+/** Rooms by their numbers. */
+export async function roomsByNid(
+  sql: Sql,
+  places: Iterable<{ shard: number; roomNid: number }>,
+): Promise<Map<number, RoomRef>> {
+  const list = [...places]
+  const found = new Map<number, RoomRef>()
+  if (list.length === 0) return found
+  const rows = await readRooms.byNids(
+    sql,
+    list.map((each) => each.roomNid),
+    list.map((each) => each.shard),
+  )
+  for (const row of rows) {
+    const ref = toRef(row)
+    if (ref) found.set(ref.roomNid, ref)
+  }
+  return found
+}
+
+/** A user's own place in a room, as last committed. */
+export type Standing = {
+  readonly membership: string
+  readonly eventNid: number
+  readonly position: number
+}
+
+export type RoomAccess = { readonly room: RoomRef; readonly standing: Standing | undefined }
+
+/** A room and what the user is to it; undefined if the server does not know the room. */
+export async function findAccess(
+  sql: Sql,
+  roomId: string,
+  userId: string,
+): Promise<RoomAccess | undefined> {
+  const [room, rows] = await Promise.all([
+    findRoom(sql, roomId),
+    readMembers.membershipOf(sql, roomId, userId),
+  ])
+  if (!room) return undefined
+  const [row] = rows
+  const standing = row && {
+    membership: row.membership,
+    eventNid: row.event_nid,
+    position: row.position,
+  }
+  return { room, standing }
+}
+
+/** A room that the user is joined to. Whether others exist is not told. */
+export async function requireJoined(sql: Sql, roomId: string, userId: string): Promise<RoomAccess> {
+  const access = await findAccess(sql, roomId, userId)
+  if (access?.standing?.membership !== 'join') throw notInRoom(userId, roomId)
+  return access
+}
+
+export const notInRoom = (userId: string, roomId: string) =>
+  forbidden(`User ${userId} is not in room ${roomId}`)
+
+export const noSuchEvent = () => notFound('The event is not known here, or not visible to you')

@@ -1,0 +1,113 @@
+import { parseJson } from '#core/canonical-json.ts'
+import { membershipOf } from '#core/content/m.room.member.ts'
+import type { JsonObject } from '#core/json.ts'
+import {
+  type HistoryVisibility,
+  historyVisibilityOf,
+} from '#core/content/m.room.history_visibility.ts'
+import { isVisible } from '#core/visibility.ts'
+import { shardOfNid } from '#core/shard.ts'
+import type { Sql } from '#store/db.ts'
+import * as readKeys from '#store/room/read-keys.ts'
+import * as readMembers from '#store/room/read-members.ts'
+import type { ReadEvent } from './events.ts'
+import type { RoomRef } from './room.ts'
+import type { Snapshots } from './snapshots.ts'
+
+// Up to where a reader was joined: for ever, up to a position, or never.
+export const stillJoined = Infinity
+export const neverJoined = -1
+
+/** How far a user who is not joined any more may look: up to where they last left. */
+export async function joinedUntil(
+  sql: Sql,
+  room: RoomRef,
+  userId: string,
+  standing: { membership: string; position: number } | undefined,
+): Promise<number> {
+  if (!standing) return neverJoined
+  if (standing.membership === 'join') return stillJoined
+  const rows = await readMembers.membershipHistory(
+    sql,
+    [{ shard: room.shard, roomNid: room.roomNid, at: standing.position }],
+    userId,
+    10,
+  )
+  const left = rows.find((row) => row.old_json !== null && memberJson(row.old_json) === 'join')
+  return left ? left.position : neverJoined
+}
+
+const memberJson = (json: string) =>
+  membershipOf((parseJson(json) as JsonObject)['content'] as JsonObject)
+
+/** What a reader was to a room at an event that they may see. */
+export type Seen = { membership: string }
+
+/** An event, and up to where the reader was joined to its room. */
+export type Ask = { readonly event: ReadEvent; readonly joinedUntil: number }
+
+/**
+ * Those of some events, of any rooms, that their reader may see. It asks the state before each event
+ * for two keys, with a number of statements that does not grow with the events.
+ */
+export async function visible(
+  sql: Sql,
+  snapshots: Snapshots,
+  userId: string,
+  asks: readonly Ask[],
+): Promise<Map<number, Seen>> {
+  const seen = new Map<number, Seen>()
+  if (asks.length === 0) return seen
+  const [visibilityKey, memberKey] = await keysOf(sql, userId)
+  const keys = [visibilityKey, memberKey].filter((key) => key !== undefined)
+  const wanted = new Set<number>()
+  for (const { event } of asks) if (event.snapshot !== undefined) wanted.add(event.snapshot)
+  const states = await snapshots.lookup(sql, [...wanted], keys)
+  const contents = await contentsOf(sql, states)
+  for (const { event, joinedUntil: until } of asks) {
+    const state = event.snapshot === undefined ? undefined : states.get(event.snapshot)
+    const content = (key: number | undefined) => {
+      const nid = key === undefined ? undefined : state?.get(key)
+      return nid === undefined ? undefined : contents.get(nid)
+    }
+    // Not spec: of an event whose state is not known, only what everyone in the room may see.
+    const visibility: HistoryVisibility =
+      event.snapshot === undefined ? 'shared' : historyVisibilityOf(content(visibilityKey))
+    const membership = membershipOf(content(memberKey))
+    const joinedSince =
+      event.position === undefined ? until !== neverJoined : event.position <= until
+    if (!isVisible(event.event, userId, { visibility, membership, joinedSince })) continue
+    const { type, stateKey } = event.event
+    const own = type === 'm.room.member' && stateKey === userId
+    seen.set(event.nid, {
+      membership: (own ? membershipOf(event.event.content) : membership) ?? 'leave',
+    })
+  }
+  return seen
+}
+
+async function keysOf(
+  sql: Sql,
+  userId: string,
+): Promise<[visibility: number | undefined, member: number | undefined]> {
+  const rows = await readKeys.stateKeyNids(sql, [
+    { type: 'm.room.history_visibility', stateKey: '' },
+    { type: 'm.room.member', stateKey: userId },
+  ])
+  const find = (type: string) => rows.find((row) => row.type === type)?.state_key_nid
+  return [find('m.room.history_visibility'), find('m.room.member')]
+}
+
+async function contentsOf(
+  sql: Sql,
+  states: ReadonlyMap<number, ReadonlyMap<number, number>>,
+): Promise<Map<number, JsonObject>> {
+  const nids = new Set<number>()
+  for (const state of states.values()) for (const nid of state.values()) nids.add(nid)
+  const contents = new Map<number, JsonObject>()
+  if (nids.size === 0) return contents
+  const list = [...nids]
+  for (const row of await readKeys.jsonOf(sql, list.map(shardOfNid), list))
+    contents.set(row.event_nid, (parseJson(row.json) as JsonObject)['content'] as JsonObject)
+  return contents
+}

@@ -1,0 +1,48 @@
+import { isObject, type JsonObject } from '#core/json.ts'
+import { shardOf } from '#core/shard.ts'
+import type { Vector } from '#engine/read/vector.ts'
+import type { Sql } from '#store/db.ts'
+import * as userChanges from '#store/user/read-changes.ts'
+
+type Entry = { type: string; content: JsonObject }
+
+export type AccountData = {
+  readonly global: readonly Entry[]
+  /** By room ID. */
+  readonly rooms: ReadonlyMap<string, readonly Entry[]>
+  /** Users whose messages are not to be shown. */
+  readonly ignored: ReadonlySet<string>
+}
+
+/** A user's account data that changed between two vectors, and whom they ignore. */
+export async function readAccountData(
+  sql: Sql,
+  userId: string,
+  since: Vector | undefined,
+  vector: Vector,
+): Promise<AccountData> {
+  const shard = shardOf(userId)
+  const low = since?.users[shard] ?? 0
+  const high = vector.users[shard]!
+  const global: Entry[] = []
+  const rooms = new Map<string, Entry[]>()
+  let ignored: ReadonlySet<string> = new Set()
+  for (const row of await userChanges.accountData(sql, shard, userId, low, high)) {
+    const entry = { type: row.type, content: JSON.parse(row.content) as JsonObject }
+    if (row.room_id === '' && row.type === 'm.ignored_user_list') ignored = ignoredIn(entry.content)
+    if (row.position <= low || row.position > high) continue
+    if (row.room_id === '') global.push(entry)
+    else {
+      const list = rooms.get(row.room_id)
+      if (list) list.push(entry)
+      else rooms.set(row.room_id, [entry])
+    }
+  }
+  return { global, rooms, ignored }
+}
+
+/** Spec: client-server-api/#ignoring-users */
+function ignoredIn(content: JsonObject): ReadonlySet<string> {
+  const users = content['ignored_users']
+  return new Set(isObject(users ?? null) ? Object.keys(users as JsonObject) : [])
+}

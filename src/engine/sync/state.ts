@@ -1,0 +1,204 @@
+import { shardOfNid } from '#core/shard.ts'
+import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { RoomRef } from '#engine/read/room.ts'
+import type { Sql } from '#store/db.ts'
+import * as readState from '#store/room/read-state.ts'
+import type { RoomPlan, SyncRequest } from './plan.ts'
+import type { Memory } from './sent-members.ts'
+import { type Timeline, emptyTimeline } from './timelines.ts'
+
+export type Deltas = ReadonlyMap<number, readonly readState.DeltaRow[]>
+
+/** Where a room's timeline begins in its shard's stream. */
+function startOf(plan: RoomPlan, timelines: ReadonlyMap<number, Timeline>): number {
+  const [first] = (timelines.get(plan.room.roomNid) ?? emptyTimeline).events
+  return first?.position ?? plan.high + 1
+}
+
+/** The changes of state of each room in its stretch; of one told in full, those in its timeline. */
+export async function readDeltas(
+  sql: Sql,
+  plans: readonly RoomPlan[],
+  timelines: ReadonlyMap<number, Timeline>,
+): Promise<Deltas> {
+  const stretches = plans.map((plan) => ({
+    shard: plan.room.shard,
+    roomNid: plan.room.roomNid,
+    low: plan.full ? startOf(plan, timelines) - 1 : plan.low,
+    high: plan.high,
+  }))
+  const found = new Map<number, readState.DeltaRow[]>()
+  const wanted = stretches.filter(({ low, high }) => high > low)
+  if (wanted.length === 0) return found
+  for (const row of await readState.deltas(sql, wanted)) {
+    const list = found.get(row.room_nid)
+    if (list) list.push(row)
+    else found.set(row.room_nid, [row])
+  }
+  return found
+}
+
+/** Whether a room's state was replaced as a whole: then it is told as a whole. */
+export const isReplaced = (deltas: readonly readState.DeltaRow[] = []): boolean =>
+  deltas.some((delta) => delta.type === null)
+
+const keyOf = (type: string, stateKey: string) => `${type}\n${stateKey}`
+
+/** What a room's state part holds: event by key. */
+type Chosen = Map<string, { type: string; stateKey: string; nid: number }>
+
+/**
+ * The state part of every room: from the last sync to the start of the timeline, or to its end if
+ * the client asked for `state_after`.
+ *
+ * Spec: client-server-api/#syncing
+ */
+export async function readStates(
+  sql: Sql,
+  request: SyncRequest,
+  plans: readonly RoomPlan[],
+  timelines: ReadonlyMap<number, Timeline>,
+  deltas: Deltas,
+  heroes: ReadonlyMap<number, readonly string[]>,
+  memory: Memory,
+): Promise<Map<number, ReadEvent[]>> {
+  const { state: filter } = request.filter
+  const lazy = filter.lazyLoadMembers
+  const told = plans.filter(({ room }) => filter.rooms.accepts(room.roomId))
+  const whole = told.filter((plan) => plan.full || isReplaced(deltas.get(plan.room.roomNid)))
+  const [states, members] = await Promise.all([
+    readWhole(sql, whole, lazy),
+    lazy ? readMembers(sql, request, told, new Set(whole), timelines, heroes) : [],
+  ])
+  const parts = new Map<number, Chosen>()
+  for (const plan of told) {
+    const { roomNid } = plan.room
+    const own = {
+      changes: deltas.get(roomNid) ?? [],
+      events: (timelines.get(roomNid) ?? emptyTimeline).events,
+      start: startOf(plan, timelines),
+      after: request.useStateAfter,
+    }
+    const entire = states.get(roomNid)
+    parts.set(roomNid, entire ? wholeState(entire, own, lazy) : changedState(own))
+  }
+  for (const row of members) {
+    const part = parts.get(row.room_nid)!
+    const key = keyOf(row.type, row.state_key)
+    // What changed is told whether it was told before or not.
+    if (part.has(key)) continue
+    const known = memory.has(row.room_nid, row.state_key, row.event_nid)
+    if (known && !filter.includeRedundantMembers) continue
+    part.set(key, { type: row.type, stateKey: row.state_key, nid: row.event_nid })
+  }
+  return load(sql, request, told, parts, memory)
+}
+
+type Own = {
+  changes: readonly readState.DeltaRow[]
+  events: readonly ReadEvent[]
+  start: number
+  after: boolean
+}
+
+/** What changed: at the end of the stretch, or what a client needs before it reads the timeline. */
+function changedState({ changes, events, start, after }: Own): Chosen {
+  const chosen: Chosen = new Map()
+  const inTimeline = new Set(events.map((event) => event.nid))
+  const keysInTimeline = new Set(
+    events.flatMap(({ event: { type, stateKey } }) =>
+      stateKey === undefined ? [] : [keyOf(type, stateKey)],
+    ),
+  )
+  for (const { type, state_key: stateKey, new_event_nid: nid, position } of changes) {
+    if (type === null || stateKey === null) continue
+    const key = keyOf(type, stateKey)
+    // Not spec: what no event of the timeline sets, a client without `state_after` would never know.
+    const told = after || position < start || !keysInTimeline.has(key)
+    if (!told) continue
+    if (nid === null) chosen.delete(key)
+    else if (after || !inTimeline.has(nid)) chosen.set(key, { type, stateKey, nid })
+  }
+  return chosen
+}
+
+/** The whole state; without `state_after` what the timeline sets is put back to what was before. */
+function wholeState(entire: Chosen, own: Own, lazy: boolean): Chosen {
+  if (own.after) return entire
+  const setLater = new Set<string>()
+  for (const { event } of own.events)
+    if (event.stateKey !== undefined) setLater.add(keyOf(event.type, event.stateKey))
+  const undone = new Set<string>()
+  for (const { type, state_key: stateKey, old_event_nid: nid, position } of own.changes) {
+    if (type === null || stateKey === null || position < own.start) continue
+    const key = keyOf(type, stateKey)
+    if (undone.has(key) || !setLater.has(key)) continue
+    undone.add(key)
+    if (nid === null || (lazy && type === 'm.room.member')) entire.delete(key)
+    else entire.set(key, { type, stateKey, nid })
+  }
+  const inTimeline = new Set(own.events.map((event) => event.nid))
+  for (const [key, { nid }] of entire) if (inTimeline.has(nid)) entire.delete(key)
+  return entire
+}
+
+async function readWhole(
+  sql: Sql,
+  plans: readonly RoomPlan[],
+  withoutMembers: boolean,
+): Promise<Map<number, Chosen>> {
+  const found = new Map<number, Chosen>(plans.map(({ room }) => [room.roomNid, new Map()]))
+  if (plans.length === 0) return found
+  const at = plans.map(({ room, high }) => ({ shard: room.shard, roomNid: room.roomNid, at: high }))
+  for (const row of await readState.stateAt(sql, at, withoutMembers))
+    found.get(row.room_nid)!.set(keyOf(row.type, row.state_key), {
+      type: row.type,
+      stateKey: row.state_key,
+      nid: row.event_nid,
+    })
+  return found
+}
+
+/** With lazy loading: the members without whom the answer cannot be shown. */
+async function readMembers(
+  sql: Sql,
+  { userId, useStateAfter }: SyncRequest,
+  plans: readonly RoomPlan[],
+  whole: ReadonlySet<RoomPlan>,
+  timelines: ReadonlyMap<number, Timeline>,
+  heroes: ReadonlyMap<number, readonly string[]>,
+): Promise<readState.StateRow[]> {
+  const keys = plans.flatMap((plan) => {
+    const { shard, roomNid } = plan.room
+    const { events } = timelines.get(roomNid) ?? emptyTimeline
+    const users = new Set(events.map(({ event }) => event.sender))
+    for (const hero of heroes.get(roomNid) ?? []) users.add(hero)
+    // Their own membership tells them how they are called here.
+    if (whole.has(plan)) users.add(userId)
+    const at = useStateAfter ? plan.high : startOf(plan, timelines) - 1
+    return [...users].map((stateKey) => ({ shard, roomNid, at, type: 'm.room.member', stateKey }))
+  })
+  return keys.length ? readState.keysAt(sql, keys) : []
+}
+
+async function load(
+  sql: Sql,
+  { filter: { state: filter } }: SyncRequest,
+  plans: readonly RoomPlan[],
+  parts: ReadonlyMap<number, Chosen>,
+  memory: Memory,
+): Promise<Map<number, ReadEvent[]>> {
+  const rooms = new Map<number, RoomRef>(plans.map(({ room }) => [room.roomNid, room]))
+  const wanted: { shard: number; nid: number }[] = []
+  for (const part of parts.values())
+    for (const { type, nid } of part.values())
+      if (filter.types.accepts(type)) wanted.push({ shard: shardOfNid(nid), nid })
+  const events = new Map<number, ReadEvent[]>(plans.map(({ room }) => [room.roomNid, []]))
+  for (const each of (await loadEvents(sql, rooms, wanted)).values()) {
+    if (!filter.accepts(each.event)) continue
+    events.get(each.room.roomNid)!.push(each)
+    if (filter.lazyLoadMembers && each.event.type === 'm.room.member')
+      memory.add(each.room.roomNid, each.event.stateKey!, each.nid)
+  }
+  return events
+}

@@ -1,0 +1,139 @@
+import type { EventFilter } from '#core/filter.ts'
+import { shardOfNid } from '#core/shard.ts'
+import { type ReadEvent, isShown, loadEvents } from '#engine/read/events.ts'
+import type { RoomRef } from '#engine/read/room.ts'
+import type { Snapshots } from '#engine/read/snapshots.ts'
+import { encodePlace } from '#engine/read/timeline-token.ts'
+import { type Seen, visible } from '#engine/read/visible.ts'
+import type { Sql } from '#store/db.ts'
+import * as readTimeline from '#store/room/read-timeline.ts'
+import type { RoomPlan } from './plan.ts'
+
+/** What a sync tells of one room's events. */
+export type Timeline = {
+  /** Oldest first. */
+  readonly events: readonly ReadEvent[]
+  readonly limited: boolean
+  /** From where on older events can be had. */
+  readonly prevBatch: string | undefined
+}
+
+export const emptyTimeline: Timeline = { events: [], limited: false, prevBatch: undefined }
+
+const defaultLimit = 10
+const maxLimit = 100
+/** How far back a filter looks for what it lets through, in events of one room. */
+const maxScan = 1000
+
+/** The newest events of each room's stretch that its reader may see, and what they were to the room then. */
+export async function readTimelines(
+  sql: Sql,
+  snapshots: Snapshots,
+  reader: { userId: string; ignored: ReadonlySet<string> },
+  filter: EventFilter,
+  plans: readonly RoomPlan[],
+): Promise<{ timelines: Map<number, Timeline>; seen: Map<number, Seen> }> {
+  const told = plans.filter(
+    ({ room, low, high }) => high > low && filter.rooms.accepts(room.roomId),
+  )
+  const limit = Math.min(filter.limit ?? defaultLimit, maxLimit)
+  const windows = told.map(({ room, low, high }) => ({
+    shard: room.shard,
+    roomNid: room.roomNid,
+    low,
+    high,
+  }))
+  const match = windowFilter(filter)
+  const rows = windows.length
+    ? await readTimeline.newest(sql, windows, limit, match && { match, scan: maxScan })
+    : []
+  const wanted = rows.flatMap((row) =>
+    (row.nids ?? []).slice(0, limit).map((nid) => ({ shard: row.shard, nid })),
+  )
+  const rooms = new Map<number, RoomRef>(told.map(({ room }) => [room.roomNid, room]))
+  const loaded = await loadEvents(sql, rooms, wanted)
+  const found = new Map(rows.map((row) => [row.room_nid, row]))
+  const gaps = await gapsWithin(sql, told, found, loaded, limit)
+  const windowed = told.map((plan) => {
+    const row = found.get(plan.room.roomNid)
+    const nids = (row?.nids ?? []).slice(0, limit).toReversed()
+    const events = nids.flatMap((nid) => loaded.get(nid) ?? [])
+    const cut = gaps.get(plan.room.roomNid) ?? 0
+    const more = (row?.nids?.length ?? 0) > limit || (match ? row?.scanned === maxScan : false)
+    return { plan, events: events.slice(cut), limited: more || cut > 0 || plan.fresh }
+  })
+  const asks = windowed.flatMap(({ plan, events }) =>
+    events
+      .filter((event) => isShown(event) && passes(event, filter, reader.ignored))
+      .map((event) => ({ event, joinedUntil: plan.joinedUntil })),
+  )
+  const seen = await visible(sql, snapshots, reader.userId, asks)
+  const allowed = new Set(asks.map(({ event }) => event.nid).filter((nid) => seen.has(nid)))
+  const timelines = new Map<number, Timeline>()
+  for (const { plan, events, limited } of windowed) {
+    const shown = events.filter((event) => allowed.has(event.nid))
+    // What is older than the first event told; if none is told, than all that was looked at.
+    const first = shown[0] ?? events[0]
+    const prevBatch =
+      first?.chain === undefined || first.index === undefined
+        ? undefined
+        : encodePlace({ chain: first.chain, index: first.index, side: 'before' })
+    timelines.set(plan.room.roomNid, { events: shown, limited, prevBatch })
+  }
+  return { timelines, seen }
+}
+
+/** A reader's ignored users say nothing to them, but what they change in the room still counts. */
+function passes(read: ReadEvent, filter: EventFilter, ignored: ReadonlySet<string>): boolean {
+  const { event } = read
+  if (event.stateKey === undefined && ignored.has(event.sender)) return false
+  return filter.containsUrl === undefined || filter.accepts(event)
+}
+
+/**
+ * Where a room's timeline must begin because what is older lies behind a gap: we were away, and the
+ * client could not know. Only rooms that are told from scratch can have one.
+ */
+async function gapsWithin(
+  sql: Sql,
+  plans: readonly RoomPlan[],
+  rows: ReadonlyMap<number, readTimeline.WindowRow>,
+  loaded: ReadonlyMap<number, ReadEvent>,
+  limit: number,
+): Promise<Map<number, number>> {
+  const cuts = new Map<number, number>()
+  const borders = new Map<number, { roomNid: number; at: number }>()
+  for (const plan of plans) {
+    if (plan.low > 0) continue
+    const nids = (rows.get(plan.room.roomNid)?.nids ?? []).slice(0, limit).toReversed()
+    const chains = nids.map((nid) => loaded.get(nid)?.chain)
+    for (let at = 1; at < chains.length; at++) {
+      const chain = chains[at]
+      // No chain reaches over the border: a late event, which opens a chain of its own, is no gap.
+      if (chain === undefined || chain === chains[at - 1]) continue
+      const before = new Set(chains.slice(0, at))
+      if (chains.slice(at).every((each) => !before.has(each)))
+        borders.set(chain, { roomNid: plan.room.roomNid, at })
+    }
+  }
+  if (borders.size === 0) return cuts
+  const chains = [...borders.keys()]
+  for (const { chain } of await readTimeline.gapsOf(sql, chains.map(shardOfNid), chains)) {
+    const { roomNid, at } = borders.get(chain)!
+    cuts.set(roomNid, Math.max(at, cuts.get(roomNid) ?? 0))
+  }
+  return cuts
+}
+
+/** The part of a filter that the database can apply; undefined if that is nothing. */
+function windowFilter({ types, senders }: EventFilter): readTimeline.WindowFilter | undefined {
+  if (types.acceptsAll && senders.acceptsAll) return undefined
+  return {
+    types: types.only?.map(toLike),
+    notTypes: types.not.map(toLike),
+    senders: senders.only,
+    notSenders: senders.not,
+  }
+}
+
+const toLike = (glob: string): string => glob.replace(/[\\%_]/g, '\\$&').replaceAll('*', '%')

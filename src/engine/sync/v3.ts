@@ -1,0 +1,116 @@
+import type { JsonObject } from '#core/json.ts'
+import { shardOfNid } from '#core/shard.ts'
+import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { View } from '#engine/read/positions.ts'
+import type { Reader, RoomRef } from '#engine/read/room.ts'
+import type { Snapshots } from '#engine/read/snapshots.ts'
+import { readStripped } from '#engine/read/stripped.ts'
+import { readSummaries } from '#engine/read/summary.ts'
+import type { Sql } from '#store/db.ts'
+import { readAccountData } from './account-data.ts'
+import { type Plan, type SyncRequest, planRooms } from './plan.ts'
+import type { SentMembers } from './sent-members.ts'
+import { isReplaced, readDeltas, readStates } from './state.ts'
+import { type Timeline, readTimelines } from './timelines.ts'
+import { encodeToken } from './token.ts'
+import { type Answer, writeAnswer } from './write.ts'
+
+/** What the answers of /sync are made of, and remembered by. */
+export type Syncing = Reader & {
+  readonly snapshots: Snapshots
+  readonly sentMembers: SentMembers
+}
+
+/**
+ * Answers one /sync: at once if there is anything to tell, else as soon as there is, else when
+ * `timeoutMs` is over.
+ *
+ * Each round fixes its upper vector first and answers for that, never for now. Nothing is kept of an
+ * answer, so a token is never answered with itself again and again.
+ *
+ * Spec: client-server-api/#syncing
+ */
+export async function sync(
+  reader: Syncing,
+  request: SyncRequest,
+  signal: AbortSignal,
+  timeoutMs: number,
+): Promise<JsonObject> {
+  const deadline = performance.now() + timeoutMs
+  let { since } = request
+  for (;;) {
+    const view = await reader.positions.view(request.userId)
+    const answer = await readRound(reader, { ...request, since }, view)
+    const left = deadline - performance.now()
+    if (answer.hasNews || !since || request.fullState || left <= 0 || signal.aborted)
+      return answer.json
+    // Nothing between the two: what comes is after the later one.
+    since = view.vector
+    await reader.positions.waitFor(request.userId, since, signal, left)
+  }
+}
+
+/** What there is to tell between two vectors. */
+async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Answer> {
+  const { sql } = reader
+  const { userId, since } = request
+  const [plan, accountData] = await Promise.all([
+    planRooms(sql, reader.positions, request, view),
+    readAccountData(sql, userId, since, view.vector),
+  ])
+  const { timelines, seen } = await readTimelines(
+    sql,
+    reader.snapshots,
+    { userId, ignored: accountData.ignored },
+    request.filter.timeline,
+    plan.rooms,
+  )
+  const deltas = await readDeltas(sql, plan.rooms, timelines)
+  const summarized = plan.rooms.filter(({ kind, full, room }) => {
+    const changes = deltas.get(room.roomNid) ?? []
+    const moved = changes.some(({ type }) => type === 'm.room.member')
+    return kind === 'join' && (full || moved || isReplaced(changes))
+  })
+  const [summaries, asked, extra] = await Promise.all([
+    readSummaries(
+      sql,
+      userId,
+      summarized.map(({ room, high: at }) => ({ shard: room.shard, roomNid: room.roomNid, at })),
+    ),
+    readStripped(sql, [...plan.invites, ...plan.knocks]),
+    readExtra(sql, plan, timelines),
+  ])
+  const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
+  const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
+  const states = await readStates(sql, request, plan.rooms, timelines, deltas, heroes, memory)
+  const nextBatch = encodeToken(view.vector)
+  memory.keep(nextBatch)
+  return writeAnswer(reader, request, {
+    nextBatch,
+    plan,
+    places: view.places,
+    timelines,
+    seen,
+    states,
+    summaries,
+    asked,
+    extra,
+    accountData,
+  })
+}
+
+/** What the events of timelines replaced, and the events by which rooms were refused. */
+function readExtra(
+  sql: Sql,
+  plan: Plan,
+  timelines: ReadonlyMap<number, Timeline>,
+): Promise<Map<number, ReadEvent>> {
+  const rooms = new Map<number, RoomRef>()
+  for (const { room } of [...plan.rooms, ...plan.refused]) rooms.set(room.roomNid, room)
+  const wanted = plan.refused.map(({ place: { shard, eventNid } }) => ({ shard, nid: eventNid }))
+  for (const { events } of timelines.values())
+    for (const { replacedNid } of events)
+      if (replacedNid !== undefined)
+        wanted.push({ shard: shardOfNid(replacedNid), nid: replacedNid })
+  return loadEvents(sql, rooms, wanted)
+}

@@ -1,0 +1,187 @@
+import { project } from '#core/filter.ts'
+import type { JsonObject } from '#core/json.ts'
+import { type Audience, type ReadEvent, writeEvent } from '#engine/read/events.ts'
+import type { Place } from '#engine/read/interest.ts'
+import type { Summary } from '#engine/read/summary.ts'
+import type { Seen } from '#engine/read/visible.ts'
+import type { AccountData } from './account-data.ts'
+import type { Plan, RoomPlan, SyncRequest } from './plan.ts'
+import { type Timeline, emptyTimeline } from './timelines.ts'
+
+/** Everything that was read for one answer. */
+export type Parts = {
+  readonly nextBatch: string
+  readonly plan: Plan
+  readonly places: readonly Place[]
+  readonly timelines: ReadonlyMap<number, Timeline>
+  readonly seen: ReadonlyMap<number, Seen>
+  readonly states: ReadonlyMap<number, readonly ReadEvent[]>
+  readonly summaries: ReadonlyMap<number, Summary>
+  /** Invites and knocks, with who made them. */
+  readonly asked: ReadonlyMap<number, { sender: string; state: JsonObject[] }>
+  /** Further events, by number. */
+  readonly extra: ReadonlyMap<number, ReadEvent>
+  readonly accountData: AccountData
+}
+
+export type Answer = { readonly json: JsonObject; readonly hasNews: boolean }
+
+/** The answer's JSON; sections with nothing in them are left out. */
+export function writeAnswer(
+  { clock }: { clock: () => number },
+  request: SyncRequest,
+  parts: Parts,
+): Answer {
+  const { filter, since } = request
+  const writer = new Writer(request, parts, clock())
+  const rooms: JsonObject = {}
+  for (const [name, section] of Object.entries({
+    join: writer.joined(),
+    invite: writer.asked(parts.plan.invites, 'invite_state'),
+    knock: writer.asked(parts.plan.knocks, 'knock_state'),
+    leave: writer.left(),
+  }))
+    if (Object.keys(section).length > 0) rooms[name] = section
+  const global = parts.accountData.global.filter((entry) => filter.accountData.accepts(entry))
+  const hasNews = Object.keys(rooms).length > 0 || global.length > 0
+  return {
+    hasNews,
+    json: {
+      next_batch: parts.nextBatch,
+      ...(Object.keys(rooms).length > 0 && { rooms }),
+      ...(global.length > 0 && { account_data: { events: global } }),
+      // Required even when there are none.
+      device_one_time_keys_count: {},
+      device_unused_fallback_key_types: [],
+      ...(since && { device_lists: { changed: [], left: [] } }),
+    },
+  }
+}
+
+class Writer {
+  readonly #request: SyncRequest
+  readonly #parts: Parts
+  readonly #audience: Audience
+
+  constructor(request: SyncRequest, parts: Parts, now: number) {
+    const { userId, deviceId, filter } = request
+    this.#request = request
+    this.#parts = parts
+    this.#audience = { userId, deviceId, now, format: filter.eventFormat, withoutRoomId: true }
+  }
+
+  joined(): JsonObject {
+    const { plan, places, accountData } = this.#parts
+    const section: JsonObject = {}
+    for (const each of plan.rooms) {
+      if (each.kind !== 'join') continue
+      const room = this.#room(each)
+      if (room) section[each.room.roomId] = room
+    }
+    if (accountData.rooms.size === 0) return section
+    // Rooms in which nothing else happened.
+    for (const { roomId, membership } of places) {
+      const events = this.#accountData(roomId)
+      if (membership !== 'join' || roomId in section || events.length === 0) continue
+      if (this.#request.filter.rooms.accepts(roomId))
+        section[roomId] = { account_data: { events }, timeline: { events: [], limited: false } }
+    }
+    return section
+  }
+
+  left(): JsonObject {
+    const section: JsonObject = {}
+    const state = this.#request.useStateAfter ? 'state_after' : 'state'
+    for (const each of this.#parts.plan.rooms) {
+      if (each.kind !== 'leave') continue
+      const timeline = this.#timeline(each)
+      section[each.room.roomId] = {
+        [state]: { events: this.#state(each) },
+        timeline,
+        account_data: { events: this.#accountData(each.room.roomId) },
+      }
+    }
+    for (const { room, place } of this.#parts.plan.refused) {
+      const event = this.#parts.extra.get(place.eventNid)
+      const events = event ? [this.#write(event, { membership: place.membership })] : []
+      section[room.roomId] = { [state]: { events: [] }, timeline: { events, limited: false } }
+    }
+    return section
+  }
+
+  asked(places: readonly Place[], name: 'invite_state' | 'knock_state'): JsonObject {
+    const { asked, accountData } = this.#parts
+    const section: JsonObject = {}
+    for (const { roomNid, roomId } of places) {
+      const found = asked.get(roomNid)
+      // Spec: client-server-api/#ignoring-users
+      if (!found || (name === 'invite_state' && accountData.ignored.has(found.sender))) continue
+      section[roomId] = { [name]: { events: found.state } }
+    }
+    return section
+  }
+
+  /** Undefined if there is nothing to tell. */
+  #room(plan: RoomPlan): JsonObject | undefined {
+    const { roomNid, roomId } = plan.room
+    const timeline = this.#timeline(plan)
+    const state = this.#state(plan)
+    const accountData = this.#accountData(roomId)
+    const summary = this.#parts.summaries.get(roomNid)
+    const hasNews =
+      plan.full ||
+      timeline['limited'] === true ||
+      (timeline['events'] as JsonObject[]).length > 0 ||
+      state.length > 0 ||
+      accountData.length > 0 ||
+      summary !== undefined
+    if (!hasNews) return undefined
+    return {
+      summary: summary ? writeSummary(summary) : {},
+      [this.#request.useStateAfter ? 'state_after' : 'state']: { events: state },
+      timeline,
+      ephemeral: { events: [] },
+      account_data: { events: accountData },
+      unread_notifications: { highlight_count: 0, notification_count: 0 },
+    }
+  }
+
+  #timeline({ room }: RoomPlan): JsonObject {
+    const { timelines, seen, extra, nextBatch } = this.#parts
+    const { events, limited, prevBatch } = timelines.get(room.roomNid) ?? emptyTimeline
+    return {
+      events: events.map((event) =>
+        this.#write(event, {
+          membership: seen.get(event.nid)?.membership,
+          replaced: event.replacedNid === undefined ? undefined : extra.get(event.replacedNid),
+        }),
+      ),
+      limited,
+      prev_batch: prevBatch ?? nextBatch,
+    }
+  }
+
+  #state({ room }: RoomPlan): JsonObject[] {
+    return (this.#parts.states.get(room.roomNid) ?? []).map((event) => this.#write(event))
+  }
+
+  #accountData(roomId: string): JsonObject[] {
+    const filter = this.#request.filter.roomAccountData
+    if (!filter.rooms.accepts(roomId)) return []
+    return (this.#parts.accountData.rooms.get(roomId) ?? []).filter((entry) =>
+      filter.accepts(entry),
+    )
+  }
+
+  #write(event: ReadEvent, surroundings?: Parameters<typeof writeEvent>[2]): JsonObject {
+    const json = writeEvent(event, this.#audience, surroundings)
+    const { eventFields } = this.#request.filter
+    return eventFields ? project(json, eventFields) : json
+  }
+}
+
+const writeSummary = ({ heroes, joined, invited }: Summary): JsonObject => ({
+  ...(heroes && { 'm.heroes': [...heroes] }),
+  'm.joined_member_count': joined,
+  'm.invited_member_count': invited,
+})

@@ -1,0 +1,106 @@
+import type { Sql } from '#store/db.ts'
+
+/** The last few changes of one user's membership in a room up to a position, newest first. */
+export const membershipHistory = (
+  sql: Sql,
+  rooms: readonly { shard: number; roomNid: number; at: number }[],
+  userId: string,
+  limit: number,
+) =>
+  sql<
+    {
+      shard: number
+      room_nid: number
+      position: number
+      old_event_nid: number | null
+      old_json: string | null
+    }[]
+  >`
+    select w.shard, w.room_nid, d.position, d.old_event_nid, j.json as old_json
+    from unnest(
+      ${rooms.map((each) => each.shard)}::smallint[],
+      ${rooms.map((each) => each.roomNid)}::bigint[],
+      ${rooms.map((each) => each.at)}::bigint[]
+    ) w (shard, room_nid, at)
+    join event_types t on t.type = 'm.room.member'
+    join state_keys k on k.type_nid = t.type_nid and k.state_key = ${userId}
+    cross join lateral (
+      select position, old_event_nid
+      from state_deltas
+      where shard = w.shard and room_nid = w.room_nid and position <= w.at
+        and state_key_nid = k.state_key_nid
+      order by position desc
+      limit ${limit}
+    ) d
+    left join event_json j on j.shard = w.shard and j.event_nid = d.old_event_nid
+    order by w.room_nid, d.position desc`
+
+/** A user's membership in one room, as last committed. */
+export const membershipOf = (sql: Sql, roomId: string, userId: string) =>
+  sql<
+    { shard: number; room_nid: number; membership: string; event_nid: number; position: number }[]
+  >`
+    select m.shard, m.room_nid, m.membership, m.event_nid, m.position
+    from rooms r
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+    join user_ids u on u.user_nid = m.user_nid
+    where r.room_id = ${roomId} and u.user_id = ${userId}`
+
+/** The rooms a user is joined to, as last committed. */
+export const joinedRooms = (sql: Sql, userId: string) =>
+  sql<{ room_id: string }[]>`
+    select r.room_id
+    from user_ids u
+    join memberships m on m.user_nid = u.user_nid and m.membership = 'join'
+    join rooms r on r.shard = m.shard and r.room_nid = m.room_nid
+    where u.user_id = ${userId}
+    order by r.room_id`
+
+export type HeroRow = {
+  shard: number
+  room_nid: number
+  user_id: string
+  membership: string
+  event_nid: number
+}
+
+/** Of each room the members, other than one, who have been there longest: joined or invited first. */
+export const heroes = (
+  sql: Sql,
+  shards: readonly number[],
+  roomNids: readonly number[],
+  except: string,
+) =>
+  sql<HeroRow[]>`
+    select w.shard, w.room_nid, u.user_id, m.membership, m.event_nid
+    from unnest(${shards as number[]}::smallint[], ${roomNids as number[]}::bigint[])
+      w (shard, room_nid)
+    cross join lateral (
+      (select user_nid, membership, event_nid, position from memberships
+        where shard = w.shard and room_nid = w.room_nid and membership = 'join'
+        order by position limit 6)
+      union all
+      (select user_nid, membership, event_nid, position from memberships
+        where shard = w.shard and room_nid = w.room_nid and membership = 'invite'
+        order by position limit 6)
+      union all
+      (select user_nid, membership, event_nid, position from memberships
+        where shard = w.shard and room_nid = w.room_nid and membership = 'leave'
+        order by position limit 6)
+      union all
+      (select user_nid, membership, event_nid, position from memberships
+        where shard = w.shard and room_nid = w.room_nid and membership = 'ban'
+        order by position limit 6)
+    ) m
+    join user_ids u on u.user_nid = m.user_nid
+    where u.user_id <> ${except}
+    order by w.room_nid, m.position`
+
+/** Who is joined to a room, as last committed. */
+export const joined = (sql: Sql, shard: number, roomNid: number) =>
+  sql<{ user_id: string; event_nid: number }[]>`
+    select u.user_id, m.event_nid
+    from memberships m
+    join user_ids u on u.user_nid = m.user_nid
+    where m.shard = ${shard} and m.room_nid = ${roomNid} and m.membership = 'join'
+    order by m.position`

@@ -1,0 +1,29 @@
+import type { Sql } from '#store/db.ts'
+
+export type RoomRow = {
+  shard: number
+  room_nid: number
+  room_id: string
+  version: string
+}
+
+const columns = (sql: Sql) => sql`shard, room_nid, room_id, version`
+
+export const byIds = (sql: Sql, roomIds: readonly string[]) =>
+  sql<RoomRow[]>`
+    select ${columns(sql)} from rooms where room_id = any(${roomIds as string[]}::text[])`
+
+/** Rooms that a local user is or was joined to, by number. */
+export const byNids = (sql: Sql, nids: readonly number[], shards: readonly number[]) =>
+  sql<RoomRow[]>`
+    select ${columns(sql)} from rooms
+    where (shard, room_nid) in (
+      select * from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]))`
+
+/** Members that are joined and invited, as last committed. */
+export const counts = (sql: Sql, nids: readonly number[], shards: readonly number[]) =>
+  sql<{ room_nid: number; joined: number; invited: number }[]>`
+    select room_nid, joined_members as joined, invited_members as invited
+    from rooms
+    where (shard, room_nid) in (
+      select * from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]))`

@@ -1,0 +1,192 @@
+import type { Sql } from '#store/db.ts'
+import { rejected, softFailed } from './read-events.ts'
+
+/** A stretch of one room's live events: after `low`, up to and including `high`. */
+export type Window = { shard: number; roomNid: number; low: number; high: number }
+
+/** What to take of it. A pattern is one of LIKE. */
+export type WindowFilter = {
+  types: readonly string[] | undefined
+  notTypes: readonly string[]
+  senders: readonly string[] | undefined
+  notSenders: readonly string[]
+}
+
+export type WindowRow = {
+  shard: number
+  room_nid: number
+  /** Newest first, one more than the limit if there are more. */
+  nids: number[] | null
+  /** Live events that were looked at. */
+  scanned: number
+}
+
+/** The newest events of each window; with a filter, those among the newest `scan`. */
+export const newest = (
+  sql: Sql,
+  windows: readonly Window[],
+  limit: number,
+  filter?: { match: WindowFilter; scan: number },
+) =>
+  sql<WindowRow[]>`
+    select w.shard, w.room_nid, found.nids, found.scanned
+    from unnest(
+      ${windows.map((each) => each.shard)}::smallint[],
+      ${windows.map((each) => each.roomNid)}::bigint[],
+      ${windows.map((each) => each.low)}::bigint[],
+      ${windows.map((each) => each.high)}::bigint[]
+    ) w (shard, room_nid, low, high)
+    cross join lateral (
+      select count(*)::integer as scanned,
+        (array_agg(e.event_nid order by e.position desc)
+          ${filter ? sql`filter (where ${matches(sql, filter.match)})` : sql``})[1:${limit + 1}]
+          as nids
+      from (
+        select event_nid, position, type_nid, sender_nid
+        from events
+        where shard = w.shard and room_nid = w.room_nid
+          and position > w.low and position <= w.high
+          and flags & ${rejected + softFailed} = 0
+        order by position desc
+        limit ${filter ? filter.scan : limit + 1}
+      ) e
+      ${
+        filter
+          ? sql`join event_types t on t.type_nid = e.type_nid
+                join user_ids u on u.user_nid = e.sender_nid`
+          : sql``
+      }
+    ) found`
+
+function matches(sql: Sql, { types, notTypes, senders, notSenders }: WindowFilter) {
+  return sql`
+    ${types ? sql`t.type like any(${types as string[]}::text[])` : sql`true`}
+    ${notTypes.length ? sql`and not t.type like any(${notTypes as string[]}::text[])` : sql``}
+    ${senders ? sql`and u.user_id = any(${senders as string[]}::text[])` : sql``}
+    ${notSenders.length ? sql`and u.user_id <> all(${notSenders as string[]}::text[])` : sql``}`
+}
+
+export type GapRow = { shard: number; chain: number; order_key: Uint8Array; gap: string[] | null }
+
+/** Where stretches of these chains begin behind a gap. */
+export const gapsOf = (sql: Sql, shards: readonly number[], chains: readonly number[]) =>
+  sql<{ shard: number; chain: number; from_index: number | null }[]>`
+    select s.shard, s.chain, s.from_index
+    from unnest(${shards as number[]}::smallint[], ${chains as number[]}::bigint[]) w (shard, chain)
+    join spans s on s.shard = w.shard and s.chain = w.chain
+    where s.gap is not null and cardinality(s.gap) > 0`
+
+/** An event of a chain, and whether reading begins with it or next to it. */
+export type Anchor = { chain: number; index: number; inclusive: boolean }
+
+export type SpanRow = {
+  ordinal: number
+  order_key: Uint8Array
+  chain: number
+  gap: string[] | null
+  nids: number[] | null
+  /** The chain indexes of the events, in the same order. */
+  indexes: number[] | null
+}
+
+/** The events older than an anchor, newest first: at most `limit` of each of at most `spans` spans. */
+export const olderSpans = (
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  from: Anchor,
+  limit: number,
+  spans: number,
+) =>
+  sql<SpanRow[]>`
+    with start as (
+      select order_key from spans
+      where shard = ${shard} and room_nid = ${roomNid} and chain = ${from.chain}
+        and (from_index is null or from_index <= ${from.index})
+        and (to_index is null or to_index >= ${from.index})
+      order by order_key desc
+      limit 1
+    ), page as (
+      select s.*, row_number() over (order by s.order_key desc)::integer as ordinal
+      from spans s
+      where s.shard = ${shard} and s.room_nid = ${roomNid} and not s.hidden
+        and s.order_key <= (select order_key from start)
+      order by s.order_key desc
+      limit ${spans}
+    )
+    select s.ordinal, s.order_key, s.chain, s.gap, found.nids, found.indexes
+    from page s
+    cross join lateral (
+      select array_agg(e.event_nid order by e.chain_index desc) as nids,
+        array_agg(e.chain_index order by e.chain_index desc) as indexes
+      from (
+        select event_nid, chain_index from events
+        where shard = ${shard} and chain = s.chain
+          and (s.from_index is null or chain_index >= s.from_index)
+          and (s.to_index is null or chain_index <= s.to_index)
+          and (s.chain <> ${from.chain} or chain_index < ${from.index + (from.inclusive ? 1 : 0)})
+        order by chain_index desc
+        limit ${limit}
+      ) e
+    ) found
+    order by s.ordinal`
+
+/** The same towards newer events. */
+export const newerSpans = (
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  from: Anchor,
+  limit: number,
+  spans: number,
+) =>
+  sql<SpanRow[]>`
+    with start as (
+      select order_key from spans
+      where shard = ${shard} and room_nid = ${roomNid} and chain = ${from.chain}
+        and (from_index is null or from_index <= ${from.index})
+        and (to_index is null or to_index >= ${from.index})
+      order by order_key
+      limit 1
+    ), page as (
+      select s.*, row_number() over (order by s.order_key)::integer as ordinal
+      from spans s
+      where s.shard = ${shard} and s.room_nid = ${roomNid} and not s.hidden
+        and s.order_key >= (select order_key from start)
+      order by s.order_key
+      limit ${spans}
+    )
+    select s.ordinal, s.order_key, s.chain, s.gap, found.nids, found.indexes
+    from page s
+    cross join lateral (
+      select array_agg(e.event_nid order by e.chain_index) as nids,
+        array_agg(e.chain_index order by e.chain_index) as indexes
+      from (
+        select event_nid, chain_index from events
+        where shard = ${shard} and chain = s.chain
+          and (s.from_index is null or chain_index >= s.from_index)
+          and (s.to_index is null or chain_index <= s.to_index)
+          and (s.chain <> ${from.chain} or chain_index > ${from.index - (from.inclusive ? 1 : 0)})
+        order by chain_index
+        limit ${limit}
+      ) e
+    ) found
+    order by s.ordinal`
+
+/** The last live event of a room at or below a position. */
+export const lastLive = (sql: Sql, shard: number, roomNid: number, position: number) =>
+  sql<{ event_nid: number; chain: number; chain_index: number; position: number }[]>`
+    select event_nid, chain, chain_index, position
+    from events
+    where shard = ${shard} and room_nid = ${roomNid} and position <= ${position}
+      and chain is not null
+    order by position desc
+    limit 1`
+
+/** The chain and index at which a room begins to be read. */
+export const firstSpan = (sql: Sql, shard: number, roomNid: number) =>
+  sql<{ chain: number; from_index: number | null }[]>`
+    select chain, from_index from spans
+    where shard = ${shard} and room_nid = ${roomNid} and not hidden
+    order by order_key
+    limit 1`
