@@ -68,10 +68,11 @@ export async function rollback(body: (sql: Sql) => Promise<void>): Promise<void>
 
 /** Stops what this run started; test/setup.ts calls it after the last file. */
 export async function stopTestDatabases(): Promise<void> {
-  if (!server) return
-  const running = await server
-  await (await shared)?.close()
-  if (template) await administer(running.url, `drop database if exists ${await template}`)
+  const running = await server?.catch(() => undefined)
+  if (!running) return
+  // Whoever asked for one that could not be made was told so.
+  await (await shared?.catch(() => undefined))?.close()
+  if (template) await administer(running.url, `drop database if exists ${prefix}_template`)
   await running.stop()
   server = template = shared = undefined
 }
