@@ -1,6 +1,6 @@
 import type { Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
-import type { Certificates } from './certificates.ts'
+import type { Certificates } from '../certificates.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 

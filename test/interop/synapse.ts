@@ -1,6 +1,6 @@
 import { $, type Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
-import type { Certificates } from './certificates.ts'
+import type { Certificates } from '../certificates.ts'
 
 /** A real Synapse on loopback, federating over TLS under the name `localhost:PORT`. */
 export class Synapse {

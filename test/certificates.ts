@@ -4,13 +4,16 @@ import { mkdir, writeFile } from 'node:fs/promises'
 /** A throw-away certificate authority and one server certificate for loopback names. */
 export type Certificates = { ca: string; key: string; certificate: string }
 
-/** Makes both in `directory` with the `openssl` command, valid for two days. */
-export async function makeCertificates(directory: string): Promise<Certificates> {
+/** Makes both in `directory` with the `openssl` command, valid for two days; for loopback and `names`. */
+export async function makeCertificates(
+  directory: string,
+  names: readonly string[] = [],
+): Promise<Certificates> {
   await mkdir(directory, { recursive: true })
   const at = (name: string) => `${directory}/${name}`
   await writeFile(
     at('server.ext'),
-    'basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n',
+    `basicConstraints=CA:FALSE\nsubjectAltName=${['localhost', ...names].map((name) => `DNS:${name},`).join('')}IP:127.0.0.1\n`,
   )
   await $`openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=laneway-test-ca -keyout ${at('ca.key')} -out ${at('ca.crt')}`.quiet()
   await $`openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout ${at('server.key')} -out ${at('server.csr')}`.quiet()
