@@ -1,0 +1,111 @@
+import { isIP } from 'node:net'
+import { rootCertificates } from 'node:tls'
+import { LRUCache } from 'lru-cache'
+import { type AddressPolicy, firstReachable } from '#engine/federation/addresses.ts'
+import type { Target } from '#engine/federation/discovery.ts'
+import type { Dns } from '#engine/federation/dns.ts'
+import { unlessAborted } from '#engine/federation/waiting.ts'
+
+export type DialerOptions = {
+  dns: Dns
+  policy: AddressPolicy
+  /** PEM texts of authorities that are trusted beside those of the system. */
+  extraAuthorities: readonly string[]
+}
+
+export type HttpRequest = {
+  method: string
+  /** Path and query. */
+  uri: string
+  headers: Readonly<Record<string, string>>
+  body?: string | undefined
+}
+
+export type HttpAnswer = { status: number; headers: Headers; body: string }
+
+/** The answer is longer than was allowed; it was not read to its end. */
+export class TooLargeError extends Error {}
+
+/** No connection, or none that may be made: nothing was sent. */
+export class DialError extends Error {}
+
+/** An address is looked up again after this time, and at once when a request to it failed. */
+const keepAddressMs = 60_000
+
+/** Makes one HTTPS request to a target: at an address that may be dialled, with the right certificate. */
+export class Dialer {
+  readonly #options: DialerOptions
+  readonly #authorities: readonly string[] | undefined
+  readonly #addresses = new LRUCache<string, string>({ max: 20_000, ttl: keepAddressMs })
+
+  constructor(options: DialerOptions) {
+    this.#options = options
+    if (options.extraAuthorities.length > 0)
+      this.#authorities = [...rootCertificates, ...options.extraAuthorities]
+  }
+
+  async send(
+    target: Target,
+    request: HttpRequest,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<HttpAnswer> {
+    const address = await this.#addressOf(target, signal)
+    const host = address.includes(':') ? `[${address}]` : address
+    try {
+      const response = await fetch(`https://${host}:${target.port}${request.uri}`, {
+        method: request.method,
+        headers: { ...request.headers, host: target.hostHeader },
+        ...(request.body !== undefined && { body: request.body }),
+        redirect: 'manual',
+        signal,
+        tls: {
+          ...(this.#authorities && { ca: [...this.#authorities] }),
+          // The address of the URL is checked unless a name is given.
+          ...(target.certificateName !== address && { serverName: target.certificateName }),
+        },
+      })
+      const body = await readBounded(response, maxBytes)
+      return { status: response.status, headers: response.headers, body }
+    } catch (error) {
+      this.#addresses.delete(`${target.host}:${target.port}`)
+      throw error
+    }
+  }
+
+  async #addressOf({ host, port, trusted }: Target, signal: AbortSignal): Promise<string> {
+    const key = `${host}:${port}`
+    const known = this.#addresses.get(key)
+    if (known !== undefined) return known
+    const { dns, policy } = this.#options
+    const found = isIP(host) ? [host] : await unlessAborted(dns.addresses(host), signal)
+    const permitted = trusted ? found : found.filter((address) => policy.permits(address))
+    if (permitted.length === 0)
+      throw new DialError(
+        found.length === 0 ? `${host} has no address` : `${host} is at an address that is blocked`,
+      )
+    const address = await firstReachable(permitted.slice(0, 8), port, signal)
+    if (address === undefined) throw new DialError(`No address of ${host} takes a connection`)
+    // Static destinations skip the policy, so what they found is not for others.
+    if (!trusted) this.#addresses.set(key, address)
+    return address
+  }
+}
+
+async function readBounded(response: Response, maxBytes: number): Promise<string> {
+  const tooLarge = () => new TooLargeError(`The answer is longer than ${maxBytes} bytes`)
+  if (Number(response.headers.get('content-length') ?? 0) > maxBytes) {
+    await response.body?.cancel()
+    throw tooLarge()
+  }
+  if (!response.body) return ''
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body) {
+    size += chunk.length
+    // Leaving the loop cancels the stream.
+    if (size > maxBytes) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

@@ -1,0 +1,37 @@
+import type { FederationCalls } from '#engine/worker/protocol.ts'
+import type { LogOptions } from '#src/log.ts'
+
+/** What the operator decides of federation; all of it may cross to another thread. */
+export type FederationOptions = {
+  serverName: string
+  staticDestinations: Readonly<Record<string, string>>
+  /** PEM texts. */
+  extraAuthorities: readonly string[]
+  blockedRanges: readonly string[]
+  allowedRanges: readonly string[]
+  notaries: readonly string[]
+  /** The longest that a transaction may take, and the longest wait for a server's key. */
+  requestTimeoutMs: number
+  retryMinMs: number
+  retryMaxMs: number
+  /** Requests in flight at once; below what the runtime allows (BUN_CONFIG_MAX_HTTP_REQUESTS). */
+  maxInFlight: number
+}
+
+/** What the federation worker needs to begin with. */
+export type FederationWorkerStart = {
+  databaseUrl: string
+  connections: number
+  options: FederationOptions
+  log: LogOptions
+}
+
+/** What main says to the federation worker beside asking other servers. */
+export type FederationWorkerCalls = FederationCalls & {
+  /** The first call: what waited when the last worker ended is sent. */
+  start: (start: FederationWorkerStart) => null
+  /** The last: begins nothing more. */
+  stop: () => null
+  /** Counters and gauges, by name. */
+  counters: () => { [name: string]: number }
+}

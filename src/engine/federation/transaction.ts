@@ -1,0 +1,146 @@
+import type { Pool } from '#store/db.ts'
+import * as outbox from '#store/federation/outbox.ts'
+import * as outboxEdus from '#store/federation/outbox-edus.ts'
+import * as outboxTxns from '#store/federation/outbox-txns.ts'
+
+/** Spec: server-server-api/#transactions */
+const maxPdus = 50
+const maxEdus = 100
+
+/** Not spec: how large the EDUs of one transaction may grow together, in characters. */
+const maxEduChars = 1024 * 1024
+
+/** How many rooms are looked at for one transaction. */
+const maxRooms = 50
+
+/** A server that was away gets rooms with more events than this by their last event alone. */
+const longStretch = 100
+
+/** Where in the order of rooms the next transaction begins, so that all rooms get their turn. */
+export type Place = { shard: number; roomNid: number }
+export const firstPlace: Place = { shard: -1, roomNid: 0 }
+
+export type Next = {
+  txn: outboxTxns.OutboxTxn | undefined
+  place: Place
+  /** Ephemeral EDUs that found room in it. */
+  ephemeral: number
+}
+
+/**
+ * Puts the next transaction for a server together and makes it durable; undefined if nothing waits.
+ * To-device messages and device lists come first: keys never wait behind events.
+ *
+ * In catch-up, rooms with a long stretch of events are brought up to date by their last event: the
+ * other server asks for those before it as it needs them. Short stretches are sent whole.
+ */
+export async function nextTransaction(
+  sql: Pool,
+  server: string,
+  ephemeral: readonly string[],
+  place: Place,
+  catchingUp: boolean,
+  now: number,
+): Promise<Next> {
+  const eventsPerRoom = catchingUp ? longStretch + 1 : maxPdus
+  const [durable, rooms] = await Promise.all([
+    outboxEdus.first(sql, server, maxEdus),
+    pendingRooms(sql, server, place, eventsPerRoom),
+  ])
+  const edus = fitting(durable)
+  const spare = ephemeral.slice(0, Math.max(0, maxEdus - edus.length))
+  const chosen = chooseEvents(rooms, catchingUp)
+  const last = rooms.at(-1)
+  const isLast = !last || rooms.length < maxRooms
+  const next = isLast ? firstPlace : { shard: last.shard, roomNid: last.room_nid }
+  if (chosen.nothing.length > 0)
+    await sql.begin((transaction) =>
+      outboxTxns.advance(transaction, { server, ...advances(chosen.nothing) }),
+    )
+
+  const isEmpty = edus.length === 0 && spare.length === 0 && chosen.events.length === 0
+  if (isEmpty && rooms.length > 0)
+    return nextTransaction(sql, server, ephemeral, next, catchingUp, now)
+  if (isEmpty) return { txn: undefined, place: next, ephemeral: 0 }
+  const txn: outboxTxns.OutboxTxn = {
+    server,
+    txn_id: crypto.randomUUID(),
+    origin_server_ts: now,
+    shards: chosen.events.map((event) => event.shard),
+    event_nids: chosen.events.map((event) => event.nid),
+    edus: `[${[...edus.map(({ json }) => json), ...spare].join(',')}]`,
+    edu_ids: edus.map((edu) => edu.edu_id),
+    ...advances(chosen.rooms),
+  }
+  // What may be lost need not be repeated either.
+  if (edus.length > 0 || chosen.events.length > 0) await outboxTxns.add(sql, txn)
+  return { txn, place: next, ephemeral: spare.length }
+}
+
+/** The rooms from a place on, or from the first if there are none behind it. */
+async function pendingRooms(
+  sql: Pool,
+  server: string,
+  place: Place,
+  eventsPerRoom: number,
+): Promise<outbox.PendingRoom[]> {
+  const rooms = await outbox.pendingRooms(sql, server, place, maxRooms, eventsPerRoom)
+  if (rooms.length > 0 || place === firstPlace) return rooms
+  return outbox.pendingRooms(sql, server, firstPlace, maxRooms, eventsPerRoom)
+}
+
+function fitting<T extends { json: string }>(edus: readonly T[]): T[] {
+  let chars = 0
+  const fit = edus.findIndex(({ json }, index) => {
+    chars += json.length
+    return chars > maxEduChars && index > 0
+  })
+  return fit < 0 ? [...edus] : edus.slice(0, fit)
+}
+
+type Chosen = { shard: number; roomNid: number; position: number }
+
+function chooseEvents(rooms: readonly outbox.PendingRoom[], catchingUp: boolean) {
+  const events: { shard: number; nid: number }[] = []
+  const advanced: Chosen[] = []
+  const nothing: Chosen[] = []
+  const isLong = (room: outbox.PendingRoom) => catchingUp && room.positions.length > longStretch
+
+  // First what brings the most rooms up to date.
+  for (const room of rooms) {
+    const { shard, room_nid: roomNid, last_position: position, latest_nid: nid } = room
+    if (nid === null) nothing.push({ shard, roomNid, position })
+    else if (isLong(room) && events.length < maxPdus) {
+      events.push({ shard, nid })
+      advanced.push({ shard, roomNid, position: room.latest_position! })
+    }
+  }
+  for (const room of rooms) {
+    const { shard, room_nid: roomNid } = room
+    const count = isLong(room) ? 0 : Math.min(room.positions.length, maxPdus - events.length)
+    if (count === 0) continue
+    for (const nid of room.event_nids.slice(0, count)) events.push({ shard, nid })
+    // What lies between the last event and the end of the stretch is not for this server.
+    const isWhole = room.positions[count - 1] === room.latest_position
+    const position = isWhole ? room.last_position : room.positions[count - 1]!
+    advanced.push({ shard, roomNid, position })
+  }
+  return { events, rooms: advanced, nothing }
+}
+
+const advances = (rooms: readonly Chosen[]) => ({
+  room_shards: rooms.map((room) => room.shard),
+  room_nids: rooms.map((room) => room.roomNid),
+  room_positions: rooms.map((room) => room.position),
+})
+
+/** The body of a transaction: the same each time it is sent. */
+export async function bodyOf(
+  sql: Pool,
+  origin: string,
+  txn: outboxTxns.OutboxTxn,
+): Promise<string> {
+  const pdus =
+    txn.event_nids.length > 0 ? await outbox.eventJsons(sql, txn.shards, txn.event_nids) : []
+  return `{"origin":${JSON.stringify(origin)},"origin_server_ts":${txn.origin_server_ts},"pdus":[${pdus.join(',')}],"edus":${txn.edus}}`
+}

@@ -1,0 +1,201 @@
+import type { Sql } from '#store/db.ts'
+
+/** A stretch of one shard's stream: after `from`, up to and including `to`. */
+export type Stretch = { shard: number; from: number; to: number }
+
+/** How far the outbox has followed each shard. */
+export const cursors = (sql: Sql) =>
+  sql<{ shard: number; position: number }[]>`select shard, position from outbox_cursors`
+
+/** The last committed position of every room shard. */
+export const positions = (sql: Sql) =>
+  sql<{ shard: number; position: number }[]>`select shard, position from room_shards`
+
+/**
+ * Takes in what happened in these stretches, and moves the cursors, in one statement. Answers the
+ * servers for which there is something new.
+ *
+ * An event has a set of destinations if it is for us to send it. Whoever was invited from a server
+ * that is not in the room learns from us that the invite was taken back.
+ */
+export async function follow(
+  sql: Sql,
+  serverName: string,
+  stretches: readonly Stretch[],
+): Promise<string[]> {
+  const rows = await sql<{ server: string }[]>`
+    with stretch as materialized (
+      select * from unnest(
+        ${stretches.map((each) => each.shard)}::smallint[],
+        ${stretches.map((each) => each.from)}::bigint[],
+        ${stretches.map((each) => each.to)}::bigint[]
+      ) as t (shard, low, high)
+    ),
+    moved as (
+      update outbox_cursors c set position = s.high from stretch s
+      where c.shard = s.shard and c.position = s.low
+      returning c.shard
+    ),
+    fresh as materialized (
+      select e.shard, e.room_nid, e.position, e.event_nid, e.destination_set, invited.server
+      from stretch s
+      join moved using (shard)
+      join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+      left join lateral (
+        select v.name as server
+        from state_deltas d
+        join state_keys k on k.state_key_nid = d.state_key_nid
+        join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
+        join user_ids u on u.user_id = k.state_key
+        join servers v on v.server_nid = u.server_nid and v.name <> ${serverName}
+        join event_json old on old.shard = d.shard and old.event_nid = d.old_event_nid
+        where d.shard = e.shard and d.room_nid = e.room_nid and d.position = e.position
+          and d.new_event_nid = e.event_nid
+          and old.json::json -> 'content' ->> 'membership' in ('invite', 'knock')
+      ) invited on e.state_key_nid is not null
+      where e.destination_set is not null and e.flags & 3 = 0
+    ),
+    lines as (
+      insert into outbox_events (shard, room_nid, position, event_nid, set_nid, extra)
+      select shard, room_nid, position, event_nid, destination_set,
+        case when server is not null then array[server] end
+      from fresh
+    ),
+    wanted as (
+      select v.name as server, f.shard, f.room_nid, f.position
+      from fresh f
+      join server_sets s on s.set_nid = f.destination_set
+      join servers v on v.server_nid = any(s.servers)
+      where v.name <> ${serverName}
+      union all
+      select server, shard, room_nid, position from fresh where server is not null
+    ),
+    rooms as (
+      insert into outbox_rooms as r (server, shard, room_nid, first_position, last_position)
+      select server, shard, room_nid, min(position), max(position)
+      from wanted
+      group by server, shard, room_nid
+      order by server, shard, room_nid
+      on conflict (server, shard, room_nid) do update
+        set last_position = greatest(r.last_position, excluded.last_position)
+      returning server
+    )
+    select distinct server from rooms`
+  return rows.map(({ server }) => server)
+}
+
+/** Every server for which something waits. */
+export async function pendingServers(sql: Sql): Promise<string[]> {
+  // Each of the tables may hold many rows of few servers: a step per server, not per row.
+  const rows = await sql<{ server: string }[]>`
+    with recursive in_rooms as (
+      (select server from outbox_rooms order by server limit 1)
+      union all
+      select (select r.server from outbox_rooms r where r.server > s.server
+              order by r.server limit 1)
+      from in_rooms s where s.server is not null
+    ),
+    in_edus as (
+      (select server from outbox_edus order by server limit 1)
+      union all
+      select (select e.server from outbox_edus e where e.server > s.server
+              order by e.server limit 1)
+      from in_edus s where s.server is not null
+    )
+    select server from in_rooms where server is not null
+    union select server from in_edus where server is not null
+    union select server from outbox_txns`
+  return rows.map(({ server }) => server)
+}
+
+export type PendingRoom = {
+  shard: number
+  room_nid: number
+  last_position: number
+  /** Events for the server in their order, at most as many as asked for. */
+  positions: number[]
+  event_nids: number[]
+  /** The last event for the server, wherever the list ends. */
+  latest_position: number | null
+  latest_nid: number | null
+}
+
+/** Rooms with events for a server, from a place in their order on. */
+export const pendingRooms = (
+  sql: Sql,
+  server: string,
+  after: { shard: number; roomNid: number },
+  maxRooms: number,
+  maxEvents: number,
+) =>
+  sql<PendingRoom[]>`
+    with own as materialized (select server_nid from servers where name = ${server}),
+    room as materialized (
+      select * from outbox_rooms
+      where server = ${server} and (shard, room_nid) > (${after.shard}, ${after.roomNid})
+      order by shard, room_nid
+      limit ${maxRooms}
+    )
+    select r.shard, r.room_nid, r.last_position,
+      coalesce(l.positions, '{}') as positions, coalesce(l.event_nids, '{}') as event_nids,
+      latest.position as latest_position, latest.event_nid as latest_nid
+    from room r
+    left join lateral (
+      select array_agg(position order by position) as positions,
+        array_agg(event_nid order by position) as event_nids
+      from (
+        select e.position, e.event_nid
+        from outbox_events e join server_sets s on s.set_nid = e.set_nid
+        where e.shard = r.shard and e.room_nid = r.room_nid
+          and e.position between r.first_position and r.last_position
+          and ((select server_nid from own) = any(s.servers) or ${server} = any(e.extra))
+        order by e.position
+        limit ${maxEvents}
+      ) first
+    ) l on true
+    left join lateral (
+      select e.position, e.event_nid
+      from outbox_events e join server_sets s on s.set_nid = e.set_nid
+      where e.shard = r.shard and e.room_nid = r.room_nid
+        and e.position between r.first_position and r.last_position
+        and ((select server_nid from own) = any(s.servers) or ${server} = any(e.extra))
+      order by e.position desc
+      limit 1
+    ) latest on true
+    order by r.shard, r.room_nid`
+
+/** The federation form of events, in the order asked for; those that are gone are left out. */
+export async function eventJsons(
+  sql: Sql,
+  shards: readonly number[],
+  eventNids: readonly number[],
+): Promise<string[]> {
+  const rows = await sql<{ json: string }[]>`
+    select j.json
+    from unnest(${shards as number[]}::smallint[], ${eventNids as number[]}::bigint[])
+      with ordinality as w (shard, event_nid, place)
+    join event_json j on j.shard = w.shard and j.event_nid = w.event_nid
+    order by w.place`
+  return rows.map(({ json }) => json)
+}
+
+/**
+ * Forgets the lines that no server waits for, and leaves of long stretches for servers that have
+ * failed for long only the last event.
+ */
+export async function sweep(sql: Sql, failingBefore: number, givenUpBefore: number): Promise<void> {
+  await sql`
+    update outbox_rooms r set first_position = r.last_position
+    from destinations d
+    where d.server = r.server and d.failing_since < ${failingBefore}
+      and r.first_position < r.last_position`
+  await sql`
+    delete from outbox_edus e using destinations d
+    where d.server = e.server and d.failing_since < ${givenUpBefore}`
+  await sql`
+    delete from outbox_events e
+    where not exists (
+      select 1 from outbox_rooms r
+      where r.shard = e.shard and r.room_nid = e.room_nid and r.first_position <= e.position
+    )`
+}

@@ -1,0 +1,72 @@
+import type { Sql } from '#store/db.ts'
+
+export type ServerKeyRow = {
+  server: string
+  key_id: string
+  key: string
+  valid_until_ts: number
+  expired_ts: number | null
+}
+
+/** The keys of some servers: those named, or all of a server for which no key ID is given. */
+export function list(
+  sql: Sql,
+  wanted: readonly { server: string; keyIds: readonly string[] }[],
+): PromiseLike<ServerKeyRow[]> {
+  const pairs = wanted.flatMap(({ server, keyIds }): [string, string | null][] =>
+    keyIds.length === 0 ? [[server, null]] : keyIds.map((keyId) => [server, keyId]),
+  )
+  return sql<ServerKeyRow[]>`
+    select k.server, k.key_id, k.key, k.valid_until_ts, k.expired_ts
+    from unnest(
+      ${pairs.map(([server]) => server)}::text[],
+      ${pairs.map(([, keyId]) => keyId)}::text[]) w (server, key_id)
+    join server_keys k on k.server = w.server and k.key_id = coalesce(w.key_id, k.key_id)`
+}
+
+/** Stores what a server said of its keys. A key that once had expired stays so. */
+export async function put(sql: Sql, rows: readonly ServerKeyRow[]): Promise<void> {
+  await sql`
+    insert into server_keys (server, key_id, key, valid_until_ts, expired_ts)
+    select * from unnest(
+      ${rows.map((row) => row.server)}::text[],
+      ${rows.map((row) => row.key_id)}::text[],
+      ${rows.map((row) => row.key)}::text[],
+      ${rows.map((row) => row.valid_until_ts)}::bigint[],
+      ${rows.map((row) => row.expired_ts)}::bigint[])
+    on conflict (server, key_id) do update set
+      key = excluded.key,
+      valid_until_ts = excluded.valid_until_ts,
+      expired_ts = coalesce(excluded.expired_ts, server_keys.expired_ts)`
+}
+
+export type KeyDocumentRow = {
+  server: string
+  json: string
+  valid_until_ts: number
+  fetched_at: number
+}
+
+/** The documents of some servers, as they signed them. */
+export function documents(sql: Sql, servers: readonly string[]): PromiseLike<KeyDocumentRow[]> {
+  return sql<KeyDocumentRow[]>`
+    select server, json, valid_until_ts, fetched_at from server_key_documents
+    where server = any(${servers as string[]})`
+}
+
+/** Replaces the document of one server. */
+export async function putDocument(
+  sql: Sql,
+  server: string,
+  json: string,
+  validUntilTs: number,
+  fetchedAt: number,
+): Promise<void> {
+  await sql`
+    insert into server_key_documents (server, json, valid_until_ts, fetched_at)
+    values (${server}, ${json}, ${validUntilTs}, ${fetchedAt})
+    on conflict (server) do update set
+      json = excluded.json,
+      valid_until_ts = excluded.valid_until_ts,
+      fetched_at = excluded.fetched_at`
+}
