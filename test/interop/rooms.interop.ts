@@ -1,11 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Preset } from 'matrix-js-sdk'
 import { makeCertificates } from '../certificates.ts'
-import { Laneway } from './laneway.ts'
+import { Laneway, freePorts } from '../laneway.ts'
 import { Person, type Stored } from './person.ts'
 import { Synapse } from './synapse.ts'
 import { synapseVenv } from './venv.ts'
@@ -21,11 +20,10 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'laneway-interop-'))
   const certificates = await makeCertificates(`${directory}/certificates`)
   const [lanewayTls, lanewayClient, synapseTls, synapseClient] = await freePorts(4)
-  laneway = await Laneway.prepare(
-    `${directory}/laneway`,
-    { tls: lanewayTls!, client: lanewayClient! },
+  laneway = await Laneway.prepare(`${directory}/laneway`, {
+    ports: { tls: lanewayTls!, client: lanewayClient! },
     certificates,
-  )
+  })
   synapse = await Synapse.prepare(
     `${directory}/synapse`,
     await synapseVenv(),
@@ -240,19 +238,4 @@ async function refused(attempt: Promise<unknown>): Promise<boolean> {
     () => false,
     () => true,
   )
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
-        }),
-    ),
-  )
-  const ports = servers.map((server) => (server.address() as { port: number }).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

@@ -1,0 +1,200 @@
+import { createHmac } from 'node:crypto'
+import type { Subprocess } from 'bun'
+import { mkdir } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import type { Certificates } from './certificates.ts'
+
+const root = new URL('..', import.meta.url).pathname
+const secret = 'interop'
+
+export type LanewayOptions = {
+  ports: { tls: number; client: number }
+  certificates: Certificates
+  /** `{ "peer.test": "127.0.0.1:1234" }` */
+  staticDestinations?: Record<string, string>
+  workers?: number
+}
+
+/** Laneway as an operator runs it: a process of its own with one configuration file. */
+export class Laneway {
+  readonly serverName: string
+  readonly clientUrl: string
+  readonly federationUrl: string
+  readonly directory: string
+  #process: Subprocess | undefined
+
+  private constructor(directory: string, ports: LanewayOptions['ports']) {
+    this.directory = directory
+    this.serverName = `127.0.0.1:${ports.tls}`
+    this.clientUrl = `http://127.0.0.1:${ports.client}`
+    this.federationUrl = `https://127.0.0.1:${ports.tls}`
+  }
+
+  /** Writes its configuration into `directory`. */
+  static async prepare(directory: string, options: LanewayOptions): Promise<Laneway> {
+    await mkdir(directory, { recursive: true })
+    await Bun.write(`${directory}/laneway.toml`, configuration(directory, options))
+    return new Laneway(directory, options.ports)
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
+  async start(): Promise<void> {
+    const started = Bun.spawn(
+      [process.execPath, 'src/main.ts', '--config', `${this.directory}/laneway.toml`],
+      {
+        cwd: root,
+        stdout: Bun.file(`${this.directory}/stdout.log`),
+        stderr: Bun.file(`${this.directory}/stderr.log`),
+      },
+    )
+    this.#process = started
+    for (let tries = 0; tries < 600; tries++) {
+      if (started.exitCode !== null)
+        throw new Error(`Laneway ended at start: ${await this.errors()}`)
+      const answer = await fetch(`${this.clientUrl}/_matrix/client/versions`).catch(() => undefined)
+      if (answer?.ok) return
+      await Bun.sleep(50)
+    }
+    throw new Error(`Laneway did not answer in time: ${await this.errors()}`)
+  }
+
+  /** What it printed on stderr since its last start. */
+  errors(): Promise<string> {
+    return Bun.file(`${this.directory}/stderr.log`).text()
+  }
+
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    this.#process?.kill(signal)
+    await this.#process?.exited
+    this.#process = undefined
+  }
+
+  /** Makes an account by the shared secret and logs it in. */
+  async register(name: string): Promise<Login> {
+    const url = `${this.clientUrl}/_synapse/admin/v1/register`
+    const { nonce } = (await (await fetch(url)).json()) as { nonce: string }
+    const password = `${name}-password`
+    const mac = createHmac('sha1', secret)
+      .update([nonce, name, password, 'notadmin'].join('\0'))
+      .digest('hex')
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ nonce, username: name, password, admin: false, mac }),
+    })
+    const body = (await answer.json()) as { user_id: string; access_token: string }
+    if (!answer.ok) throw new Error(`registering ${name}: ${JSON.stringify(body)}`)
+    return new Login(this.clientUrl, body.user_id, body.access_token)
+  }
+}
+
+/** One access token, for requests that a test makes itself. */
+export class Login {
+  readonly userId: string
+  readonly #base: string
+  readonly #token: string
+
+  constructor(base: string, userId: string, token: string) {
+    this.#base = base
+    this.userId = userId
+    this.#token = token
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.ask<T>('GET', path)
+  }
+
+  async ask<T>(method: 'GET' | 'PUT' | 'POST', path: string, body?: object): Promise<T> {
+    const response = await fetch(this.#base + path, {
+      method,
+      headers: { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' },
+      ...(body && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(60_000),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${response.status} from ${method} ${path}: ${text}`)
+    return JSON.parse(text) as T
+  }
+
+  /** The whole history of a room in reading order, oldest first. */
+  async history(roomId: string): Promise<HistoryEvent[]> {
+    const pages: HistoryEvent[][] = []
+    let from = ''
+    for (let page = 0; page < 10_000; page++) {
+      const answer = await this.get<{ chunk: HistoryEvent[]; end?: string }>(
+        `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/messages?dir=b&limit=500${from}`,
+      )
+      pages.push(answer.chunk)
+      if (answer.end === undefined) return pages.flat().reverse()
+      from = `&from=${encodeURIComponent(answer.end)}`
+    }
+    throw new Error('The history has no end')
+  }
+}
+
+export type HistoryEvent = {
+  event_id: string
+  type: string
+  sender: string
+  content: Record<string, unknown>
+}
+
+/** Ports that nobody listens on at the moment. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve) => {
+          const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
+        }),
+    ),
+  )
+  const ports = servers.map((server) => (server.address() as { port: number }).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+const configuration = (
+  directory: string,
+  { ports, certificates, staticDestinations = {}, workers = 0 }: LanewayOptions,
+) => `
+server_name = "127.0.0.1:${ports.tls}"
+data_dir = "${directory}/data"
+
+[[listeners]]
+address = "127.0.0.1"
+port = ${ports.client}
+serves = ["client", "admin"]
+
+[[listeners]]
+address = "127.0.0.1"
+port = ${ports.tls}
+serves = ["federation"]
+tls = { certificate = "${certificates.certificate}", key = "${certificates.key}" }
+
+[workers]
+rooms = ${workers}
+
+[federation]
+extra_ca = ["${certificates.ca}"]
+blocked_ip_ranges = []
+retry_min_seconds = 0.5
+retry_max_seconds = 5
+static_destinations = { ${Object.entries(staticDestinations)
+  .map(([name, address]) => `"${name}" = "${address}"`)
+  .join(', ')} }
+
+[registration]
+shared_secret = "${secret}"
+
+[passwords]
+memory_kib = 64
+iterations = 1
+
+[rate_limits]
+enabled = false
+`
