@@ -12,7 +12,7 @@ import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
-import { encodeToken } from './token.ts'
+import { encodeToken } from '#engine/read/sync-token.ts'
 import { type Answer, writeAnswer } from './write.ts'
 
 /** What the answers of /sync are made of, and remembered by. */

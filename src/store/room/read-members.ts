@@ -104,3 +104,25 @@ export const joined = (sql: Sql, shard: number, roomNid: number) =>
     join user_ids u on u.user_nid = m.user_nid
     where m.shard = ${shard} and m.room_nid = ${roomNid} and m.membership = 'join'
     order by m.position`
+
+/** The member events of a room at a position of its shard. */
+export const eventsAt = (sql: Sql, shard: number, roomNid: number, at: number) =>
+  sql<{ event_nid: number }[]>`
+    with undone as materialized (
+      select distinct on (d.state_key_nid) d.state_key_nid, d.old_event_nid as event_nid
+      from state_deltas d
+      join state_keys k on k.state_key_nid = d.state_key_nid
+      join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
+      where d.shard = ${shard} and d.room_nid = ${roomNid} and d.position > ${at}
+      order by d.state_key_nid, d.position
+    )
+    select c.event_nid
+    from rooms r
+    join current_state c
+      on c.shard = r.shard and c.room_nid = r.room_nid and c.generation = r.generation
+    join state_keys k on k.state_key_nid = c.state_key_nid
+    join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
+    where r.shard = ${shard} and r.room_nid = ${roomNid}
+      and not exists (select from undone u where u.state_key_nid = c.state_key_nid)
+    union all
+    select event_nid from undone where event_nid is not null`

@@ -83,6 +83,8 @@ export type SpanRow = {
   ordinal: number
   order_key: Uint8Array
   chain: number
+  from_index: number | null
+  to_index: number | null
   gap: string[] | null
   nids: number[] | null
   /** The chain indexes of the events, in the same order. */
@@ -114,7 +116,7 @@ export const olderSpans = (
       order by s.order_key desc
       limit ${spans}
     )
-    select s.ordinal, s.order_key, s.chain, s.gap, found.nids, found.indexes
+    select s.ordinal, s.order_key, s.chain, s.from_index, s.to_index, s.gap, found.nids, found.indexes
     from page s
     cross join lateral (
       select array_agg(e.event_nid order by e.chain_index desc) as nids,
@@ -156,7 +158,7 @@ export const newerSpans = (
       order by s.order_key
       limit ${spans}
     )
-    select s.ordinal, s.order_key, s.chain, s.gap, found.nids, found.indexes
+    select s.ordinal, s.order_key, s.chain, s.from_index, s.to_index, s.gap, found.nids, found.indexes
     from page s
     cross join lateral (
       select array_agg(e.event_nid order by e.chain_index) as nids,
@@ -189,4 +191,20 @@ export const firstSpan = (sql: Sql, shard: number, roomNid: number) =>
     select chain, from_index from spans
     where shard = ${shard} and room_nid = ${roomNid} and not hidden
     order by order_key
+    limit 1`
+
+/** Where an event of a chain, or the nearest live one before it, stands in its shard's stream. */
+export const positionOf = (
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  chain: number,
+  index: number,
+) =>
+  sql<{ position: number }[]>`
+    select position
+    from events
+    where shard = ${shard} and chain = ${chain} and chain_index <= ${index}
+      and room_nid = ${roomNid} and position is not null
+    order by chain_index desc
     limit 1`

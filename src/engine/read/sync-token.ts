@@ -1,7 +1,7 @@
 import { invalidParam } from '#core/error.ts'
 import { SHARDS } from '#core/shard.ts'
-import { Reader, writeVarint } from '#engine/read/varint.ts'
-import { type Vector, newVector } from '#engine/read/vector.ts'
+import { Reader, writeVarint } from './varint.ts'
+import { type Vector, newVector } from './vector.ts'
 
 /**
  * Sync tokens: `s`, then in base64url a format byte, the room shards' positions and the user shards'
