@@ -24,6 +24,9 @@ export function settings(options: {
     jit: 'off',
     // One heavy read must not take every core from everybody else.
     max_parallel_workers_per_gather: 0,
+    // In the data directory: a killed server leaves nothing elsewhere, and containers have little
+    // room in /dev/shm.
+    dynamic_shared_memory_type: 'mmap',
     max_wal_size: '2GB',
     wal_compression: 'on',
     checkpoint_timeout: '15min',

@@ -179,13 +179,15 @@ test('a PostgreSQL that crashes is started again, at the same address', async ()
 })
 
 test('stopping during the pause after a crash leaves nothing running', async () => {
-  const postgres = await start(await usedFolder())
+  const dataDir = await usedFolder()
+  const postgres = await start(dataDir)
   const first = postgres.pid!
   process.kill(first, 'SIGKILL')
   await until(() => !isAlive(first))
   await postgres.stop()
   await postgres.exited
   expect(isAlive(postgres.pid!)).toBe(false)
+  await (await start(dataDir)).stop()
 })
 
 test('a process number that belongs to another process by now does not stop the start', async () => {
