@@ -47,7 +47,8 @@ export function makeEvent(
   }
   if (draft.stateKey !== undefined) pdu['state_key'] = draft.stateKey
   if (roomId !== undefined) pdu['room_id'] = roomId
-  if (version.eventFormat === 'named') pdu['event_id'] = `$e${named++}:${server}`
+  if (version.eventFormat === 'named')
+    pdu['event_id'] = `$${named++}${roomId?.slice(1, roomId.indexOf(':'))}:${server}`
   if (draft.redacts !== undefined && version.redactsAtTopLevel) pdu['redacts'] = draft.redacts
   return finishEvent(version, pdu)
 }

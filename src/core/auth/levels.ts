@@ -29,11 +29,10 @@ export function entry(object: JsonObject, key: string): Json | undefined {
   return Object.hasOwn(object, key) ? (object[key] ?? undefined) : undefined
 }
 
-/** Reads `events`, `notifications` or `users`: absent is empty, undefined is not an object. */
-export function levelMap(content: JsonObject, name: string): JsonObject | undefined {
+/** Reads `events`, `notifications` or `users`; what is no object (v1–v9) has no entries. */
+export function levelMap(content: JsonObject, name: string): JsonObject {
   const map = entry(content, name)
-  if (map === undefined) return {}
-  return isObject(map) ? map : undefined
+  return isObject(map) ? map : {}
 }
 
 /** The level of a named property, or its default; also when the room has no power levels yet. */
@@ -49,9 +48,7 @@ export function requiredLevel(
   isState: boolean,
 ): Level {
   if (powerLevels !== undefined) {
-    const events = levelMap(powerLevels.content, 'events')
-    if (events === undefined) return NaN
-    const value = entry(events, type)
+    const value = entry(levelMap(powerLevels.content, 'events'), type)
     if (value !== undefined) return levelOf(value, powerLevels.version)
   }
   return namedLevel(powerLevels, isState ? 'state_default' : 'events_default')
@@ -66,9 +63,7 @@ export function userLevel(
   if (create.version.privilegedCreators && isCreator(create, userId)) return Infinity
   // Without power levels the creator has 100, and all others 0.
   if (powerLevels === undefined) return isCreator(create, userId) ? 100 : 0
-  const users = levelMap(powerLevels.content, 'users')
-  if (users === undefined) return NaN
-  const value = entry(users, userId)
+  const value = entry(levelMap(powerLevels.content, 'users'), userId)
   if (value !== undefined) return levelOf(value, powerLevels.version)
   return namedLevel(powerLevels, 'users_default')
 }

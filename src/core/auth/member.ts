@@ -16,6 +16,8 @@ export function authorizeMember(event: RoomEvent, room: RoomState, signedBy: Sig
   const target = event.stateKey
   // 5.1: No state_key, or no membership: reject.
   if (target === undefined) return reject('A member event is state')
+  // Not spec: nor can what names no server be a member; no other server lets it in.
+  if (domainOf(target) === undefined) return reject('The state key is not a user ID')
   if (!Object.hasOwn(event.content, 'membership')) return reject('A member event has a membership')
   // 5.2, v8+: Not signed by the server of join_authorised_via_users_server: reject.
   if (event.version.restrictedJoins && Object.hasOwn(event.content, authoriserKey)) {

@@ -4,7 +4,7 @@ import { creatorsOf } from '#core/content/m.room.create.ts'
 import { isUserId } from '#core/ids.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import { entry, levelMap, namedLevels, levelOf, type Level } from './levels.ts'
+import { levelMap, namedLevels, levelOf, type Level } from './levels.ts'
 import type { RoomState } from './room.ts'
 
 /**
@@ -18,7 +18,7 @@ export function authorizePowerLevels(event: RoomEvent, room: RoomState): Verdict
   if (!formed.allowed) return formed
   // 10.4, v12+: users names a creator: reject.
   if (version.privilegedCreators) {
-    const users = levelMap(content, 'users') ?? {}
+    const users = levelMap(content, 'users')
     if (creatorsOf(room.create).some((creator) => Object.hasOwn(users, creator)))
       return reject('The power of a creator cannot be set')
   }
@@ -71,13 +71,11 @@ function checkChanges(
     ? ['events', 'notifications']
     : ['events']) {
     const maps = mapsOf(change, name)
-    if (maps === undefined) return reject(`${name} is not an object`)
     for (const key of keysOf(maps))
       if (!mayChange(maps, key, atMost, atMost))
         return reject(`The sender's power is too low to change ${name}: ${key}`)
   }
   const users = mapsOf(change, 'users')
-  if (users === undefined) return reject('users is not an object')
   for (const key of keysOf(users)) {
     // 10.9: Another user's entry is changed or removed whose level is not below the sender's: reject.
     // 10.10: An entry is added or changed to a level above the sender's: reject.
@@ -90,11 +88,11 @@ function checkChanges(
 
 type Change = Readonly<{ before: JsonObject; after: JsonObject; version: RoomVersion }>
 
-function mapsOf(change: Change, name: string): Change | undefined {
-  const before = levelMap(change.before, name)
-  const after = levelMap(change.after, name)
-  return before && after && { before, after, version: change.version }
-}
+const mapsOf = ({ before, after, version }: Change, name: string): Change => ({
+  before: levelMap(before, name),
+  after: levelMap(after, name),
+  version,
+})
 
 const keysOf = ({ before, after }: Change) =>
   new Set([...Object.keys(before), ...Object.keys(after)])
@@ -106,10 +104,8 @@ function mayChange(
   old: (level: Level) => boolean,
   fresh: (level: Level) => boolean,
 ): boolean {
-  const from = entry(before, key)
-  const to = entry(after, key)
-  const fromLevel = from === undefined ? undefined : levelOf(from, version)
-  const toLevel = to === undefined ? undefined : levelOf(to, version)
+  const fromLevel = Object.hasOwn(before, key) ? levelOf(before[key]!, version) : undefined
+  const toLevel = Object.hasOwn(after, key) ? levelOf(after[key]!, version) : undefined
   if (fromLevel === toLevel) return true
   return (fromLevel === undefined || old(fromLevel)) && (toLevel === undefined || fresh(toLevel))
 }
