@@ -1,4 +1,4 @@
--- compat: 2
+-- compat: 1
 -- What belongs to users: accounts, devices, their data and their streams. Written by the owner of the
 -- user's shard (the main thread) in its group commit, unless a table says otherwise. Invariants:
 --   * a row of a stream has the (shard, position) of the USER's shard, given out by the commit that

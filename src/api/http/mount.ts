@@ -24,7 +24,7 @@ export type MountOptions = {
 
 export type App = {
   /** For `Bun.serve`. */
-  fetch(request: Request, server?: Peer): Response | Promise<Response>
+  fetch: (this: void, request: Request, server?: Peer) => Response | Promise<Response>
 }
 
 const bodyBytes = 1024 * 1024

@@ -360,7 +360,7 @@ test('over a socket, the address behind a trusted proxy is what a budget is for'
   })
   const ctx = { log: { isLevelEnabled: () => false } } as unknown as Context
   const app = mount(ctx, [where], { trustedProxies: ['127.0.0.0/8', '10.1.1.1'] })
-  await using server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: app.fetch })
+  using server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: app.fetch })
   for (const forwarded of ['', '1.2.3.4', '6.6.6.6, 1.2.3.4, 10.1.1.1', 'junk', '::ffff:9.9.9.9']) {
     const headers = forwarded ? { 'x-forwarded-for': forwarded } : undefined
     const url = `http://127.0.0.1:${server.port}/where/%2F?q=%2f`
