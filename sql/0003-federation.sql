@@ -1,6 +1,6 @@
 -- compat: 2
--- Federation: keys, what is known of other servers, what waits to be sent to them, and the answers
--- that their retries get. Written by the federation worker, unless a table says otherwise.
+-- Federation: keys, what is known of other servers, and what waits to be sent to them. Written
+-- by the federation worker, unless a table says otherwise.
 
 -- ---------------------------------------------------------------- keys
 
@@ -89,17 +89,5 @@ create table outbox_txns (
   room_nids bigint[] not null,
   room_positions bigint[] not null
 );
-
--- ---------------------------------------------------------------- inbound
-
-create table inbound_txns (
-  origin text collate "C" not null,
-  txn_id text collate "C" not null,
-  answer text not null,
-  received_at bigint not null,
-  primary key (origin, txn_id)
-);
-comment on table inbound_txns is 'The answer that a repeated transaction gets. Written by main, with the inbox rows; kept for days.';
-create index inbound_txns_by_age on inbound_txns (received_at);
 
 insert into outbox_cursors (shard) select generate_series(0, 63);

@@ -175,7 +175,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
     await this.follower.stop()
-    await this.outbox.stop(2_000)
+    await this.outbox.stop(1_000)
     await this.#backoff.flush()
   }
 

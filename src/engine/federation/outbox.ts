@@ -3,6 +3,7 @@ import { RemoteError } from '#core/error.ts'
 import { isObject } from '#core/json.ts'
 import type { Backoff } from '#engine/federation/backoff.ts'
 import { Budget } from '#engine/federation/budget.ts'
+import { ServerSets } from '#engine/federation/server-sets.ts'
 import { bodyOf, firstPlace, nextTransaction, type Place } from '#engine/federation/transaction.ts'
 import type { Federation } from '#engine/worker/protocol.ts'
 import type { Log } from '#src/log.ts'
@@ -57,6 +58,7 @@ export class Outbox {
   readonly #options: OutboxOptions
   readonly #queues = new Map<string, Queue>()
   readonly #turns: Budget
+  readonly #sets = new ServerSets()
   #running = new Set<Promise<void>>()
   #stopped = false
   #sent = 0
@@ -135,6 +137,7 @@ export class Outbox {
     }
     const retryAt = this.#options.backoff.retryAt(server)
     if (retryAt !== undefined) {
+      queue.catchingUp = true
       this.#later(server, queue, retryAt - this.#options.clock())
       return
     }
@@ -224,6 +227,7 @@ export class Outbox {
     const keys = [...queue.ephemeral.keys()]
     const next = await nextTransaction(
       sql,
+      this.#sets,
       server,
       [...queue.ephemeral.values()],
       queue.place,
@@ -246,8 +250,13 @@ export class Outbox {
         deadlineMs,
         maxBytes: 1024 * 1024,
       })
-      if (answer.status === 200) return 'sent'
       const { status } = answer
+      if (status === 200) return 'sent'
+      const retryAt = backoff.retryAt(server)
+      if (status >= 500 && retryAt !== undefined) {
+        queue.catchingUp = true
+        return { retryInMs: retryAt - clock() }
+      }
       if (status >= 400 && status < 500 && ![401, 404, 408, 429].includes(status)) {
         // It will say the same again: what follows must not wait for it for ever.
         log.warn(

@@ -1,3 +1,4 @@
+import type { ServerSets } from '#engine/federation/server-sets.ts'
 import type { Pool } from '#store/db.ts'
 import * as outbox from '#store/federation/outbox.ts'
 import * as outboxEdus from '#store/federation/outbox-edus.ts'
@@ -36,6 +37,7 @@ export type Next = {
  */
 export async function nextTransaction(
   sql: Pool,
+  sets: ServerSets,
   server: string,
   ephemeral: readonly string[],
   place: Place,
@@ -49,7 +51,8 @@ export async function nextTransaction(
   ])
   const edus = fitting(durable)
   const spare = ephemeral.slice(0, Math.max(0, maxEdus - edus.length))
-  const chosen = chooseEvents(rooms, catchingUp)
+  const offers = await offersOf(sql, server, rooms, sets, eventsPerRoom)
+  const chosen = chooseEvents(offers, catchingUp)
   const last = rooms.at(-1)
   const isLast = !last || rooms.length < maxRooms
   const next = isLast ? firstPlace : { shard: last.shard, roomNid: last.room_nid }
@@ -60,7 +63,7 @@ export async function nextTransaction(
 
   const isEmpty = edus.length === 0 && spare.length === 0 && chosen.events.length === 0
   if (isEmpty && rooms.length > 0)
-    return nextTransaction(sql, server, ephemeral, next, catchingUp, now)
+    return nextTransaction(sql, sets, server, ephemeral, next, catchingUp, now)
   if (isEmpty) return { txn: undefined, place: next, ephemeral: 0 }
   const txn: outboxTxns.OutboxTxn = {
     server,
@@ -100,29 +103,66 @@ function fitting<T extends { json: string }>(edus: readonly T[]): T[] {
 
 type Chosen = { shard: number; roomNid: number; position: number }
 
-function chooseEvents(rooms: readonly outbox.PendingRoom[], catchingUp: boolean) {
+/** What a room has for a server. */
+type Offer = {
+  shard: number
+  roomNid: number
+  lastPosition: number
+  lastNid: number | null
+  events: { position: number; nid: number }[]
+  /** Up to where `events` says all. */
+  seenTo: number
+  isLong: boolean
+}
+
+/** Leaves out what is not for this server: it was not in the room then. */
+async function offersOf(
+  sql: Pool,
+  server: string,
+  rooms: readonly outbox.PendingRoom[],
+  sets: ServerSets,
+  eventsPerRoom: number,
+): Promise<Offer[]> {
+  if (rooms.length === 0) return []
+  const includes = await sets.of(sql, server, new Set(rooms.flatMap((room) => room.set_nids)))
+  return rooms.map((room) => {
+    const { positions, event_nids: nids, set_nids: setNids, named } = room
+    const isCut = positions.length >= eventsPerRoom
+    return {
+      shard: room.shard,
+      roomNid: room.room_nid,
+      lastPosition: room.last_position,
+      lastNid: room.last_nid,
+      events: positions.flatMap((position, index) =>
+        named[index] || includes(setNids[index]!) ? [{ position, nid: nids[index]! }] : [],
+      ),
+      seenTo: isCut ? positions.at(-1)! : room.last_position,
+      isLong: positions.length > longStretch,
+    }
+  })
+}
+
+function chooseEvents(rooms: readonly Offer[], catchingUp: boolean) {
   const events: { shard: number; nid: number }[] = []
   const advanced: Chosen[] = []
   const nothing: Chosen[] = []
-  const isLong = (room: outbox.PendingRoom) => catchingUp && room.positions.length > longStretch
+  const later: Offer[] = []
 
   // First what brings the most rooms up to date.
   for (const room of rooms) {
-    const { shard, room_nid: roomNid, last_position: position, latest_nid: nid } = room
-    if (nid === null) nothing.push({ shard, roomNid, position })
-    else if (isLong(room) && events.length < maxPdus) {
-      events.push({ shard, nid })
-      advanced.push({ shard, roomNid, position: room.latest_position! })
-    }
+    const { shard, roomNid } = room
+    if (catchingUp && room.isLong && room.lastNid !== null) {
+      if (events.length >= maxPdus) continue
+      events.push({ shard, nid: room.lastNid })
+      advanced.push({ shard, roomNid, position: room.lastPosition })
+    } else if (room.events.length > 0) later.push(room)
+    else nothing.push({ shard, roomNid, position: room.seenTo })
   }
-  for (const room of rooms) {
-    const { shard, room_nid: roomNid } = room
-    const count = isLong(room) ? 0 : Math.min(room.positions.length, maxPdus - events.length)
-    if (count === 0) continue
-    for (const nid of room.event_nids.slice(0, count)) events.push({ shard, nid })
-    // What lies between the last event and the end of the stretch is not for this server.
-    const isWhole = room.positions[count - 1] === room.latest_position
-    const position = isWhole ? room.last_position : room.positions[count - 1]!
+  for (const { shard, roomNid, events: own, seenTo } of later) {
+    const chosen = own.slice(0, maxPdus - events.length)
+    if (chosen.length === 0) break
+    for (const { nid } of chosen) events.push({ shard, nid })
+    const position = chosen.length === own.length ? seenTo : chosen.at(-1)!.position
     advanced.push({ shard, roomNid, position })
   }
   return { events, rooms: advanced, nothing }

@@ -1,4 +1,7 @@
+import type { PendingQuery, Row } from 'postgres'
 import type { Sql } from '#store/db.ts'
+
+type Fragment = PendingQuery<Row[]>
 
 /** A stretch of one shard's stream: after `from`, up to and including `to`. */
 export type Stretch = { shard: number; from: number; to: number }
@@ -24,7 +27,7 @@ export async function follow(
   stretches: readonly Stretch[],
 ): Promise<string[]> {
   const rows = await sql<{ server: string }[]>`
-    with stretch as materialized (
+    with recursive stretch as materialized (
       select * from unnest(
         ${stretches.map((each) => each.shard)}::smallint[],
         ${stretches.map((each) => each.from)}::bigint[],
@@ -45,13 +48,11 @@ export async function follow(
         select v.name as server
         from state_deltas d
         join state_keys k on k.state_key_nid = d.state_key_nid
-        join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
         join user_ids u on u.user_id = k.state_key
         join servers v on v.server_nid = u.server_nid and v.name <> ${serverName}
-        join event_json old on old.shard = d.shard and old.event_nid = d.old_event_nid
         where d.shard = e.shard and d.room_nid = e.room_nid and d.position = e.position
           and d.new_event_nid = e.event_nid
-          and old.json::json -> 'content' ->> 'membership' in ('invite', 'knock')
+          and d.old_membership in ('invite', 'knock') and d.new_membership in ('leave', 'ban')
       ) invited on e.state_key_nid is not null
       where e.destination_set is not null and e.flags & 3 = 0
     ),
@@ -61,11 +62,14 @@ export async function follow(
         case when server is not null then array[server] end
       from fresh
     ),
+    member as materialized (
+      ${membersOf(sql, sql`select distinct destination_set from fresh`)}
+    ),
     wanted as (
       select v.name as server, f.shard, f.room_nid, f.position
       from fresh f
-      join server_sets s on s.set_nid = f.destination_set
-      join servers v on v.server_nid = any(s.servers)
+      join member m on m.set_nid = f.destination_set
+      join servers v on v.server_nid = m.server_nid
       where v.name <> ${serverName}
       union all
       select server, shard, room_nid, position from fresh where server is not null
@@ -108,16 +112,57 @@ export async function pendingServers(sql: Sql): Promise<string[]> {
   return rows.map(({ server }) => server)
 }
 
+/**
+ * The members of some sets of servers. A set may be written as what it adds to another, and removes
+ * from it: the entry nearest to the set itself decides.
+ */
+const membersOf = (sql: Sql, sets: Fragment) => sql`
+  select set_nid, server_nid from (
+    with recursive layer as (
+      select set_nid as root, base_nid, 0 as below, servers from server_sets
+      where set_nid in (${sets})
+      union all
+      select l.root, s.base_nid, l.below + 1, s.servers
+      from layer l join server_sets s on s.set_nid = l.base_nid
+    )
+    select distinct on (root, abs(n)) root as set_nid, abs(n) as server_nid, n > 0 as is_member
+    from layer cross join unnest(servers) n
+    order by root, abs(n), below
+  ) entry
+  where is_member`
+
+/** The servers in some sets, as numbers. */
+export async function setMembers(
+  sql: Sql,
+  setNids: readonly number[],
+): Promise<Map<number, number[]>> {
+  const wanted = sql`select unnest(${setNids as number[]}::bigint[])`
+  const rows = await sql<{ set_nid: number; servers: number[] }[]>`
+    select set_nid, array_agg(server_nid) as servers
+    from (${membersOf(sql, wanted)}) member
+    group by set_nid`
+  return new Map(rows.map((row) => [row.set_nid, row.servers]))
+}
+
+/** The number of a server. */
+export async function serverNid(sql: Sql, server: string): Promise<number | undefined> {
+  const [row] = await sql<{ server_nid: number }[]>`
+    select server_nid from servers where name = ${server}`
+  return row?.server_nid
+}
+
 export type PendingRoom = {
   shard: number
   room_nid: number
   last_position: number
-  /** Events for the server in their order, at most as many as asked for. */
+  /** The event at the last position. It is always for the server. */
+  last_nid: number | null
+  /** Lines of the stretch in their order, at most as many as asked for; not all are for the server. */
   positions: number[]
   event_nids: number[]
-  /** The last event for the server, wherever the list ends. */
-  latest_position: number | null
-  latest_nid: number | null
+  set_nids: number[]
+  /** Whether the line names the server beside the set. */
+  named: boolean[]
 }
 
 /** Rooms with events for a server, from a place in their order on. */
@@ -129,39 +174,30 @@ export const pendingRooms = (
   maxEvents: number,
 ) =>
   sql<PendingRoom[]>`
-    with own as materialized (select server_nid from servers where name = ${server}),
-    room as materialized (
+    select r.shard, r.room_nid, r.last_position, last.event_nid as last_nid,
+      coalesce(l.positions, '{}') as positions, coalesce(l.event_nids, '{}') as event_nids,
+      coalesce(l.set_nids, '{}') as set_nids, coalesce(l.named, '{}') as named
+    from (
       select * from outbox_rooms
       where server = ${server} and (shard, room_nid) > (${after.shard}, ${after.roomNid})
       order by shard, room_nid
       limit ${maxRooms}
-    )
-    select r.shard, r.room_nid, r.last_position,
-      coalesce(l.positions, '{}') as positions, coalesce(l.event_nids, '{}') as event_nids,
-      latest.position as latest_position, latest.event_nid as latest_nid
-    from room r
+    ) r
     left join lateral (
       select array_agg(position order by position) as positions,
-        array_agg(event_nid order by position) as event_nids
+        array_agg(event_nid order by position) as event_nids,
+        array_agg(set_nid order by position) as set_nids,
+        array_agg(${server} = any(coalesce(extra, '{}')) order by position) as named
       from (
-        select e.position, e.event_nid
-        from outbox_events e join server_sets s on s.set_nid = e.set_nid
+        select position, event_nid, set_nid, extra from outbox_events e
         where e.shard = r.shard and e.room_nid = r.room_nid
           and e.position between r.first_position and r.last_position
-          and ((select server_nid from own) = any(s.servers) or ${server} = any(e.extra))
-        order by e.position
+        order by position
         limit ${maxEvents}
-      ) first
+      ) line
     ) l on true
-    left join lateral (
-      select e.position, e.event_nid
-      from outbox_events e join server_sets s on s.set_nid = e.set_nid
-      where e.shard = r.shard and e.room_nid = r.room_nid
-        and e.position between r.first_position and r.last_position
-        and ((select server_nid from own) = any(s.servers) or ${server} = any(e.extra))
-      order by e.position desc
-      limit 1
-    ) latest on true
+    left join outbox_events last on last.shard = r.shard and last.room_nid = r.room_nid
+      and last.position = r.last_position
     order by r.shard, r.room_nid`
 
 /** The federation form of events, in the order asked for; those that are gone are left out. */
