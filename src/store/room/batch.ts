@@ -51,7 +51,7 @@ export type RoomPart = {
   state: StateChange[]
   /** Rows of a state generation that no reader uses yet. */
   staged: StagedState | null
-  /** Makes a staged generation the room's state. */
+  /** Makes a staged generation the room's state; `state` of the same part then changes the new one. */
   flip: Flip | null
   auth: NewAuthNode[]
   redactions: Redaction[]
@@ -60,7 +60,7 @@ export type RoomPart = {
   /** Inbox rows that are done with: persisted as events, or dropped for good. */
   inbox: number[]
   /** A join whose outcome is in this part, or that failed for good: its row goes. */
-  joinsDone: string[]
+  joinsDone: { roomId: string; userId: string }[]
 }
 
 export type RoomKind = 'joined' | 'outside'
@@ -74,6 +74,8 @@ export type Placement = {
   chainIndex: number | null
   /** For a live event; null for history, outliers, rejected and soft-failed events. */
   position: number | null
+  /** What indexing followers trail: a new number whenever the placement is new; null if staged. */
+  ingest: number | null
   flags: number
   /** The state before the event; null where it is not known (outliers). */
   snapshotNid: number | null
@@ -93,7 +95,6 @@ export type NewEvent = Placement & {
   senderNid: number
   depth: number
   originServerTs: number
-  ingest: number | null
   authNids: readonly number[]
   /** The federation form, the very text that is relayed. */
   json: string

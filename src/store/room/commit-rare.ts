@@ -1,0 +1,249 @@
+import type { Sql } from '#store/db.ts'
+import type { RoomPart } from './batch.ts'
+import { byteaText } from './event-id.ts'
+
+/** Statements of the commit that most batches do without: `commit.ts` sends them. */
+
+export const createdRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, created }) =>
+    created
+      ? [
+          {
+            shard,
+            room_nid: roomNid,
+            room_id: created.roomId,
+            version: created.version,
+            kind: created.kind,
+            partial: created.partial,
+          },
+        ]
+      : [],
+  )
+
+export const insertRooms = (sql: Sql, rows: string) => sql`
+  insert into rooms (shard, room_nid, room_id, version, kind, partial)
+  select * from json_to_recordset(${rows}::text::json) as t (
+    shard smallint, room_nid bigint, room_id text, version text, kind text, partial boolean)`
+
+export const flipRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, flip }) =>
+    flip
+      ? [
+          {
+            shard,
+            room_nid: roomNid,
+            old_generation: flip.from,
+            new_generation: flip.to,
+            joined: flip.joinedMembers,
+            invited: flip.invitedMembers,
+          },
+        ]
+      : [],
+  )
+
+export const flipGenerations = (sql: Sql, rows: string) => sql`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json) as t (
+      shard smallint, room_nid bigint, old_generation bigint, new_generation bigint,
+      joined integer, invited integer)
+  ), flipped as (
+    update rooms set generation = r.new_generation,
+      joined_members = r.joined, invited_members = r.invited
+    from r
+    where rooms.shard = r.shard and rooms.room_nid = r.room_nid
+      and rooms.generation = r.old_generation
+    returning 1
+  )
+  select laneway_require((select count(*) from flipped) = (select count(*) from r), 'LW003',
+    'The state generation of a room is not the expected one')`
+
+export const stagedRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, staged }) =>
+    (staged?.entries ?? []).map((entry) => ({
+      shard,
+      room_nid: roomNid,
+      generation: staged!.generation,
+      type_nid: entry.typeNid,
+      state_key_nid: entry.stateKeyNid,
+      event_nid: entry.eventNid,
+      user_nid: entry.member?.userNid ?? null,
+      server_nid: entry.member?.serverNid ?? null,
+      sender_nid: entry.member?.senderNid ?? null,
+      membership: entry.member?.new ?? null,
+    })),
+  )
+
+export const insertStaged = (sql: Sql, rows: string) => sql`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json) as t (
+      shard smallint, room_nid bigint, generation bigint, type_nid integer, state_key_nid bigint,
+      event_nid bigint, user_nid bigint, server_nid integer, sender_nid bigint, membership text)
+  ), members as (
+    insert into memberships (
+      shard, room_nid, generation, user_nid, membership, event_nid, sender_nid, position)
+    select shard, room_nid, generation, user_nid, membership, event_nid, sender_nid, 0
+    from r where user_nid is not null
+  ), servers as (
+    insert into room_servers (shard, room_nid, generation, server_nid, joined)
+    select shard, room_nid, generation, server_nid, count(*)
+    from r where membership = 'join'
+    group by shard, room_nid, generation, server_nid
+    on conflict (shard, room_nid, generation, server_nid)
+      do update set joined = room_servers.joined + excluded.joined
+  )
+  insert into current_state (shard, room_nid, generation, type_nid, state_key_nid, event_nid)
+  select shard, room_nid, generation, type_nid, state_key_nid, event_nid from r`
+
+export const claimedRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, events }) =>
+    events
+      .filter(({ claimed }) => claimed)
+      .map(({ eventId, eventNid }) => ({
+        shard,
+        event_id: byteaText(eventId),
+        event_nid: eventNid,
+      })),
+  )
+
+export const fillClaims = (sql: Sql, rows: string) => sql`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json)
+      as t (shard smallint, event_id bytea, event_nid bigint)
+  ), filled as (
+    update event_ids i set event_nid = r.event_nid, claimed_by = null
+    from r where i.event_id = r.event_id and i.shard = r.shard and i.event_nid = 0
+    returning 1
+  )
+  select laneway_require((select count(*) from filled) = (select count(*) from r), 'LW003',
+    'An event ID was not claimed, or is an event already')`
+
+export const revisedRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, revised }) =>
+    revised.map((event) => ({
+      shard,
+      event_nid: event.eventNid,
+      chain: event.chain,
+      chain_index: event.chainIndex,
+      position: event.position,
+      ingest: event.ingest,
+      flags: event.flags,
+      push_flags: event.pushFlags,
+      snapshot_nid: event.snapshotNid,
+      destination_set: event.destinationSet,
+      prev_nids: event.prevNids,
+    })),
+  )
+
+export const reviseEvents = (sql: Sql, rows: string) => sql`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json) as t (
+      shard smallint, event_nid bigint, chain bigint, chain_index integer, position bigint,
+      ingest bigint, flags smallint, push_flags integer, snapshot_nid bigint,
+      destination_set bigint, prev_nids bigint[])
+  ), revised as (
+    update events e set
+      chain = r.chain, chain_index = r.chain_index, position = r.position, ingest = r.ingest,
+      flags = r.flags, push_flags = r.push_flags, snapshot_nid = r.snapshot_nid,
+      destination_set = r.destination_set, prev_nids = r.prev_nids
+    from r
+    where e.shard = r.shard and e.event_nid = r.event_nid
+      and (e.chain is null or (e.chain, e.chain_index) = (r.chain, r.chain_index))
+      and (e.position is null or e.position = r.position)
+    returning e.shard, e.event_nid, e.flags
+  ), cleared as (
+    delete from rejections j using revised
+    where j.shard = revised.shard and j.event_nid = revised.event_nid and revised.flags & 3 = 0
+  )
+  select laneway_require((select count(*) from revised) = (select count(*) from r), 'LW003',
+    'A revised event is missing, or would change its place')`
+
+export const insertMissing = (sql: Sql, rows: string) => sql`
+  insert into missing_prevs (shard, room_nid, event_id, child_nid)
+  select * from json_to_recordset(${rows}::text::json)
+    as t (shard smallint, room_nid bigint, event_id bytea, child_nid bigint)
+  on conflict do nothing`
+
+export const deleteMissing = (sql: Sql, rows: string) => sql`
+  delete from missing_prevs m
+  using json_to_recordset(${rows}::text::json)
+    as t (shard smallint, room_nid bigint, event_id bytea)
+  where m.shard = t.shard and m.room_nid = t.room_nid and m.event_id = t.event_id`
+
+export const putSpans = (sql: Sql, rows: string) => sql`
+  insert into spans (shard, room_nid, order_key, chain, from_index, to_index, gap, hidden)
+  select * from json_to_recordset(${rows}::text::json) as t (
+    shard smallint, room_nid bigint, order_key bytea, chain bigint, from_index integer,
+    to_index integer, gap text[], hidden boolean)
+  on conflict (shard, room_nid, order_key) do update set
+    chain = excluded.chain, from_index = excluded.from_index, to_index = excluded.to_index,
+    gap = excluded.gap, hidden = excluded.hidden`
+
+export const importChainRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, importChains }) =>
+    importChains.map(({ chain, publishedAt, hiddenAt }) => ({
+      shard,
+      room_nid: roomNid,
+      chain,
+      published_at: publishedAt,
+      hidden_at: hiddenAt,
+    })),
+  )
+
+export const putImportChains = (sql: Sql, rows: string) => sql`
+  insert into import_chains (shard, room_nid, chain, published_at, hidden_at)
+  select * from json_to_recordset(${rows}::text::json) as t (
+    shard smallint, room_nid bigint, chain bigint, published_at bigint, hidden_at bigint)
+  on conflict (shard, chain) do update set
+    published_at = excluded.published_at, hidden_at = excluded.hidden_at`
+
+export const putRedactions = (sql: Sql, rows: string) => sql`
+  insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
+  select * from json_to_recordset(${rows}::text::json) as t (
+    shard smallint, room_nid bigint, target_id bytea, redaction_nid bigint, applied boolean)
+  on conflict (shard, room_nid, target_id, redaction_nid) do update set applied = excluded.applied`
+
+export const mentionRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, mentions }) =>
+    mentions.map(({ position, userNid }) => ({
+      shard,
+      room_nid: roomNid,
+      position,
+      user_nid: userNid,
+    })),
+  )
+
+export const insertMentions = (sql: Sql, rows: string) => sql`
+  insert into mentions (shard, room_nid, position, user_nid)
+  select * from json_to_recordset(${rows}::text::json)
+    as t (shard smallint, room_nid bigint, position bigint, user_nid bigint)
+  on conflict do nothing`
+
+export const txnRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, txns }) =>
+    txns.map((txn) => ({
+      shard,
+      user_id: txn.userId,
+      device_id: txn.deviceId,
+      path: txn.path,
+      txn_id: txn.txnId,
+      event_nid: txn.eventNid,
+      sent_at: txn.sentAt,
+    })),
+  )
+
+export const insertTxns = (sql: Sql, rows: string) => sql`
+  insert into local_txns (shard, user_id, device_id, path, txn_id, event_nid, sent_at)
+  select * from json_to_recordset(${rows}::text::json) as t (
+    shard smallint, user_id text, device_id text, path text, txn_id text, event_nid bigint,
+    sent_at bigint)`
+
+export const joinsDoneRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, joinsDone }) =>
+    joinsDone.map(({ roomId, userId }) => ({ shard, room_id: roomId, user_id: userId })),
+  )
+
+export const deleteJoins = (sql: Sql, rows: string) => sql`
+  delete from pending_joins p
+  using json_to_recordset(${rows}::text::json)
+    as t (shard smallint, room_id text, user_id text)
+  where p.shard = t.shard and p.room_id = t.room_id and p.user_id = t.user_id`
