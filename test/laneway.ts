@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import type { Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import type { Certificates } from './certificates.ts'
+import type { Certificates } from '#test/certificates.ts'
 
 const root = new URL('..', import.meta.url).pathname
 const secret = 'interop'

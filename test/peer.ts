@@ -10,7 +10,7 @@ import { type RoomVersion, roomVersions } from '#core/room-version.ts'
 import { buildKeyDocument } from '#core/server-keys.ts'
 import { type SigningKey, makeSigningKey } from '#core/signing.ts'
 import { authorizationHeader } from '#core/x-matrix.ts'
-import type { Certificates } from './certificates.ts'
+import type { Certificates } from '#test/certificates.ts'
 
 type Answer = { status: number; body: JsonObject }
 type Handler = (request: Request, url: URL) => Answer | Promise<Answer> | undefined

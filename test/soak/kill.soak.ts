@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { makeCertificates } from '../certificates.ts'
-import { Laneway, type Login, freePorts } from '../laneway.ts'
-import { Peer, type PeerRoom } from '../peer.ts'
+import { makeCertificates } from '#test/certificates.ts'
+import { Laneway, type Login, freePorts } from '#test/laneway.ts'
+import { Peer, type PeerRoom } from '#test/peer.ts'
 
 const rounds = Number(process.env['LANEWAY_KILLS'] ?? 50)
 

@@ -1,0 +1,23 @@
+import { readFile } from 'node:fs/promises'
+import type { FederationOptions } from '#engine/federation/options.ts'
+import type { Config } from '#src/config.ts'
+
+/** Requests to other servers in flight at once; the runtime is told to allow a few more. */
+const maxInFlight = 1000
+
+/** What the configuration says of federation, with files read, as it crosses to its thread. */
+export async function federationOptions(config: Config): Promise<FederationOptions> {
+  const { federation } = config
+  return {
+    serverName: config.server_name,
+    staticDestinations: federation.static_destinations,
+    extraAuthorities: await Promise.all(federation.extra_ca.map((file) => readFile(file, 'utf8'))),
+    blockedRanges: federation.blocked_ip_ranges,
+    allowedRanges: federation.allowed_ip_ranges,
+    notaries: [],
+    requestTimeoutMs: federation.request_timeout_seconds * 1000,
+    retryMinMs: federation.retry_min_seconds * 1000,
+    retryMaxMs: federation.retry_max_seconds * 1000,
+    maxInFlight,
+  }
+}

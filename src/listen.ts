@@ -1,0 +1,58 @@
+import { readFile } from 'node:fs/promises'
+import type { App } from '#api/http/mount.ts'
+import type { ListenerConfig } from '#src/config.ts'
+import { StartupError } from '#store/startup-error.ts'
+
+export type Listening = { address: string; port: number; tls: boolean; stop: () => Promise<void> }
+
+/** Longer than the longest /sync; the runtime's most. */
+const idleSeconds = 255
+/** How long requests under way have when the server ends. */
+const graceMs = 1_500
+
+/** Answers with `app` where the configuration says. */
+export async function listen(config: ListenerConfig, app: App): Promise<Listening> {
+  const { address, port, tls } = config
+  const certificate = tls && {
+    cert: await readPem(tls.certificate),
+    key: await readPem(tls.key),
+  }
+  const server = open()
+
+  function open() {
+    try {
+      return Bun.serve({
+        hostname: address,
+        port,
+        idleTimeout: idleSeconds,
+        // Bodies are capped by each operation; this is the most that any of them takes.
+        maxRequestBodySize: 64 * 1024 * 1024,
+        ...(certificate && { tls: certificate }),
+        fetch: (request, peer) => app.fetch(request, peer),
+      })
+    } catch (error) {
+      const code = (error as { code?: string }).code
+      const hint = code === 'EADDRINUSE' ? 'another program listens there' : String(error)
+      throw new StartupError(`Cannot listen on ${address}:${port}: ${hint}`, { cause: error })
+    }
+  }
+
+  return {
+    address,
+    port: server.port!,
+    tls: tls !== undefined,
+    async stop() {
+      const drained = server.stop()
+      await Promise.race([drained, Bun.sleep(graceMs)])
+      await server.stop(true)
+    },
+  }
+}
+
+async function readPem(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    throw new StartupError(`The file ${file} of a listener cannot be read`, { cause: error })
+  }
+}
