@@ -1,0 +1,279 @@
+import { isConflict, isConnectionLost, isOutOfResources, type Pool } from '#store/db.ts'
+import type { Batch, Lease } from '#store/room/batch.ts'
+import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
+import { outcomeOf, type Shard } from '#store/room/shards.ts'
+import { type Selection, fill } from '#engine/room/fill.ts'
+import { mergeOutcomes } from '#engine/room/merge.ts'
+import type { Outcome, Work } from '#engine/room/work.ts'
+
+/** What the persister knows of a room: by whom to ask for its work again. */
+export interface Persisted {
+  readonly shard: number
+  /**
+   * The commit of this work failed: all of it, and what the persister still held of the room, in the
+   * order in which it was decided, is to be decided again. `culprit` fails even alone.
+   */
+  commitFailed(works: Work<never>[], culprit: Error | undefined): void
+}
+
+/** Decided work that waits for its commit. */
+export type Decided = {
+  room: Persisted
+  work: Work<never>
+  outcome: Outcome
+  /** It was in a batch that failed: it is committed without others of its room. */
+  alone: boolean
+}
+
+export type PersistOptions = {
+  pool: Pool
+  /** The shards that this worker owns. */
+  shards: ReadonlyMap<number, Shard>
+  /** Committed up to here: readers may look. Called before any work is answered. */
+  onCommitted: (positions: [shard: number, position: number][]) => void
+  /** Another process owns a shard of ours now, or the database is not what it was: stop at once. */
+  onFatal: (error: Error) => void
+  onError: (error: unknown, what: string) => void
+  commit?: (pool: Pool, batch: Batch) => Promise<void>
+  /** What a batch may take, in milliseconds. */
+  targetMs?: number
+  maxEvents?: number
+  maxBytes?: number
+}
+
+const maxInFlight = 2
+const firstRetryMs = 50
+const maxRetryMs = 2_000
+
+/**
+ * Persists decided work of all lanes in group commits: at once when none is in flight, else what came
+ * in meanwhile. At most one commit is in flight per shard, so that commit order is position order;
+ * two over disjoint shards, so that a flooded shard never rides with a quiet one.
+ */
+export class Persister {
+  readonly #options: PersistOptions
+  readonly #pending = new Map<number, Map<Persisted, Decided[]>>()
+  readonly #busy = new Set<number>()
+  #inFlight = 0
+  #count = 0
+  #bytes = 0
+  /** Smoothed milliseconds that one piece of work takes to commit. */
+  #cost = 0.2
+  #away: number | undefined
+  readonly #waiters: { below: number; resolve: () => void }[] = []
+  readonly counters = { commits: 0, events: 0, failedBatches: 0, retries: 0, commitMs: 0 }
+
+  constructor(options: PersistOptions) {
+    this.#options = options
+  }
+
+  /** How much is decided and not committed, of what waits. */
+  get pending(): number {
+    return this.#count
+  }
+
+  get pendingBytes(): number {
+    return this.#bytes
+  }
+
+  /** For how many milliseconds PostgreSQL has not taken a commit; 0 if it does. */
+  get awayMs(): number {
+    return this.#away === undefined ? 0 : performance.now() - this.#away
+  }
+
+  add(decided: Decided): void {
+    const { room } = decided
+    let rooms = this.#pending.get(room.shard)
+    if (!rooms) this.#pending.set(room.shard, (rooms = new Map()))
+    const list = rooms.get(room)
+    if (list) list.push(decided)
+    else rooms.set(room, [decided])
+    this.#count++
+    this.#bytes += decided.work.bytes
+    this.#kick()
+  }
+
+  /** Resolves when fewer than so many wait: lanes decide no further ahead than that. */
+  async below(count: number): Promise<void> {
+    if (this.#count < count) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiters.push({ below: count, resolve })
+    await promise
+  }
+
+  /** Takes back what waits of a room, in order: it was decided on what is no longer so. */
+  withdraw(room: Persisted): Work<never>[] {
+    const rooms = this.#pending.get(room.shard)
+    const list = rooms?.get(room) ?? []
+    rooms?.delete(room)
+    if (rooms?.size === 0) this.#pending.delete(room.shard)
+    this.#took(list)
+    return list.map(({ work }) => work)
+  }
+
+  /** Resolves when nothing waits and nothing is in flight. */
+  async idle(): Promise<void> {
+    while (this.#count > 0 || this.#inFlight > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#waiters.push({ below: 1, resolve })
+      await promise
+    }
+  }
+
+  #took(list: readonly Decided[]): void {
+    this.#count -= list.length
+    for (const { work } of list) this.#bytes -= work.bytes
+  }
+
+  #kick(): void {
+    while (this.#inFlight < maxInFlight) {
+      const selection = fill(this.#pending, this.#busy, this.#limits())
+      if (selection.size === 0) break
+      for (const [shard, rooms] of selection) {
+        this.#busy.add(shard)
+        for (const list of rooms.values()) this.#took(list)
+      }
+      this.#inFlight++
+      void this.#persist(selection)
+    }
+    this.#wake()
+  }
+
+  #limits() {
+    const { targetMs = 5, maxEvents = 500, maxBytes = 4_000_000 } = this.#options
+    let rooms = 0
+    for (const of of this.#pending.values()) rooms += of.size
+    const aimed = Math.max(20, Math.min(maxEvents, Math.floor(targetMs / this.#cost)))
+    return { maxEvents: rooms > 1 ? aimed : maxEvents, maxBytes }
+  }
+
+  #wake(): void {
+    for (let i = this.#waiters.length - 1; i >= 0; i--) {
+      const { below, resolve } = this.#waiters[i]!
+      if (this.#count >= below) continue
+      this.#waiters.splice(i, 1)
+      resolve()
+    }
+  }
+
+  async #persist(selection: Selection): Promise<void> {
+    try {
+      const error = await this.#attempt(selection)
+      if (error !== undefined) await this.#oneByOne(selection)
+    } catch (error) {
+      this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
+    } finally {
+      for (const shard of selection.keys()) this.#busy.delete(shard)
+      this.#inFlight--
+      this.#kick()
+    }
+  }
+
+  /** The whole batch failed for what is in it: each room by itself, and the bad one not at all. */
+  async #oneByOne(selection: Selection): Promise<void> {
+    this.counters.failedBatches++
+    for (const [shard, rooms] of selection) {
+      for (const [room, list] of rooms) {
+        const error = await this.#attempt(new Map([[shard, new Map([[room, list]])]]))
+        if (error === undefined) continue
+        this.#options.onError(error, 'a room could not be persisted')
+        const works = [...list.map(({ work }) => work), ...this.withdraw(room)]
+        room.commitFailed(works, list.length === 1 ? error : undefined)
+      }
+    }
+  }
+
+  /** Commits a batch, however long PostgreSQL is away. The error, if it is the batch's own. */
+  async #attempt(selection: Selection): Promise<Error | undefined> {
+    const built = this.#build(selection)
+    const began = performance.now()
+    const run = this.#options.commit ?? commit
+    for (let delay = firstRetryMs; ; delay = Math.min(2 * delay, maxRetryMs)) {
+      try {
+        await run(this.#options.pool, built.batch)
+        break
+      } catch (error) {
+        if (isLeaseLost(error) || isOvertaken(error)) throw error
+        if (isConnectionLost(error)) {
+          if (await this.#wasCommitted(built.batch)) break
+        } else if (isOutOfResources(error)) {
+          this.#away ??= performance.now()
+          await Bun.sleep(delay)
+        } else if (!isConflict(error))
+          return error instanceof Error ? error : new Error(String(error))
+        this.counters.retries++
+        if (delay === firstRetryMs) this.#options.onError(error, 'a commit is tried again')
+      }
+    }
+    this.#away = undefined
+    this.#succeed(selection, built, performance.now() - began)
+    return undefined
+  }
+
+  /** The connection was lost: asks until PostgreSQL can say what became of the batch. */
+  async #wasCommitted(batch: Batch): Promise<boolean> {
+    this.#away ??= performance.now()
+    const shards = batch.shards.map(({ shard }) => shard)
+    for (let delay = firstRetryMs; ; delay = Math.min(2 * delay, maxRetryMs)) {
+      try {
+        const { committed, shards: rows } = await outcomeOf(this.#options.pool, shards, batch.id)
+        if (committed) return true
+        // The question itself has left a mark, so that a commit that is still on its way must fail.
+        const marks = new Map(rows.map((row) => [row.shard, row.batch]))
+        for (const advance of batch.shards) advance.previous = marks.get(advance.shard) ?? null
+        return false
+      } catch (error) {
+        if (!isConnectionLost(error) && !isOutOfResources(error) && !isConflict(error)) throw error
+        await Bun.sleep(delay)
+      }
+    }
+  }
+
+  #build(selection: Selection): { batch: Batch; firsts: Map<Decided, number> } {
+    const batch: Batch = { id: crypto.randomUUID(), shards: [], parts: [] }
+    const firsts = new Map<Decided, number>()
+    for (const [number, rooms] of selection) {
+      const shard = this.#options.shards.get(number)
+      if (!shard) throw new Error(`shard ${number} is not ours`)
+      const counts = { position: shard.position, ingest: shard.ingest }
+      for (const list of rooms.values()) {
+        let first = counts.position + 1
+        for (const decided of list) {
+          firsts.set(decided, first)
+          first += decided.outcome.positions
+        }
+        batch.parts.push(
+          mergeOutcomes(
+            list.map(({ outcome }) => outcome),
+            counts,
+          ),
+        )
+      }
+      const lease: Lease = { shard: number, epoch: shard.epoch }
+      batch.shards.push({ ...lease, previous: shard.batch, counter: shard.counter, ...counts })
+    }
+    return { batch, firsts }
+  }
+
+  #succeed(
+    selection: Selection,
+    { batch, firsts }: { batch: Batch; firsts: Map<Decided, number> },
+    tookMs: number,
+  ): void {
+    for (const { shard, position, ingest } of batch.shards) {
+      const ours = this.#options.shards.get(shard)!
+      ours.position = position
+      ours.ingest = ingest
+      ours.batch = batch.id
+    }
+    this.counters.commits++
+    this.counters.events += firsts.size
+    this.counters.commitMs += tookMs
+    this.#cost = 0.8 * this.#cost + (0.2 * tookMs) / firsts.size
+    this.#options.onCommitted(batch.shards.map(({ shard, position }) => [shard, position]))
+    for (const [shard, rooms] of selection)
+      for (const list of rooms.values())
+        for (const decided of list)
+          decided.work.committed({ shard, firstPosition: firsts.get(decided)! })
+  }
+}
