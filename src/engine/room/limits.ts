@@ -1,0 +1,42 @@
+/**
+ * What a room worker holds and does at most. Times in milliseconds. The operator may change an entry;
+ * tests do.
+ */
+export const defaultLimits = {
+  /** Inbox events of one room in memory; the rest stay in the inbox. */
+  laneEvents: 400,
+  /** Events that lack something, of one room and of one origin in it. */
+  parkedPerRoom: 200,
+  parkedPerOrigin: 100,
+  /** How many are prepared at once: parsed, verified, looked up. */
+  prepare: 50,
+  /** Decided and not yet committed; inbox events wait above it. */
+  decidedAhead: 2_000,
+  /** Bytes of rooms kept in memory. */
+  roomBytes: 256_000_000,
+  /** One turn of a lane, and how long the event loop may wait for its own. */
+  quantumMs: 1,
+  sliceMs: 4,
+  /** Local sends are refused when PostgreSQL has been away for so long. */
+  awayMs: 3_000,
+  /** What one event may wait for ancestors that peers are asked for. */
+  missingMs: 60_000,
+  /** One request for missing events, or for keys. */
+  requestMs: 20_000,
+  keysMs: 20_000,
+  /** Ancestors fetched for one parked event before its state is fetched instead. */
+  missingEvents: 200,
+  /** Attempts of an inbox row before it is dropped, and the first pause between them. */
+  attempts: 8,
+  retryMs: 30_000,
+  /** How often inboxes are looked through for rows whose time has come. */
+  inboxPollMs: 5_000,
+}
+
+export type Limits = typeof defaultLimits
+
+/** The limits with the operator's changes. */
+export const limitsWith = (changes: { [name: string]: number }): Limits => ({
+  ...defaultLimits,
+  ...changes,
+})
