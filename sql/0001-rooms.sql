@@ -219,6 +219,8 @@ create table state_deltas (
   primary key (shard, room_nid, position, state_key_nid)
 );
 create index state_deltas_by_position on state_deltas (shard, position);
+create index state_deltas_flips on state_deltas (shard, room_nid, position)
+  where state_key_nid = 0;
 
 create table snapshots (
   shard smallint not null,
@@ -260,6 +262,7 @@ create table memberships (
 ) with (fillfactor = 90);
 comment on table memberships is 'Rows of a generation that is not the room''s are staged, or old: join rooms.';
 create index memberships_by_user on memberships (user_nid, membership);
+create index memberships_by_room on memberships (shard, room_nid, generation, membership, position);
 
 create table room_servers (
   room_nid bigint not null,

@@ -1,7 +1,11 @@
 import type { Pool } from '#store/db.ts'
 import type { Config } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
+import type { Intake } from '#engine/federation/intake.ts'
+import type { OwnKeys } from '#engine/federation/own-keys.ts'
 import type { Positions } from '#engine/read/positions.ts'
+import type { Snapshots } from '#engine/read/snapshots.ts'
+import type { SentMembers } from '#engine/sync/sent-members.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
 import type { Users } from '#engine/user/protocol.ts'
@@ -19,6 +23,10 @@ export type Context = {
   readonly sql: Pool
   /** The server's current signing key. */
   readonly signingKey: SigningKey
+  /** That key, and those it had before: what other servers are told. */
+  readonly ownKeys: OwnKeys
+  /** Takes in what other servers send. */
+  readonly intake: Intake
   /** The only way to write a room: its owner may be a thread, or another machine. */
   readonly rooms: Rooms
   /** The only way to write what belongs to a user's shard. */
@@ -31,4 +39,8 @@ export type Context = {
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */
   readonly positions: Positions
+  /** The state before events, as far as it is kept in memory. */
+  readonly snapshots: Snapshots
+  /** What lazy loading has told each client. */
+  readonly sentMembers: SentMembers
 }

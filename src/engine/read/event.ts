@@ -1,5 +1,5 @@
 import { isEventIdOf } from '#core/ids.ts'
-import * as readEvents from '#store/room/read-events.ts'
+import { eventFlags } from '#store/room/batch.ts'
 import { type ReadEvent, loadEvent } from './events.ts'
 import { type Reader, type RoomAccess, noSuchEvent } from './room.ts'
 import type { Snapshots } from './snapshots.ts'
@@ -20,7 +20,7 @@ export async function readEvent(
     loadEvent(reader.sql, room, eventId),
     joinedUntil(reader.sql, room, userId, standing),
   ])
-  if (!event || event.withheld || (event.flags & readEvents.rejected) !== 0) throw noSuchEvent()
+  if (!event || event.withheld || (event.flags & eventFlags.rejected) !== 0) throw noSuchEvent()
   const found = await visible(reader.sql, reader.snapshots, userId, [{ event, joinedUntil: until }])
   const seen = found.get(event.nid)
   if (!seen) throw noSuchEvent()

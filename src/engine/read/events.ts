@@ -1,13 +1,11 @@
 import { parseJson } from '#core/canonical-json.ts'
-import { encodeBase64, encodeBase64Url } from '#core/base64.ts'
 import { toRoomEvent } from '#core/event/check.ts'
 import { type Unsigned, clientEvent, federationEvent } from '#core/event/client-format.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { redactEvent } from '#core/event/receive.ts'
-import { hashOfId } from '#core/ids.ts'
 import { type JsonObject, isObject } from '#core/json.ts'
-import type { RoomVersion } from '#core/room-version.ts'
 import type { Sql } from '#store/db.ts'
+import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import * as readEvents from '#store/room/read-events.ts'
 import type { RoomRef } from './room.ts'
 
@@ -30,16 +28,6 @@ export type ReadEvent = {
   /** A redaction that does not count, or not yet: clients do not get it (v3+). */
   readonly withheld: boolean
 }
-
-/** The event ID that a stored one stands for. */
-export function eventIdFrom(version: RoomVersion, bytes: Uint8Array): string {
-  if (version.eventFormat === 'named') return Buffer.from(bytes).toString()
-  return `$${version.eventIdBase64 === 'url' ? encodeBase64Url(bytes) : encodeBase64(bytes)}`
-}
-
-/** How an event ID is stored. */
-export const storedEventId = (version: RoomVersion, eventId: string): Uint8Array =>
-  version.eventFormat === 'named' ? Buffer.from(eventId) : hashOfId(eventId)
 
 /** Events by number, with their redactions, in two statements at most. */
 export async function loadEvents(
@@ -64,7 +52,7 @@ export async function loadEvent(
   room: RoomRef,
   eventId: string,
 ): Promise<ReadEvent | undefined> {
-  const rows = await readEvents.byIds(sql, [storedEventId(room.version, eventId)])
+  const rows = await readEvents.byIds(sql, [packEventId(eventId)])
   const own = rows.filter((row) => row.room_nid === room.roomNid)
   const [event] = await readRows(sql, new Map([[room.roomNid, room]]), own)
   // Another spelling of the same hash is not this event's ID.
@@ -89,7 +77,7 @@ async function readRows(
       redactions.push({
         shard: row.shard,
         roomNid: row.room_nid,
-        target: storedEventId(version, event.redacts),
+        target: packEventId(event.redacts),
         nid: row.event_nid,
       })
     const redacted = row.redaction_json !== null && row.redaction_id !== null
@@ -116,13 +104,13 @@ async function readRows(
 }
 
 function toEvent(room: RoomRef, id: Uint8Array, json: string): RoomEvent {
-  const eventId = eventIdFrom(room.version, id)
+  const eventId = unpackEventId(id, room.version)
   return toRoomEvent(room.version, parseJson(json) as Pdu, eventId, room.roomId)
 }
 
 /** Whether clients may get an event in a timeline: decided, good, and no redaction in waiting. */
 export const isShown = (event: ReadEvent): boolean =>
-  !event.withheld && (event.flags & (readEvents.rejected | readEvents.softFailed)) === 0
+  !event.withheld && (event.flags & readEvents.unshown) === 0
 
 /** For whom an event is written out, and how. */
 export type Audience = {

@@ -172,7 +172,7 @@ export class Interest {
   #move(row: changes.MemberChange, woken: Set<Track>): void {
     const track = row.user_id === null ? undefined : this.#tracks.get(row.user_id)
     if (!track) return
-    const membership = row.json === null ? undefined : membershipOf(row.json)
+    const { membership } = row
     this.#put(
       track,
       row.room_nid,
@@ -215,13 +215,9 @@ export class Interest {
     }
     for (const row of rows) {
       const track = this.#tracks.get(row.user_id)!
-      const membership = row.newer
-        ? row.old_json === null
-          ? undefined
-          : membershipOf(row.old_json)
-        : row.membership
+      const membership = row.newer ? row.old_membership : row.membership
       const eventNid = row.newer ? row.old_nid : row.event_nid
-      if (membership === undefined || eventNid === null) continue
+      if (membership === null || membership === 'none' || eventNid === null) continue
       const { shard, room_nid: roomNid, room_id: roomId } = row
       // Where an undone membership began is not read: as late as possible, so that who asks for news
       // compares it with what was before.
@@ -257,9 +253,4 @@ function stretchesOf(from: Float64Array, to: Float64Array): changes.Stretch[] {
   for (let shard = 0; shard < to.length; shard++)
     if (to[shard]! > from[shard]!) stretches.push({ shard, from: from[shard]!, to: to[shard]! })
   return stretches
-}
-
-function membershipOf(json: string): string | undefined {
-  const { content } = JSON.parse(json) as { content: { membership?: unknown } }
-  return typeof content.membership === 'string' ? content.membership : undefined
 }

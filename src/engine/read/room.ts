@@ -76,7 +76,8 @@ export async function findAccess(
   ])
   if (!room) return undefined
   const [row] = rows
-  const standing = row && {
+  if (!row || row.event_nid === null) return { room, standing: undefined }
+  const standing = {
     membership: row.membership,
     eventNid: row.event_nid,
     position: row.position,

@@ -27,18 +27,13 @@ export async function joinedUntil(
 ): Promise<number> {
   if (!standing) return neverJoined
   if (standing.membership === 'join') return stillJoined
-  const rows = await readMembers.membershipHistory(
+  const [left] = await readMembers.lastLeft(
     sql,
     [{ shard: room.shard, roomNid: room.roomNid, at: standing.position }],
     userId,
-    10,
   )
-  const left = rows.find((row) => row.old_json !== null && memberJson(row.old_json) === 'join')
-  return left ? left.position : neverJoined
+  return left?.position ?? neverJoined
 }
-
-const memberJson = (json: string) =>
-  membershipOf((parseJson(json) as JsonObject)['content'] as JsonObject)
 
 /** What a reader was to a room at an event that they may see. */
 export type Seen = { membership: string }

@@ -1,18 +1,18 @@
 import type { Filter } from '#core/filter.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { parseJson } from '#core/canonical-json.ts'
-import { shardOf, shardOfNid } from '#core/shard.ts'
-import { eventIdFrom } from '#engine/read/events.ts'
+import { shardOfNid } from '#core/shard.ts'
+import { forgottenOf } from '#engine/read/forgotten.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { Positions, View } from '#engine/read/positions.ts'
 import { type RoomRef, roomsByNid } from '#engine/read/room.ts'
 import type { Vector } from '#engine/read/vector.ts'
+import { stillJoined } from '#engine/read/visible.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { Sql } from '#store/db.ts'
 import * as readKeys from '#store/room/read-keys.ts'
 import * as readMembers from '#store/room/read-members.ts'
 import * as readState from '#store/room/read-state.ts'
-import * as userChanges from '#store/user/read-changes.ts'
 
 /** What one request asks for. */
 export type SyncRequest = {
@@ -77,55 +77,86 @@ export async function planRooms(
     since ? membershipsAt(sql, moved, request.userId, since) : new Map<number, Before>(),
     departures(sql, departed, request.userId),
   ])
-  const forgotten = await forgottenOf(sql, departed, rooms, request.userId)
+  const forgotten = await forgottenOf(
+    sql,
+    request.userId,
+    departed.flatMap(({ roomNid, eventNid }) => {
+      const room = rooms.get(roomNid)
+      return room ? [{ room, eventNid }] : []
+    }),
+  )
   const plan: Plan = {
     rooms: [],
     invites: news.filter(({ membership }) => membership === 'invite'),
     knocks: news.filter(({ membership }) => membership === 'knock'),
     refused: [],
   }
+  const known: Known = { since, vector, fullState: request.fullState, rooms, before }
   for (const place of joins) {
-    const room = rooms.get(place.roomNid)
-    if (!room) continue
-    const low = since?.rooms[place.shard] ?? 0
-    const wasJoined =
-      since !== undefined &&
-      (place.position <= low || before.get(place.roomNid)?.membership === 'join')
-    plan.rooms.push({
-      room,
-      place,
-      kind: 'join',
-      low: wasJoined ? low : 0,
-      high: vector.rooms[place.shard]!,
-      joinedUntil: Infinity,
-      full: request.fullState || !wasJoined,
-      fresh: since !== undefined && !wasJoined,
-    })
+    const joined = planJoined(place, known)
+    if (joined) plan.rooms.push(joined)
   }
   for (const place of departed) {
     const room = rooms.get(place.roomNid)
-    const past = before.get(place.roomNid)
-    if (!room || past?.eventNid === place.eventNid || forgotten.has(place.roomNid)) continue
+    // Told before: what was read of it was only uncertain.
+    if (!room || before.get(place.roomNid)?.eventNid === place.eventNid) continue
+    if (forgotten.has(place.roomNid)) continue
     const until = leftAt.get(place.roomNid)
-    const low = since?.rooms[place.shard] ?? 0
-    // They were joined at some point of what is to be told, or it is told that they never were.
-    if (until === undefined || until <= low) {
-      if (since) plan.refused.push({ room, place })
-      continue
-    }
-    const wasJoined = past?.membership === 'join'
-    plan.rooms.push({
-      room,
-      place,
-      kind: 'leave',
-      low: wasJoined ? low : 0,
-      high: place.position,
-      joinedUntil: until,
-      full: request.fullState || !wasJoined,
-      fresh: since !== undefined && !wasJoined,
-    })
+    const told = until === undefined ? undefined : planLeft(place, room, until, known)
+    if (told) plan.rooms.push(told)
+    else if (since) plan.refused.push({ room, place })
   }
   return plan
+}
+
+type Known = {
+  since: Vector | undefined
+  vector: Vector
+  fullState: boolean
+  rooms: ReadonlyMap<number, RoomRef>
+  before: ReadonlyMap<number, Before>
+}
+
+function planJoined(place: Place, known: Known): RoomPlan | undefined {
+  const { since, vector, fullState, rooms, before } = known
+  const room = rooms.get(place.roomNid)
+  if (!room) return undefined
+  const low = since?.rooms[place.shard] ?? 0
+  const wasJoined =
+    since !== undefined &&
+    (place.position <= low || before.get(place.roomNid)?.membership === 'join')
+  return {
+    room,
+    place,
+    kind: 'join',
+    low: wasJoined ? low : 0,
+    high: vector.rooms[place.shard]!,
+    joinedUntil: stillJoined,
+    full: fullState || !wasJoined,
+    fresh: since !== undefined && !wasJoined,
+  }
+}
+
+/** Undefined if they were not joined at any point of what is to be told. */
+function planLeft(
+  place: Place,
+  room: RoomRef,
+  until: number,
+  { since, fullState, before }: Known,
+): RoomPlan | undefined {
+  const low = since?.rooms[place.shard] ?? 0
+  if (until <= low) return undefined
+  const wasJoined = before.get(place.roomNid)?.membership === 'join'
+  return {
+    room,
+    place,
+    kind: 'leave',
+    low: wasJoined ? low : 0,
+    high: place.position,
+    joinedUntil: until,
+    full: fullState || !wasJoined,
+    fresh: since !== undefined && !wasJoined,
+  }
 }
 
 type Before = { eventNid: number; membership: string | undefined }
@@ -170,46 +201,12 @@ async function departures(
 ): Promise<Map<number, number>> {
   const found = new Map<number, number>()
   if (places.length === 0) return found
-  const rows = await readMembers.membershipHistory(
+  const rows = await readMembers.lastLeft(
     sql,
     places.map(({ shard, roomNid, position }) => ({ shard, roomNid, at: position })),
     userId,
-    5,
   )
-  for (const row of rows) {
-    if (found.has(row.room_nid) || row.old_json === null) continue
-    if (membershipIn(row.old_json) === 'join') found.set(row.room_nid, row.position)
-  }
-  return found
-}
-
-/** Those of the rooms that the user forgot, and was no member of again. */
-async function forgottenOf(
-  sql: Sql,
-  places: readonly Place[],
-  rooms: ReadonlyMap<number, RoomRef>,
-  userId: string,
-): Promise<ReadonlySet<number>> {
-  const found = new Set<number>()
-  if (places.length === 0) return found
-  const roomIds = places.map((place) => place.roomId)
-  const rows = await userChanges.forgotten(sql, shardOf(userId), userId, roomIds)
-  const events = new Map(rows.map((row) => [row.room_id, row.member_event]))
-  const candidates = places.filter((place) => events.has(place.roomId))
-  if (candidates.length === 0) return found
-  const nids = candidates.map((place) => place.eventNid)
-  const ids = new Map(
-    (await readKeys.eventIdsOf(sql, nids.map(shardOfNid), nids)).map((row) => [
-      row.event_nid,
-      row.event_id,
-    ]),
-  )
-  for (const { roomNid, roomId, eventNid } of candidates) {
-    const room = rooms.get(roomNid)
-    const id = ids.get(eventNid)
-    // A later membership voids what was forgotten.
-    if (room && id && eventIdFrom(room.version, id) === events.get(roomId)) found.add(roomNid)
-  }
+  for (const row of rows) found.set(row.room_nid, row.position)
   return found
 }
 

@@ -35,7 +35,7 @@ export async function sync(
   request: SyncRequest,
   signal: AbortSignal,
   timeoutMs: number,
-): Promise<JsonObject> {
+): Promise<JsonObject & { next_batch: string }> {
   const deadline = performance.now() + timeoutMs
   let { since } = request
   for (;;) {

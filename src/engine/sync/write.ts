@@ -24,7 +24,10 @@ export type Parts = {
   readonly accountData: AccountData
 }
 
-export type Answer = { readonly json: JsonObject; readonly hasNews: boolean }
+export type Answer = {
+  readonly json: JsonObject & { next_batch: string }
+  readonly hasNews: boolean
+}
 
 /** The answer's JSON; sections with nothing in them are left out. */
 export function writeAnswer(

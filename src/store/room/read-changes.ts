@@ -43,7 +43,7 @@ export type MemberChange = {
   /** Null: the whole state was replaced. */
   user_id: string | null
   event_nid: number | null
-  json: string | null
+  membership: string | null
 }
 
 /** Changes of local users' memberships in these stretches, oldest first. */
@@ -57,15 +57,13 @@ export const memberChanges = (sql: Sql, serverName: string, stretches: readonly 
       ) as t (shard, low, high)
     )
     select d.shard, d.room_nid, r.room_id, d.position, k.state_key as user_id,
-      d.new_event_nid as event_nid, j.json
+      d.new_event_nid as event_nid, d.new_membership as membership
     from stretch s
     join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
     left join state_keys k on k.state_key_nid = d.state_key_nid
-    left join event_types t on t.type_nid = k.type_nid
     join rooms r on r.shard = d.shard and r.room_nid = d.room_nid
-    left join event_json j on j.shard = d.shard and j.event_nid = d.new_event_nid
     where d.state_key_nid = 0
-      or (t.type = 'm.room.member'
+      or ((d.old_membership is not null or d.new_membership is not null)
         and right(k.state_key, ${serverName.length + 1}) = ${`:${serverName}`})
     order by d.shard, d.position`
 
@@ -77,32 +75,40 @@ export type MembershipRow = {
   membership: string
   event_nid: number | null
   position: number
-  /** Set if the row is newer than the vector: the event that counts there, if there was one. */
+  /** Set if the row is newer than the vector: what counts there is what it replaced. */
   newer: boolean
   old_nid: number | null
-  old_json: string | null
+  old_membership: string | null
 }
 
 /** Every membership of some local users; what is newer than the vector comes with what it replaced. */
 export const membershipsAt = (sql: Sql, userIds: readonly string[], rooms: Float64Array) =>
   sql<MembershipRow[]>`
-    select u.user_id, m.shard, m.room_nid, r.room_id, m.membership, m.event_nid, m.position,
-      m.position > at.position as newer, undo.old_event_nid as old_nid, j.json as old_json
+    select u.user_id, m.shard, m.room_nid, r.room_id, m.membership, m.event_nid,
+      moved.position, moved.position > at.position as newer,
+      undo.old_event_nid as old_nid, undo.old_membership
     from user_ids u
     join memberships m on m.user_nid = u.user_nid
-    join rooms r on r.shard = m.shard and r.room_nid = m.room_nid
+    join rooms r
+      on r.shard = m.shard and r.room_nid = m.room_nid and r.generation = m.generation
     join unnest(${[...rooms]}::bigint[]) with ordinality at (position, shard)
       on at.shard = m.shard + 1
     left join lateral (
-      select d.old_event_nid
+      -- Staged rows have no position: they came with the whole state.
+      select max(d.position) as position
+      from state_deltas d
+      where d.shard = m.shard and d.room_nid = m.room_nid and d.state_key_nid = 0
+    ) flip on m.position = 0
+    cross join lateral (select coalesce(flip.position, m.position) as position) moved
+    left join lateral (
+      select d.old_event_nid, d.old_membership
       from state_deltas d
       join state_keys k on k.state_key_nid = d.state_key_nid and k.state_key = u.user_id
-      join event_types t on t.type_nid = k.type_nid and t.type = 'm.room.member'
       where d.shard = m.shard and d.room_nid = m.room_nid and d.position > at.position
+        and (d.old_membership is not null or d.new_membership is not null)
       order by d.position
       limit 1
-    ) undo on m.position > at.position
-    left join event_json j on j.shard = m.shard and j.event_nid = undo.old_event_nid
+    ) undo on moved.position > at.position
     where u.user_id = any(${userIds as string[]}::text[])`
 
 /** The local users with any membership in these rooms. */

@@ -1,4 +1,5 @@
 import { type Sql, byteaArray } from '#store/db.ts'
+import { eventFlags } from './batch.ts'
 
 /** An event as it is stored, and what redacts it. */
 export type EventRow = {
@@ -20,9 +21,9 @@ export type EventRow = {
   replaced_nid: number | null
 }
 
-export const rejected = 1
-export const softFailed = 2
-export const outlier = 4
+const { rejected, softFailed } = eventFlags
+/** Bits of `flags` of events that no timeline shows. */
+export const unshown = rejected | softFailed
 
 const columns = (sql: Sql) => sql`
   e.shard, e.event_nid, e.room_nid, e.event_id, e.chain, e.chain_index, e.position, e.flags,
@@ -52,14 +53,18 @@ export const byNids = (sql: Sql, shards: readonly number[], nids: readonly numbe
     join events e on e.shard = w.shard and e.event_nid = w.nid
     ${joins(sql)}`
 
-/** Events by their IDs, in no order. */
+/** Events by their IDs, in no order; those of imports that are not to be seen are not there. */
 export const byIds = (sql: Sql, ids: readonly Uint8Array[]) =>
   sql<EventRow[]>`
     select ${columns(sql)}
     from event_ids i
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     ${joins(sql)}
-    where i.event_id = any(${byteaArray(sql, ids)}::bytea[])`
+    where not exists (
+        select from import_chains c
+        where c.shard = e.shard and c.chain = e.chain
+          and (c.published_at is null or c.hidden_at is not null))
+      and i.event_id = any(${byteaArray(sql, ids)}::bytea[])`
 
 export type AppliedRow = { redaction_nid: number }
 

@@ -27,18 +27,19 @@ export const stateAt = (sql: Sql, rooms: readonly RoomAt[], withoutMembers: bool
     with w (shard, room_nid, at) as materialized (select * from ${roomsAt(sql, rooms)}),
     undone as materialized (
       select distinct on (d.shard, d.room_nid, d.state_key_nid)
-        d.shard, d.room_nid, d.state_key_nid, d.old_event_nid as event_nid
+        d.shard, d.room_nid, d.type_nid, d.state_key_nid, d.old_event_nid as event_nid
       from w join state_deltas d
         on d.shard = w.shard and d.room_nid = w.room_nid and d.position > w.at
       where d.state_key_nid <> 0
       order by d.shard, d.room_nid, d.state_key_nid, d.position
     ),
     entries as (
-      select c.shard, c.room_nid, c.state_key_nid, c.event_nid
+      select c.shard, c.room_nid, c.type_nid, c.state_key_nid, c.event_nid
       from w
       join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
       join current_state c
         on c.shard = r.shard and c.room_nid = r.room_nid and c.generation = r.generation
+        ${withoutMembers ? sql`and c.type_nid <> (select type_nid from event_types where type = 'm.room.member')` : sql``}
       where not exists (
         select from undone u
         where u.shard = c.shard and u.room_nid = c.room_nid and u.state_key_nid = c.state_key_nid)
@@ -48,7 +49,7 @@ export const stateAt = (sql: Sql, rooms: readonly RoomAt[], withoutMembers: bool
     select s.shard, s.room_nid, t.type, k.state_key, s.event_nid
     from entries s
     join state_keys k on k.state_key_nid = s.state_key_nid
-    join event_types t on t.type_nid = k.type_nid
+    join event_types t on t.type_nid = s.type_nid
     ${withoutMembers ? sql`where t.type <> 'm.room.member'` : sql``}`
 
 /** One key of one room at a position. */
@@ -69,7 +70,7 @@ export const keysAt = (sql: Sql, keys: readonly KeyAt[]) =>
     join event_types t on t.type = w.type collate "C"
     join state_keys k on k.type_nid = t.type_nid and k.state_key = w.state_key collate "C"
     left join lateral (
-      select true as is, d.old_event_nid
+      select true as is, case when d.state_key_nid <> 0 then d.old_event_nid end as old_event_nid
       from state_deltas d
       where d.shard = w.shard and d.room_nid = w.room_nid and d.position > w.at
         and d.state_key_nid in (0, k.state_key_nid)
@@ -78,7 +79,7 @@ export const keysAt = (sql: Sql, keys: readonly KeyAt[]) =>
     ) undo on true
     left join current_state c
       on c.shard = r.shard and c.room_nid = r.room_nid and c.generation = r.generation
-      and c.state_key_nid = k.state_key_nid
+      and c.type_nid = k.type_nid and c.state_key_nid = k.state_key_nid
     cross join lateral (
       select case when undo.is then undo.old_event_nid else c.event_nid end as event_nid
     ) found
@@ -111,5 +112,5 @@ export const deltas = (
     join state_deltas d on d.shard = w.shard and d.room_nid = w.room_nid
       and d.position > w.low and d.position <= w.high
     left join state_keys k on k.state_key_nid = d.state_key_nid
-    left join event_types t on t.type_nid = k.type_nid
+    left join event_types t on t.type_nid = d.type_nid
     order by d.room_nid, d.position`

@@ -1,5 +1,5 @@
 import type { Sql } from '#store/db.ts'
-import { rejected, softFailed } from './read-events.ts'
+import { unshown } from './read-events.ts'
 
 /** A stretch of one room's live events: after `low`, up to and including `high`. */
 export type Window = { shard: number; roomNid: number; low: number; high: number }
@@ -46,7 +46,7 @@ export const newest = (
         from events
         where shard = w.shard and room_nid = w.room_nid
           and position > w.low and position <= w.high
-          and flags & ${rejected + softFailed} = 0
+          and flags & ${unshown} = 0
         order by position desc
         limit ${filter ? filter.scan : limit + 1}
       ) e

@@ -1,0 +1,86 @@
+import { Type as t } from '@sinclair/typebox'
+import { requireAlias } from '#api/client-server/room/aliases.ts'
+import { landed } from '#api/client-server/room/landed.ts'
+import { memberContent } from '#api/client-server/room/member-content.ts'
+import { noThirdParties } from '#api/client-server/room/third-party.ts'
+import { op } from '#api/http/op.ts'
+import { invalidParam } from '#core/error.ts'
+import { domainOf, isRoomAlias, isRoomId, isServerName } from '#core/ids.ts'
+import { RoomId, open } from '#core/schema.ts'
+import { invitersOf } from '#engine/read/inviters.ts'
+import type { Context } from '#src/context.ts'
+
+const body = open({ reason: t.Optional(t.String()), third_party_signed: t.Optional(t.Unknown()) })
+const response = open({ room_id: RoomId })
+
+export const joinRoomById = op({
+  id: 'joinRoomById',
+  method: 'POST',
+  path: '/_matrix/client/v3/rooms/:roomId/join',
+  also: ['/_matrix/client/r0/rooms/:roomId/join'],
+  auth: 'user',
+  limit: 'join',
+  params: open({ roomId: RoomId }),
+  body,
+  response,
+
+  async run({ who, params, body }, ctx) {
+    return join(ctx, who.userId, params.roomId, [], body)
+  },
+})
+
+export const joinRoom = op({
+  id: 'joinRoom',
+  method: 'POST',
+  path: '/_matrix/client/v3/join/:roomIdOrAlias',
+  also: ['/_matrix/client/r0/join/:roomIdOrAlias'],
+  auth: 'user',
+  limit: 'join',
+  params: open({ roomIdOrAlias: t.String() }),
+  // `server_name` is what `via` was called before v1.12.
+  query: open({
+    via: t.Optional(t.Array(t.String())),
+    server_name: t.Optional(t.Array(t.String())),
+  }),
+  body,
+  response,
+
+  async run({ who, params: { roomIdOrAlias: name }, query, body }, ctx) {
+    const via = [...(query.via ?? []), ...(query.server_name ?? [])].filter(isServerName)
+    if (isRoomAlias(name)) {
+      const { roomId, servers } = await requireAlias(ctx, name)
+      return join(ctx, who.userId, roomId, [...servers, ...via], body)
+    }
+    if (!isRoomId(name)) throw invalidParam(`${name} is neither a room ID nor a room alias`)
+    return join(ctx, who.userId, name, via, body)
+  },
+})
+
+/** Servers that a join may be tried through. */
+const maxVia = 20
+
+async function join(
+  ctx: Context,
+  userId: string,
+  roomId: string,
+  via: readonly string[],
+  body: { reason?: string; third_party_signed?: unknown },
+): Promise<{ room_id: string }> {
+  if (!isRoomId(roomId)) throw invalidParam(`${roomId} is not a room ID`)
+  if (body.third_party_signed !== undefined) throw noThirdParties()
+  const [content, inviters] = await Promise.all([
+    memberContent(ctx, userId, body.reason),
+    invitersOf(ctx.sql, roomId, userId),
+  ])
+  // Who asked the user in surely is in the room; a room's own domain (v1–v11) may still be.
+  const candidates = [...via, ...inviters.map(domainOf), domainOf(roomId)]
+  const servers = candidates.filter((server) => server !== undefined && isServerName(server))
+  const others = new Set((servers as string[]).filter((server) => server !== ctx.serverName))
+  const at = await ctx.rooms.call('join', roomId, {
+    userId,
+    content,
+    via: [...others].slice(0, maxVia),
+  })
+  landed(ctx, at)
+  return { room_id: roomId }
+}

@@ -1,0 +1,30 @@
+import { Type as t } from '@sinclair/typebox'
+import { landed } from '#api/client-server/room/landed.ts'
+import { op } from '#api/http/op.ts'
+import { Content, EventId, RoomId, open } from '#core/schema.ts'
+
+export const sendMessage = op({
+  id: 'sendMessage',
+  method: 'PUT',
+  path: '/_matrix/client/v3/rooms/:roomId/send/:eventType/:txnId',
+  also: ['/_matrix/client/r0/rooms/:roomId/send/:eventType/:txnId'],
+  auth: 'user',
+  limit: 'message',
+  params: open({ roomId: RoomId, eventType: t.String(), txnId: t.String() }),
+  body: Content,
+  response: open({ event_id: EventId }),
+
+  async run({ who: { userId, deviceId }, params, body }, ctx) {
+    const { roomId, eventType, txnId } = params
+    const { redacts } = body
+    const at = await ctx.rooms.call('send', roomId, {
+      sender: userId,
+      type: eventType,
+      content: JSON.stringify(body),
+      // A redaction names its target where its room version keeps it.
+      ...(eventType === 'm.room.redaction' && typeof redacts === 'string' && { redacts }),
+      txn: { userId, deviceId, path: `${roomId}/send/${eventType}`, txnId },
+    })
+    return { event_id: landed(ctx, at) }
+  },
+})

@@ -1,0 +1,76 @@
+import { Type as t } from '@sinclair/typebox'
+import { checkCanonicalAlias } from '#api/client-server/room/aliases.ts'
+import { landed } from '#api/client-server/room/landed.ts'
+import { op } from '#api/http/op.ts'
+import { membershipOf } from '#core/content/m.room.member.ts'
+import { invalidParam } from '#core/error.ts'
+import { isUserId } from '#core/ids.ts'
+import type { JsonObject } from '#core/json.ts'
+import { Content, EventId, RoomId, open } from '#core/schema.ts'
+import { findAccess } from '#engine/read/room.ts'
+import type { Landed } from '#engine/worker/protocol.ts'
+import type { Context } from '#src/context.ts'
+
+export const setRoomStateWithKey = op({
+  id: 'setRoomStateWithKey',
+  method: 'PUT',
+  path: '/_matrix/client/v3/rooms/:roomId/state/:eventType/:stateKey',
+  also: [
+    '/_matrix/client/r0/rooms/:roomId/state/:eventType/:stateKey',
+    // Clients leave out an empty state key, with its slash or without.
+    '/_matrix/client/v3/rooms/:roomId/state/:eventType',
+    '/_matrix/client/r0/rooms/:roomId/state/:eventType',
+  ],
+  auth: 'user',
+  limit: 'message',
+  params: open({ roomId: RoomId, eventType: t.String(), stateKey: t.Optional(t.String()) }),
+  body: Content,
+  response: open({ event_id: EventId }),
+
+  async run({ who: { userId }, params: { roomId, eventType, stateKey = '' }, body }, ctx) {
+    const content = body as JsonObject
+    if (eventType === 'm.room.canonical_alias' && stateKey === '')
+      await checkCanonicalAlias(ctx, roomId, content)
+    const at =
+      eventType === 'm.room.member'
+        ? await setMember(ctx, userId, roomId, stateKey, content)
+        : await ctx.rooms.call('send', roomId, {
+            sender: userId,
+            type: eventType,
+            stateKey,
+            content: JSON.stringify(content),
+          })
+    return { event_id: landed(ctx, at) }
+  },
+})
+
+/** A membership set as state goes the way of the call that the spec has for it. */
+async function setMember(
+  ctx: Context,
+  sender: string,
+  roomId: string,
+  target: string,
+  content: JsonObject,
+): Promise<Landed> {
+  if (!isUserId(target)) throw invalidParam('The state key of an m.room.member is a user ID')
+  const membership = membershipOf(content)
+  if (membership === undefined) throw invalidParam('`membership` is missing, or unknown')
+  const text = JSON.stringify(content)
+  if (membership !== 'join')
+    return ctx.rooms.call('changeMembership', roomId, {
+      sender,
+      target,
+      membership,
+      content: text,
+    })
+  const access = sender === target ? await findAccess(ctx.sql, roomId, sender) : undefined
+  // A name or picture for one room; or one user making another join, for the rules to refuse.
+  if (access?.standing?.membership === 'join' || sender !== target)
+    return ctx.rooms.call('send', roomId, {
+      sender,
+      type: 'm.room.member',
+      stateKey: target,
+      content: text,
+    })
+  return ctx.rooms.call('join', roomId, { userId: sender, content: text, via: [] })
+}

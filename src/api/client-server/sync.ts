@@ -1,0 +1,71 @@
+import { Type as t } from '@sinclair/typebox'
+import { op } from '#api/http/op.ts'
+import { invalidParam } from '#core/error.ts'
+import { type Filter, parseFilter } from '#core/filter.ts'
+import { Content, open } from '#core/schema.ts'
+import { decodeToken } from '#engine/read/sync-token.ts'
+import { sync as answerSync } from '#engine/sync/v3.ts'
+import * as filters from '#store/user/filters.ts'
+import type { Context } from '#src/context.ts'
+
+/** Not spec: the longest that one request waits. A client asks again at once. */
+const maxTimeoutMs = 120_000
+
+export const sync = op({
+  id: 'sync',
+  method: 'GET',
+  path: '/_matrix/client/v3/sync',
+  also: ['/_matrix/client/r0/sync'],
+  auth: 'user',
+  query: open({
+    filter: t.Optional(t.String()),
+    since: t.Optional(t.String()),
+    full_state: t.Optional(t.Boolean()),
+    set_presence: t.Optional(
+      t.Union([t.Literal('offline'), t.Literal('online'), t.Literal('unavailable')]),
+    ),
+    timeout: t.Optional(t.Integer({ minimum: 0 })),
+    use_state_after: t.Optional(t.Boolean()),
+  }),
+  response: open({ next_batch: t.String(), rooms: t.Optional(Content) }),
+
+  async run({ who, query, request }, ctx) {
+    const { userId, deviceId } = who
+    const filter = await filterOf(ctx, userId, query.filter)
+    const since = query.since === undefined ? undefined : decodeToken(query.since)
+    return answerSync(
+      ctx,
+      {
+        userId,
+        deviceId,
+        since,
+        filter,
+        fullState: query.full_state ?? false,
+        useStateAfter: query.use_state_after ?? false,
+      },
+      request.signal,
+      Math.min(query.timeout ?? 0, maxTimeoutMs),
+    )
+  },
+})
+
+/** A filter by its ID, or as JSON: then it begins with a brace. */
+async function filterOf(ctx: Context, userId: string, text: string | undefined): Promise<Filter> {
+  const filter = parseFilter(await filterJson(ctx, userId, text))
+  if (typeof filter === 'string') throw invalidParam(`'filter': ${filter}`)
+  return filter
+}
+
+async function filterJson(ctx: Context, userId: string, text: string | undefined) {
+  if (text === undefined || text === '') return {}
+  if (text.startsWith('{')) {
+    try {
+      return JSON.parse(text) as unknown
+    } catch {
+      throw invalidParam("'filter' begins like JSON, and is none")
+    }
+  }
+  const stored = await filters.get(ctx.sql, userId, text)
+  if (stored === undefined) throw invalidParam(`There is no filter ${text}`)
+  return JSON.parse(stored) as unknown
+}

@@ -1,0 +1,44 @@
+import { shardOf, shardOfNid } from '#core/shard.ts'
+import type { Sql } from '#store/db.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
+import * as readKeys from '#store/room/read-keys.ts'
+import * as userChanges from '#store/user/read-changes.ts'
+import type { RoomRef } from './room.ts'
+
+/** A membership that a room may have been forgotten at. */
+export type Departed = { readonly room: RoomRef; readonly eventNid: number }
+
+/** Those of some rooms that the user forgot, and was no member of again since. */
+export async function forgottenOf(
+  sql: Sql,
+  userId: string,
+  departed: readonly Departed[],
+): Promise<ReadonlySet<number>> {
+  const found = new Set<number>()
+  if (departed.length === 0) return found
+  const roomIds = departed.map(({ room }) => room.roomId)
+  const rows = await userChanges.forgotten(sql, shardOf(userId), userId, roomIds)
+  const events = new Map(rows.map((row) => [row.room_id, row.member_event]))
+  const candidates = departed.filter(({ room }) => events.has(room.roomId))
+  if (candidates.length === 0) return found
+  const ids = await eventIds(
+    sql,
+    candidates.map((each) => each.eventNid),
+  )
+  for (const { room, eventNid } of candidates) {
+    const id = ids.get(eventNid)
+    // A later membership voids what was forgotten.
+    if (id && unpackEventId(id, room.version) === events.get(room.roomId)) found.add(room.roomNid)
+  }
+  return found
+}
+
+/** The ID of an event of a room. */
+export async function eventIdOfNid(sql: Sql, room: RoomRef, nid: number): Promise<string> {
+  return unpackEventId((await eventIds(sql, [nid])).get(nid)!, room.version)
+}
+
+async function eventIds(sql: Sql, nids: readonly number[]): Promise<Map<number, Uint8Array>> {
+  const rows = await readKeys.eventIdsOf(sql, nids.map(shardOfNid), nids)
+  return new Map(rows.map((row) => [row.event_nid, row.event_id]))
+}
