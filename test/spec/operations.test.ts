@@ -1,0 +1,67 @@
+import { expect, test } from 'bun:test'
+import { files, ops } from '#api/index.ts'
+import { apiOf } from '#api/http/op.ts'
+import { ledgerFrom, printLedger, readLedger, readNotYet } from '#test/spec/ledger.ts'
+
+const ledger = await readLedger()
+const notYet = await readNotYet()
+const rows = new Map(ledger.map((row) => [`${row.file} ${row.operationId}`, row]))
+
+/** Folders of operations that are not the spec's. */
+const ours = /^admin\//
+const mounted = Object.entries(files)
+  .filter(([file]) => !ours.test(file))
+  .flatMap(([file, exports]) =>
+    Object.entries(exports).map(([name, op]) => ({ key: `${file} ${name}`, name, op })),
+  )
+
+test('an operation has the name, the method, the path and the auth that the spec gives it', () => {
+  for (const { key, name, op } of mounted) {
+    const row = rows.get(key)
+    const path = op.path.replace(/:(\w+)/g, '{$1}')
+    const { id, method, auth } = op
+    const api = apiOf(op.path)
+    // The whole of it, so that a failure shows what is wrong at once.
+    expect({ key, id, method, path, auth, api }).toEqual({
+      key,
+      id: name,
+      method: row?.method,
+      path: row?.path,
+      auth: row?.auth,
+      api: row?.api,
+    } as never)
+  }
+})
+
+test('what is missing is listed, and what is listed is missing', () => {
+  const there = new Set(mounted.map(({ key }) => key))
+  expect({
+    missing: [...rows.keys()].filter((key) => !there.has(key) && !notYet.includes(key)),
+    forgotten: notYet.filter((key) => there.has(key)),
+    unknown: notYet.filter((key) => !rows.has(key)),
+    twice: notYet.filter((key, index) => notYet.indexOf(key) !== index),
+  }).toEqual({ missing: [], forgotten: [], unknown: [], twice: [] })
+})
+
+test('the table of contents names each file of operations, and all that it exports', async () => {
+  const scan = (pattern: string) => [
+    ...new Bun.Glob(pattern).scanSync(new URL('../../src/api', import.meta.url).pathname),
+  ]
+  const found = scan('{client-server,server-server,admin}/*.ts').map((name) => name.slice(0, -3))
+  expect(Object.keys(files).sort()).toEqual(found.sort())
+  for (const [file, exports] of Object.entries(files))
+    expect({ ...exports }).toEqual({ ...(await import(`#api/${file}.ts`)) } as never)
+})
+
+test('no two operations answer the same request', () => {
+  const routes = ops.flatMap((op) =>
+    [op.path, ...(op.also ?? [])].map((path) => `${op.method} ${path.replace(/:\w+/g, ':')}`),
+  )
+  expect(routes.filter((route, index) => routes.indexOf(route) !== index)).toEqual([])
+})
+
+const folder = process.env['LANEWAY_SPEC']
+if (folder)
+  test('the ledger is what the official files say', async () => {
+    expect(printLedger(await ledgerFrom(folder))).toBe(printLedger(ledger))
+  })
