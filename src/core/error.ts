@@ -56,11 +56,20 @@ export class RemoteError extends Error {
   /** The HTTP status, or 0 if there was no answer. */
   readonly status: number
   readonly errcode: string
+  /** With `M_INCOMPATIBLE_ROOM_VERSION`: which version the room has. */
+  readonly roomVersion: string | undefined
 
-  constructor(server: string, status: number, errcode: string, message: string) {
+  constructor(
+    server: string,
+    status: number,
+    errcode: string,
+    message: string,
+    roomVersion?: string,
+  ) {
     super(message)
     this.server = server
     this.status = status
     this.errcode = errcode
+    this.roomVersion = roomVersion
   }
 }

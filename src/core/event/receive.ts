@@ -36,15 +36,29 @@ export type ReceiveOptions = ParseOptions &
     lastTry?: boolean
   }>
 
+/** A PDU from the network after the steps that need no key. */
+export type Read = Readonly<{
+  event: RoomEvent
+  redacted: boolean
+  /** What the signatures cover. */
+  signed: string
+}>
+
 /** Judges one PDU from the network. */
-export function receivePdu(
+export function receivePdu(version: RoomVersion, json: unknown, options: ReceiveOptions): Received {
+  const read = readPdu(version, json, options)
+  return typeof read === 'string' ? { outcome: 'drop', reason: read } : judgeRead(read, options)
+}
+
+/** Steps 1 and 3; a text says why the event is dropped. */
+export function readPdu(
   version: RoomVersion,
   json: unknown,
-  { keys, now, lastTry = false, ...options }: ReceiveOptions,
-): Received {
+  options: ParseOptions = {},
+): Read | string {
   // 1. The format.
   const inspected = inspectPdu(version, json, options)
-  if (typeof inspected === 'string') return { outcome: 'drop', reason: inspected }
+  if (typeof inspected === 'string') return inspected
 
   // 3. The hash, first because it is cheap, and because it decides which event goes on: a key that
   // redaction drops, such as `third_party_invite`, must not excuse the copy without it from a
@@ -52,7 +66,14 @@ export function receivePdu(
   const { signed, hashed } = inspected
   const redacted = !hashMatches(inspected.event.pdu, hashed)
   const event = redacted ? redactEvent(inspected.event) : inspected.event
+  return { event, redacted, signed }
+}
 
+/** Step 2, for what passed the others. */
+export function judgeRead(
+  { event, redacted, signed }: Read,
+  { keys, now, lastTry = false }: Pick<ReceiveOptions, 'keys' | 'now' | 'lastTry'>,
+): Received {
   // 2. The signatures.
   const check = checkEventSignatures(event, keys, now, signed)
   if (check.outcome === 'missing' && lastTry) {

@@ -1,6 +1,6 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { RemoteError } from '#core/error.ts'
-import { isEventId } from '#core/ids.ts'
+import { isEventId, isRoomVersionId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
 import type { Federation, OutgoingAnswer, OutgoingRequest } from '#engine/worker/protocol.ts'
 
@@ -29,11 +29,13 @@ export function failureOf(destination: string, { status, body }: OutgoingAnswer)
   const json = parseJson(body)
   const errcode = isObject(json) && typeof json['errcode'] === 'string' ? json['errcode'] : ''
   const error = isObject(json) && typeof json['error'] === 'string' ? json['error'] : ''
+  const version = isObject(json) ? json['room_version'] : undefined
   return new RemoteError(
     destination,
     status,
     errcode.slice(0, 100) || 'M_UNKNOWN',
     error.slice(0, 500) || `${destination} answered with status ${status}`,
+    typeof version === 'string' && isRoomVersionId(version) ? version : undefined,
   )
 }
 
