@@ -96,8 +96,8 @@ export class RoomGraph {
       keyOf: this.keyOf,
       unconflicted: (key) => unconflicted.get(key),
     }
-    const full = fullConflictedSet(resolution)
-    const loaded = new Set([...full, ...alsoNeeded(full, resolution)])
+    const full = yield* fullConflictedSet(resolution)
+    const loaded = new Set([...full, ...(yield* alsoNeeded(full, resolution))])
     const event = (nid: number) => {
       if (!loaded.has(nid)) throw new Error(`${this.id(nid)} was not asked for beforehand`)
       return this.event(nid)

@@ -1,6 +1,7 @@
 import { authEventKeys } from '#core/event/auth-events.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { Conflicts } from './conflicts.ts'
+import type { Steps } from './steps.ts'
 
 /** A state event as resolution sees it: by number, with its place in the state by number too. */
 export type Resolvable = Readonly<{
@@ -37,13 +38,20 @@ export type Resolution = Readonly<{
   unconflicted(key: number): number | undefined
 }>
 
+const eventsPerStep = 1024
+
 /** The full conflicted set. Spec: rooms/v12/#definitions */
-export function fullConflictedSet(resolution: Resolution): Set<number> {
+export function* fullConflictedSet(
+  resolution: Pick<Resolution, 'conflicts' | 'authDifference' | 'subgraph'>,
+): Steps<Set<number>> {
   const full = new Set<number>()
-  for (const events of resolution.conflicts.candidates.values())
-    for (const event of events) full.add(event)
-  for (const event of resolution.authDifference) full.add(event)
-  for (const event of resolution.subgraph) full.add(event)
+  const parts = [...resolution.conflicts.perState, resolution.authDifference, resolution.subgraph]
+  let step = 0
+  for (const part of parts)
+    for (const event of part) {
+      full.add(event)
+      if (++step % eventsPerStep === 0) yield
+    }
   return full
 }
 
@@ -51,22 +59,26 @@ export function fullConflictedSet(resolution: Resolution): Set<number> {
  * Lists the events that must be in memory beside the full conflicted set, which already is: what its
  * events cite, and the shared state by which they are judged.
  */
-export function alsoNeeded(
+export function* alsoNeeded(
   full: ReadonlySet<number>,
   resolution: Pick<Resolution, 'event' | 'keyOf' | 'unconflicted'>,
-): number[] {
+): Steps<number[]> {
   const needed = new Set<number>()
+  const add = (nid: number | undefined) => {
+    if (nid !== undefined && !full.has(nid)) needed.add(nid)
+  }
   const addState = (type: string, stateKey: string) => {
     const key = resolution.keyOf(type, stateKey)
-    const nid = key === undefined ? undefined : resolution.unconflicted(key)
-    if (nid !== undefined) needed.add(nid)
+    if (key !== undefined) add(resolution.unconflicted(key))
   }
   addState('m.room.create', '')
   addState('m.room.power_levels', '')
+  let step = 0
   for (const nid of full) {
     const { event, auth } = resolution.event(nid)
-    for (const cited of auth) needed.add(cited)
+    for (const cited of auth) add(cited)
     for (const [type, stateKey] of authEventKeys(event)) addState(type, stateKey)
+    if (++step % eventsPerStep === 0) yield
   }
-  return [...needed].filter((nid) => !full.has(nid))
+  return [...needed]
 }

@@ -10,8 +10,7 @@ import type { Steps } from './steps.ts'
  * Spec: rooms/v12/#algorithm
  */
 export function* resolveV2(resolution: Resolution, fromEmpty: boolean): Steps<Map<number, number>> {
-  const full = fullConflictedSet(resolution)
-  yield
+  const full = yield* fullConflictedSet(resolution)
   // 1: The power events, and what they rest on, in the order of power.
   const selected = yield* selectPowerEvents(full, resolution)
   const first = yield* powerOrder(selected, resolution)

@@ -5,13 +5,11 @@ import { alice, bob, carol, creator, from, Stage, until, versions } from './stag
 
 /** A room in which alice has 50, and bob and others what the test says. */
 const stage = (version: RoomVersion, content: JsonObject = {}) =>
-  new Stage(version)
-    .join(alice, bob)
-    .levels({
-      state_default: 0,
-      ...content,
-      users: { [alice]: 50, ...(content['users'] as object) },
-    })
+  new Stage(version).join(alice, bob).levels({
+    state_default: 0,
+    ...content,
+    users: { [alice]: 50, ...(content['users'] as object) },
+  })
 
 /** Alice's next power levels: what is there, changed. */
 function change(room: Stage, patch: JsonObject, users: JsonObject = {}): string {

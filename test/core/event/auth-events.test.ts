@@ -69,13 +69,9 @@ describe.each(versions)('the selection of version $id', (version) => {
     const room = new Stage(version).join(alice).levels({})
     const state = (type: string, stateKey: string) => room.state.get(`${type}\0${stateKey}`)
     const draft = { version, type: 'm.room.topic', stateKey: '', sender: alice, content: {} }
-    const selected = selectAuthEvents(draft, state).map(({ type, stateKey }) => [type, stateKey])
-    const create = version.createEventIsRoomId ? [] : [['m.room.create', '']]
-    expect(selected.sort()).toEqual([
-      ...create,
-      ['m.room.member', alice],
-      ['m.room.power_levels', ''],
-    ])
+    const selected = selectAuthEvents(draft, state).map(({ type }) => type)
+    const create = version.createEventIsRoomId ? [] : ['m.room.create']
+    expect(new Set(selected)).toEqual(new Set([...create, 'm.room.member', 'm.room.power_levels']))
     expect(selectAuthEvents({ ...draft, sender: bob }, state)).toHaveLength(selected.length - 1)
   })
 })
