@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { authEventKeys, selectAuthEvents } from '#core/event/auth-events.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import { alice, bob, creator, from, Stage, until, versions } from '../auth/stage.ts'
+import { alice, bob, creator, from, Stage, until, versions } from '#test/core/auth/stage.ts'
 
 const keys = (version: RoomVersion, type: string, content: JsonObject = {}, stateKey = bob) =>
   authEventKeys({ version, type, stateKey, sender: alice, content })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { placeOf } from '#test/differential/graph.ts'
-import { alice, bob, carol, creator, from, until, versions } from '../auth/stage.ts'
+import { alice, bob, carol, creator, from, until, versions } from '#test/core/auth/stage.ts'
 import { Story } from './story.ts'
 
 const v2 = from(2)
@@ -112,7 +112,10 @@ describe.each(v2)('in version $id', (version) => {
 
   test('of two tombstones that which rests on newer power levels holds, whatever its time', () => {
     const tombstone = (sender: string, more = {}) => ({
-      ...{ type: 'm.room.tombstone', sender, stateKey: '', content: { body: sender } },
+      type: 'm.room.tombstone',
+      sender,
+      stateKey: '',
+      content: { body: sender },
       ...more,
     })
     const story = town(version)
@@ -229,7 +232,8 @@ describe.each(until(1))('in version $id', (version) => {
         creator,
         { [creator]: 100, [alice]: 50, [bob]: 20 },
         {
-          ...{ depth: 101, after: ['carol in'] },
+          depth: 101,
+          after: ['carol in'],
         },
       )
     expect(story.nameAt(story.resolve('deep', 'deeper'), 'm.room.power_levels')).toBe('deeper')
@@ -240,7 +244,8 @@ describe.each(until(1))('in version $id', (version) => {
         creator,
         { [creator]: 100, [alice]: 50, [bob]: 20 },
         {
-          ...{ depth: 101, after: ['carol in'] },
+          depth: 101,
+          after: ['carol in'],
         },
       )
     expect(coup.nameAt(coup.resolve('deposed', 'too late'), 'm.room.power_levels')).toBe('deposed')

@@ -3,7 +3,7 @@ import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 import { placeOf, RoomGraph, type NamedState } from '#test/differential/graph.ts'
 import { makeEvent, type Draft } from '#test/differential/make-event.ts'
-import { creator, roomId } from '../auth/stage.ts'
+import { creator, roomId } from '#test/core/auth/stage.ts'
 
 export type Scene = Partial<Pick<Draft, 'depth' | 'ts' | 'content'>> & {
   type: string
@@ -65,7 +65,10 @@ export class Story {
       scene.auth?.map(this.id) ?? selectAuthEvents(subject, lookup).map((e) => e.eventId)
     const tick = ++this.#clock
     const event = makeEvent(this.version, this.graph.create.roomId, {
-      ...{ type, sender, stateKey, content },
+      type,
+      sender,
+      stateKey,
+      content,
       prevEvents: after.map(this.id),
       authEvents: cited,
       depth: scene.depth ?? tick,
@@ -88,7 +91,10 @@ export class Story {
     const others = { ...users }
     if (this.version.privilegedCreators) delete others[creator]
     return this.tell(name, {
-      ...{ type: 'm.room.power_levels', sender, stateKey: '', content: { users: others } },
+      type: 'm.room.power_levels',
+      sender,
+      stateKey: '',
+      content: { users: others },
       ...more,
     })
   }
