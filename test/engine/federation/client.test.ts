@@ -38,8 +38,8 @@ const ask = (change: Partial<OutgoingRequest> = {}): OutgoingRequest => ({
   ...change,
 })
 
-async function failure(request: OutgoingRequest): Promise<RemoteError> {
-  const error: unknown = await engine.request(request).catch((thrown: unknown) => thrown)
+async function failure(request: OutgoingRequest, of = engine): Promise<RemoteError> {
+  const error: unknown = await of.request(request).catch((thrown: unknown) => thrown)
   if (!(error instanceof RemoteError)) throw new Error(`It did not fail: ${String(error)}`)
   return error
 }
@@ -133,8 +133,8 @@ describe('a request', () => {
       db.pool,
       testOptions('here.test', { peers: [other], authority }),
     )
-    const request = strict.request(ask({ destination: 'other.test' }))
-    await expect(request).rejects.toThrow('ALTNAME')
+    const error = await failure(ask({ destination: 'other.test' }), strict)
+    expect(error.message).toContain('ALTNAME')
     expect(other.seen).toHaveLength(0)
     await strict.stop()
     await other.stop()
@@ -145,7 +145,7 @@ describe('a request', () => {
       db.pool,
       testOptions('here.test', { peers: [peer], authority }, { extraAuthorities: [] }),
     )
-    await expect(strict.request(ask())).rejects.toThrow('certificate')
+    expect((await failure(ask(), strict)).message).toContain('certificate')
     expect(peer.seen).toHaveLength(0)
     await strict.stop()
   })

@@ -32,10 +32,10 @@ export class Authority {
 
   static async make(): Promise<Authority> {
     const folder = await mkdtemp(join(tmpdir(), 'laneway-ca-'))
-    await openssl(folder, [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...['-keyout', 'ca.key', '-out', 'ca.pem', '-days', '30', '-subj', '/CN=Laneway tests'],
-    ])
+    await openssl(
+      folder,
+      `req -x509 ${newKey} -keyout ca.key -out ca.pem -days 30 -subj /CN=laneway-tests`,
+    )
     return new Authority(folder, await readFile(join(folder, 'ca.pem'), 'utf8'))
   }
 
@@ -49,14 +49,11 @@ export class Authority {
       join(this.#folder, `${file}.ext`),
       `subjectAltName=${alternatives.join(',')}\nextendedKeyUsage=serverAuth\n`,
     )
-    await openssl(this.#folder, [
-      ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...['-keyout', `${file}.key`, '-out', `${file}.csr`, '-subj', '/CN=peer'],
-    ])
-    await openssl(this.#folder, [
-      ...['x509', '-req', '-in', `${file}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key'],
-      ...['-CAcreateserial', '-out', `${file}.pem`, '-days', '30', '-extfile', `${file}.ext`],
-    ])
+    await openssl(this.#folder, `req ${newKey} -keyout ${file}.key -out ${file}.csr -subj /CN=peer`)
+    await openssl(
+      this.#folder,
+      `x509 -req -in ${file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out ${file}.pem -days 30 -extfile ${file}.ext`,
+    )
     return {
       key: await readFile(join(this.#folder, `${file}.key`), 'utf8'),
       cert: await readFile(join(this.#folder, `${file}.pem`), 'utf8'),
@@ -68,7 +65,8 @@ export class Authority {
   }
 }
 
-const openssl = (cwd: string, args: string[]) => run('openssl', args, { cwd })
+const newKey = '-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+const openssl = (cwd: string, line: string) => run('openssl', line.split(' '), { cwd })
 
 export type Seen = {
   method: string

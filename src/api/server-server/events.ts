@@ -1,0 +1,72 @@
+import { forbidden, notFound } from '#core/error.ts'
+import { EventId, RoomId, open } from '#core/schema.ts'
+import { op } from '#api/http/op.ts'
+import { jsonText } from '#api/http/reply.ts'
+import { hiddenFrom, isRelayed } from '#engine/read/federation-events.ts'
+import { requireInRoom } from '#engine/read/federation-room.ts'
+import { idsOf, listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
+import { findRoom } from '#engine/read/room.ts'
+import * as serve from '#store/federation/serve.ts'
+import { packEventId, unpackEventId } from '#store/room/event-id.ts'
+
+const params = open({ roomId: RoomId })
+const query = open({ event_id: EventId })
+
+export const getRoomState = op({
+  id: 'getRoomState',
+  method: 'GET',
+  path: '/_matrix/federation/v1/state/:roomId',
+  auth: 'server',
+  params,
+  query,
+
+  async run({ who, params: { roomId }, query: { event_id: eventId } }, ctx) {
+    const room = await requireInRoom(ctx, roomId, who.origin)
+    const { state } = await stateBeforeEvent(ctx, room, eventId)
+    const authChain = await serve.authChain(ctx.sql, room.shard, state)
+    const pdus = await listOf(ctx.sql, room, state)
+    return jsonText(`{"auth_chain":${await listOf(ctx.sql, room, authChain)},"pdus":${pdus}}`)
+  },
+})
+
+export const getRoomStateIds = op({
+  id: 'getRoomStateIds',
+  method: 'GET',
+  path: '/_matrix/federation/v1/state_ids/:roomId',
+  auth: 'server',
+  params,
+  query,
+
+  async run({ who, params: { roomId }, query: { event_id: eventId } }, ctx) {
+    const room = await requireInRoom(ctx, roomId, who.origin)
+    const { state } = await stateBeforeEvent(ctx, room, eventId)
+    const authChain = await serve.authChain(ctx.sql, room.shard, state)
+    return {
+      pdu_ids: await idsOf(ctx.sql, room, state),
+      auth_chain_ids: await idsOf(ctx.sql, room, authChain),
+    }
+  },
+})
+
+export const getEvent = op({
+  id: 'getEvent',
+  method: 'GET',
+  path: '/_matrix/federation/v1/event/:eventId',
+  auth: 'server',
+  params: open({ eventId: EventId }),
+
+  async run({ who, params: { eventId } }, ctx) {
+    const row = await serve.byId(ctx.sql, packEventId(eventId))
+    const room = row && (await findRoom(ctx.sql, row.room_id))
+    const isAsked = row && room && unpackEventId(row.event_id, room.version) === eventId
+    if (!isAsked || !isRelayed(row)) throw notFound('The event is not known here')
+    if (!(await serve.isInRoom(ctx.sql, room.shard, room.roomNid, who.origin)))
+      throw forbidden(`${who.origin} has no user in the room of the event`)
+    // State is known to every server in the room; of the rest, what its users might see.
+    const isState = row.state_key_nid !== null
+    if (!isState && (await hiddenFrom(ctx, room, who.origin, [row])).size > 0)
+      throw forbidden('No user of the server may see the event')
+    const head = { origin: ctx.serverName, origin_server_ts: ctx.clock() }
+    return jsonText(`${JSON.stringify(head).slice(0, -1)},"pdus":[${row.json}]}`)
+  },
+})

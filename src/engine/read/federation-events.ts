@@ -1,0 +1,111 @@
+import { parseJson } from '#core/canonical-json.ts'
+import { historyVisibilityOf } from '#core/content/m.room.history_visibility.ts'
+import { membershipOf, type Membership } from '#core/content/m.room.member.ts'
+import { canonicalEvent } from '#core/event/hash.ts'
+import { redact } from '#core/event/redact.ts'
+import { domainOf } from '#core/ids.ts'
+import { isObject, type JsonObject } from '#core/json.ts'
+import { shardOfNid } from '#core/shard.ts'
+import { isVisibleToServer } from '#core/visibility.ts'
+import type { Sql } from '#store/db.ts'
+import * as serve from '#store/federation/serve.ts'
+import * as readKeys from '#store/room/read-keys.ts'
+import type { RoomRef } from './room.ts'
+import type { Snapshots } from './snapshots.ts'
+
+/** What reading for other servers needs of the context. */
+export type ServedReader = { readonly sql: Sql; readonly snapshots: Snapshots }
+
+/** Events that are rejected are not relayed. */
+export const isRelayed = ({ flags }: { flags: number }): boolean => (flags & 1) === 0
+
+/**
+ * The federation form of some events, as the texts that were hashed and signed. An event that no user
+ * of the asking server may see comes redacted: the server needs it for the graph, and its content is
+ * none of its business.
+ */
+export async function textsFor(
+  reader: ServedReader,
+  room: RoomRef,
+  origin: string,
+  rows: readonly serve.ServedRow[],
+): Promise<Map<number, string>> {
+  const hidden = await hiddenFrom(reader, room, origin, rows)
+  return new Map(
+    rows.map((row) => [
+      row.event_nid,
+      hidden.has(row.event_nid) ? redactedText(room, row) : row.json,
+    ]),
+  )
+}
+
+function redactedText({ version }: RoomRef, { json }: serve.ServedRow): string {
+  const redacted = redact(version, parseJson(json) as JsonObject)
+  return canonicalEvent(version, redacted) ?? JSON.stringify(redacted)
+}
+
+/** Which of some events no user of a server may see. */
+export async function hiddenFrom(
+  { sql, snapshots }: ServedReader,
+  { shard, roomNid }: RoomRef,
+  origin: string,
+  rows: readonly serve.ServedRow[],
+): Promise<Set<number>> {
+  const hidden = new Set<number>()
+  const visibilityKey = await serve.visibilityKey(sql)
+  // A room whose visibility was never set is `shared`.
+  if (visibilityKey === undefined) return hidden
+  const before = [...new Set(rows.flatMap((row) => row.snapshot_nid ?? []))]
+  const visibilities = await snapshots.lookup(sql, before, [visibilityKey])
+  const contents = await contentsOf(sql, visibilities)
+  const strict = rows.filter(({ snapshot_nid: snapshot }) => {
+    const nid = snapshot === null ? undefined : visibilities.get(snapshot)?.get(visibilityKey)
+    const visibility = historyVisibilityOf(nid === undefined ? undefined : contents.get(nid))
+    return visibility === 'joined' || visibility === 'invited'
+  })
+  if (strict.length === 0) return hidden
+
+  const keys = await serve.memberKeys(sql, shard, roomNid, origin)
+  const stateNids = [...new Set(strict.map((row) => row.snapshot_nid!))]
+  const members = await snapshots.lookup(sql, stateNids, keys)
+  const memberContents = await contentsOf(sql, members)
+  for (const row of strict) {
+    const visibilityNid = visibilities.get(row.snapshot_nid!)?.get(visibilityKey)
+    const visibility = historyVisibilityOf(contents.get(visibilityNid!))
+    const memberships = new Set<Membership>()
+    for (const nid of members.get(row.snapshot_nid!)?.values() ?? []) {
+      const membership = membershipOf(memberContents.get(nid))
+      if (membership) memberships.add(membership)
+    }
+    // What the event itself makes of a user of that server counts too.
+    const own = ownMembership(row.json, origin)
+    if (own) memberships.add(own)
+    if (!isVisibleToServer(visibility, memberships)) hidden.add(row.event_nid)
+  }
+  return hidden
+}
+
+function ownMembership(json: string, origin: string): Membership | undefined {
+  if (!json.includes('m.room.member')) return undefined
+  const event = parseJson(json)
+  if (!isObject(event) || event['type'] !== 'm.room.member') return undefined
+  const { state_key: stateKey, content } = event
+  if (typeof stateKey !== 'string' || domainOf(stateKey) !== origin) return undefined
+  return isObject(content) ? membershipOf(content) : undefined
+}
+
+async function contentsOf(
+  sql: Sql,
+  states: ReadonlyMap<number, ReadonlyMap<number, number>>,
+): Promise<Map<number, JsonObject>> {
+  const nids = new Set<number>()
+  for (const state of states.values()) for (const nid of state.values()) nids.add(nid)
+  const contents = new Map<number, JsonObject>()
+  if (nids.size === 0) return contents
+  const list = [...nids]
+  for (const row of await readKeys.jsonOf(sql, list.map(shardOfNid), list)) {
+    const event = parseJson(row.json)
+    if (isObject(event) && isObject(event['content'])) contents.set(row.event_nid, event['content'])
+  }
+  return contents
+}

@@ -1,0 +1,39 @@
+import { forbidden, notFound } from '#core/error.ts'
+import type { InboundRooms } from '#engine/federation/inbound-rooms.ts'
+import type { Sql } from '#store/db.ts'
+import * as serve from '#store/federation/serve.ts'
+import { findRoom, type RoomRef } from './room.ts'
+
+/** What serving other servers needs of the context. */
+export type Served = { readonly sql: Sql; readonly intake: { readonly rooms: InboundRooms } }
+
+/**
+ * A room that another server asks about. It is told that the room exists only if the room's access
+ * list lets it in.
+ *
+ * Spec: server-server-api/#server-access-control-lists-acls
+ */
+export async function requireAllowed(
+  { sql, intake }: Served,
+  roomId: string,
+  origin: string,
+): Promise<RoomRef> {
+  const [room, found] = await Promise.all([findRoom(sql, roomId), intake.rooms.find(sql, [roomId])])
+  const inbound = found.get(roomId)
+  if (inbound?.acl && !inbound.acl.allows(origin))
+    throw forbidden(`The access list of the room does not allow ${origin}`)
+  if (!room || inbound?.kind !== 'joined') throw notFound('This server is not in the room')
+  return room
+}
+
+/** The same, for what only servers in the room may know. */
+export async function requireInRoom(
+  served: Served,
+  roomId: string,
+  origin: string,
+): Promise<RoomRef> {
+  const room = await requireAllowed(served, roomId, origin)
+  if (!(await serve.isInRoom(served.sql, room.shard, room.roomNid, origin)))
+    throw forbidden(`${origin} has no user in the room`)
+  return room
+}

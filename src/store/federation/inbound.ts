@@ -1,0 +1,97 @@
+import type { Sql } from '#store/db.ts'
+
+/** The answer that a transaction got, if it came before. */
+export async function answerOf(
+  sql: Sql,
+  origin: string,
+  txnId: string,
+): Promise<string | undefined> {
+  const [row] = await sql<{ answer: string }[]>`
+    select answer from inbound_txns where origin = ${origin} and txn_id = ${txnId}`
+  return row?.answer
+}
+
+export type InboxRow = { shard: number; roomId: string; json: string }
+
+/**
+ * Makes PDUs durable, with the answer that a repetition of their transaction gets; the numbers of
+ * their rows, in the same order. One transaction of two statements.
+ */
+export async function take(
+  sql: Sql,
+  txn: { origin: string; txnId: string; answer: string; receivedAt: number },
+  rows: readonly InboxRow[],
+): Promise<number[]> {
+  const { origin, txnId, answer, receivedAt } = txn
+  const stored = sql`
+    insert into inbound_txns (origin, txn_id, answer, received_at)
+    values (${origin}, ${txnId}, ${answer}, ${receivedAt})
+    on conflict do nothing`
+  if (rows.length === 0) {
+    await stored
+    return []
+  }
+  const [, inserted] = await Promise.all([
+    stored,
+    sql<{ inbox_id: number }[]>`
+      insert into inbox (shard, room_id, origin, json, received_at)
+      select shard, room_id, ${origin}, json, ${receivedAt}
+      from unnest(
+        ${rows.map((row) => row.shard)}::smallint[],
+        ${rows.map((row) => row.roomId)}::text[],
+        ${rows.map((row) => row.json)}::text[]
+      ) with ordinality as t (shard, room_id, json, place)
+      order by place
+      returning inbox_id`,
+  ])
+  return inserted.map((row) => row.inbox_id)
+}
+
+/** Forgets answers that nobody will ask for any more. */
+export async function removeOld(sql: Sql, before: number): Promise<void> {
+  await sql`delete from inbound_txns where received_at < ${before}`
+}
+
+export type BacklogRow = { origin: string; rows: number }
+
+/** How much of whom waits in the inbox, counted up to a bound. */
+export const backlog = (sql: Sql, max: number) =>
+  sql<BacklogRow[]>`
+    select origin, count(*)::integer as rows
+    from (select origin from inbox limit ${max}) waiting
+    group by origin`
+
+export type InboundRoom = {
+  room_id: string
+  version: string
+  /** `joining`: a join is on its way, and its room is not there yet. */
+  kind: 'joined' | 'outside' | 'joining'
+  /** The current `m.room.server_acl`, if there is one. */
+  acl_shard: number | null
+  acl_nid: number | null
+}
+
+/** What intake must know of rooms; rooms that are unknown here are left out. */
+export const rooms = (sql: Sql, roomIds: readonly string[]) =>
+  sql<InboundRoom[]>`
+    select r.room_id, r.version, r.kind, s.shard as acl_shard, s.event_nid as acl_nid
+    from rooms r
+    left join (
+      select k.state_key_nid from event_types t
+      join state_keys k on k.type_nid = t.type_nid and k.state_key = ''
+      where t.type = 'm.room.server_acl'
+    ) acl on true
+    left join current_state s on s.shard = r.shard and s.room_nid = r.room_nid
+      and s.generation = r.generation and s.state_key_nid = acl.state_key_nid
+    where r.room_id = any(${roomIds as string[]})
+    union all
+    select j.room_id, j.version, 'joining', null, null
+    from pending_joins j
+    where j.room_id = any(${roomIds as string[]})`
+
+/** The JSON of some events. */
+export const eventJsons = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
+  sql<{ event_nid: number; json: string }[]>`
+    select j.event_nid, j.json
+    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
+    join event_json j on j.shard = w.shard and j.event_nid = w.nid`
