@@ -1,5 +1,12 @@
 import { afterAll } from 'bun:test'
 import { stopTestDatabases } from '#test/database.ts'
+import { answersChecked, summary } from '#test/spec/responses.ts'
 
-// The preload of every run: this hook runs once, after the last file.
+// The preload of every run: these hooks run once, after the last file.
 afterAll(stopTestDatabases)
+
+afterAll(async () => {
+  const said = summary()
+  if (said !== undefined) console.log(said)
+  await answersChecked()
+})

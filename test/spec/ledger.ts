@@ -18,19 +18,27 @@ const columns = ['file', 'method', 'path', 'operationId', 'auth', 'api'] as cons
 export type Description = {
   servers?: { variables?: { basePath?: { default: string } } }[]
   paths: Record<string, Record<string, Operation>>
+  components?: Components
 }
 export type Operation = {
   operationId: string
   security?: Record<string, unknown>[]
-  responses: Record<string, Response>
+  responses: Record<string, Described>
 }
-type Response = { content?: Record<string, { schema?: object }> }
+type Described = { $ref?: string; content?: Record<string, { schema?: object }> }
+type Components = { responses?: Record<string, Described> }
 
 const folders = { client: 'client-server', federation: 'server-server' } as const
 const methods = ['get', 'put', 'post', 'delete']
 
 /** Where an operation is described: a document below the folder `api`, and a pointer into it. */
-export type Place = { document: string; path: string; method: string; operation: Operation }
+export type Place = {
+  document: string
+  path: string
+  method: string
+  operation: Operation
+  components?: Components | undefined
+}
 
 /** Every operation that the official OpenAPI files in `folder` describe, in the order of the ledger. */
 export async function describedIn(folder: string): Promise<{ row: Row; place: Place }[]> {
@@ -39,7 +47,7 @@ export async function describedIn(folder: string): Promise<{ row: Row; place: Pl
     const home = join(folder, 'api', folders[api])
     for (const name of [...new Bun.Glob('*.yaml').scanSync(home)].sort()) {
       const text = await Bun.file(join(home, name)).text()
-      const { servers, paths } = Bun.YAML.parse(text) as Description
+      const { servers, paths, components } = Bun.YAML.parse(text) as Description
       const basePath = servers?.[0]?.variables?.basePath?.default ?? ''
       const stem = name.replace(/(-v\d)?\.yaml$/, '').replaceAll('_', '-')
       for (const [tail, item] of Object.entries(paths))
@@ -56,7 +64,13 @@ export async function describedIn(folder: string): Promise<{ row: Row; place: Pl
               auth: authOf(path, operation),
               api,
             },
-            place: { document: `${folders[api]}/${name}`, path: tail, method, operation },
+            place: {
+              document: `${folders[api]}/${name}`,
+              path: tail,
+              method,
+              operation,
+              components,
+            },
           })
         }
     }
