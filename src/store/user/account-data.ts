@@ -1,0 +1,40 @@
+import type { Sql } from '#store/db.ts'
+
+export type Entry = {
+  shard: number
+  userId: string
+  /** '' for global data. */
+  roomId: string
+  type: string
+  content: string
+  position: number
+}
+
+/** Replaces entries, each named once. */
+export const put = (sql: Sql, rows: readonly Entry[]) =>
+  sql`
+    insert into account_data (shard, user_id, room_id, type, content, position)
+    select * from unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.userId)}::text[],
+      ${rows.map((row) => row.roomId)}::text[],
+      ${rows.map((row) => row.type)}::text[],
+      ${rows.map((row) => row.content)}::text[],
+      ${rows.map((row) => row.position)}::bigint[]
+    )
+    on conflict (shard, user_id, room_id, type) do update
+      set content = excluded.content, position = excluded.position`
+
+/** The content of one entry, as JSON text. */
+export async function get(
+  sql: Sql,
+  shard: number,
+  userId: string,
+  roomId: string,
+  type: string,
+): Promise<string | undefined> {
+  const [row] = await sql<{ content: string }[]>`
+    select content from account_data
+    where shard = ${shard} and user_id = ${userId} and room_id = ${roomId} and type = ${type}`
+  return row?.content
+}

@@ -1,0 +1,16 @@
+import type { Sql } from '#store/db.ts'
+
+export async function add(sql: Sql, roomId: string, publishedAt: number): Promise<void> {
+  await sql`
+    insert into published_rooms (room_id, published_at) values (${roomId}, ${publishedAt})
+    on conflict (room_id) do nothing`
+}
+
+export async function remove(sql: Sql, roomId: string): Promise<void> {
+  await sql`delete from published_rooms where room_id = ${roomId}`
+}
+
+export async function has(sql: Sql, roomId: string): Promise<boolean> {
+  const rows = await sql`select from published_rooms where room_id = ${roomId}`
+  return rows.length > 0
+}

@@ -1,0 +1,86 @@
+import type { Sql } from '#store/db.ts'
+
+export type Received = {
+  shard: number
+  userId: string
+  origin: string
+  messageId: string
+  at: number
+}
+
+/** Claims messages of other servers; answers those that were not here before. */
+export const claim = (sql: Sql, rows: readonly Received[]) =>
+  sql<{ user_id: string; origin: string; message_id: string }[]>`
+    insert into received_messages (shard, user_id, origin, message_id, received_at)
+    select * from unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.userId)}::text[],
+      ${rows.map((row) => row.origin)}::text[],
+      ${rows.map((row) => row.messageId)}::text[],
+      ${rows.map((row) => row.at)}::bigint[]
+    )
+    on conflict do nothing
+    returning user_id, origin, message_id`
+
+/** Drops some of the claims from before a time; answers how many. */
+export async function dropClaims(sql: Sql, before: number, limit: number): Promise<number> {
+  const { count } = await sql`
+    delete from received_messages r
+    using (
+      select shard, user_id, origin, message_id from received_messages
+      where received_at < ${before} limit ${limit}
+    ) as old
+    where r.shard = old.shard and r.user_id = old.user_id and r.origin = old.origin
+      and r.message_id = old.message_id`
+  return count
+}
+
+export type Message = {
+  shard: number
+  userId: string
+  /** `*`: each device of the user. */
+  deviceId: string
+  position: number
+  sender: string
+  type: string
+  content: string
+}
+
+/** Leaves messages for the devices that there are; a device that is named gets its own rather than that for all. */
+export const add = (sql: Sql, rows: readonly Message[]) =>
+  sql`
+    insert into to_device (shard, user_id, device_id, position, sender, type, content)
+    select distinct on (m.shard, m.user_id, d.device_id, m.position)
+      m.shard, m.user_id, d.device_id, m.position, m.sender, m.type, m.content
+    from unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.userId)}::text[],
+      ${rows.map((row) => row.deviceId)}::text[],
+      ${rows.map((row) => row.position)}::bigint[],
+      ${rows.map((row) => row.sender)}::text[],
+      ${rows.map((row) => row.type)}::text[],
+      ${rows.map((row) => row.content)}::text[]
+    ) as m (shard, user_id, device_id, position, sender, type, content)
+    join devices d on d.shard = m.shard and d.user_id = m.user_id
+      and (m.device_id = '*' or d.device_id = m.device_id)
+    order by m.shard, m.user_id, d.device_id, m.position, m.device_id = '*'`
+
+/** Drops what waits for devices that are removed. */
+export const remove = (
+  sql: Sql,
+  keys: readonly { shard: number; userId: string; deviceId: string }[],
+) =>
+  sql`
+    delete from to_device t
+    using unnest(
+      ${keys.map((key) => key.shard)}::smallint[],
+      ${keys.map((key) => key.userId)}::text[],
+      ${keys.map((key) => key.deviceId)}::text[]
+    ) as k (shard, user_id, device_id)
+    where t.shard = k.shard and t.user_id = k.user_id and t.device_id = k.device_id`
+
+export const removeAll = (sql: Sql, shards: readonly number[], userIds: readonly string[]) =>
+  sql`
+    delete from to_device
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[])`
