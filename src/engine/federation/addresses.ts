@@ -51,14 +51,15 @@ export async function firstReachable(
   if (addresses.length < 2) return addresses[0]
   const ended = new AbortController()
   const either = AbortSignal.any([signal, ended.signal])
+  const attempts: Promise<string>[] = []
+  for (const address of addresses) {
+    const before = attempts.at(-1)
+    // The next one begins when the one before it fails, or is slow.
+    const turn = before ? failureOrPause(before, either) : Promise.resolve()
+    attempts.push(turn.then(() => tryConnect(address, port, either)).then(() => address))
+  }
   try {
-    return await Promise.any(
-      addresses.map(async (address, index) => {
-        await sleep(index * staggerMs, either)
-        await tryConnect(address, port, either)
-        return address
-      }),
-    )
+    return await Promise.any(attempts)
   } catch {
     signal.throwIfAborted()
     return undefined
@@ -67,16 +68,12 @@ export async function firstReachable(
   }
 }
 
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, ms)
-  const cancel = () => {
-    clearTimeout(timer)
-    reject(new Error('Another address was reached'))
-  }
-  if (signal.aborted) cancel()
-  else signal.addEventListener('abort', cancel, { once: true })
-  return promise
+function failureOrPause(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, staggerMs)
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  before.catch(() => resolve())
+  return promise.finally(() => clearTimeout(timer))
 }
 
 function tryConnect(host: string, port: number, signal: AbortSignal): Promise<void> {

@@ -41,6 +41,7 @@ const day = 86_400_000
 /** Everything that asks or tells other servers, put together; the federation worker runs one. */
 export class FederationEngine implements Handlers<FederationCalls> {
   readonly client: Client
+  readonly discovery: Discovery
   readonly keyring: Keyring
   readonly outbox: Outbox
   readonly follower: Follower
@@ -63,7 +64,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
       clock,
       ...(parts.wellKnownPort !== undefined && { port: parts.wellKnownPort }),
     })
-    const discovery = new Discovery({
+    this.discovery = new Discovery({
       dns,
       wellKnown,
       staticDestinations: new Map(Object.entries(options.staticDestinations)),
@@ -85,7 +86,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
       serverName,
       signingKey: ownKeys.current,
       userAgent: 'Laneway',
-      discovery,
+      discovery: this.discovery,
       dialer,
       budget: this.#budget,
       backoff: this.#backoff,

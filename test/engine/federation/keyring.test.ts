@@ -1,0 +1,291 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { randomBytes } from 'node:crypto'
+import { buildKeyDocument, checkKeyDocument } from '#core/server-keys.ts'
+import { makeSigningKey, type SigningKey, signJson } from '#core/signing.ts'
+import { parseJson } from '#core/canonical-json.ts'
+import type { JsonObject } from '#core/json.ts'
+import type { FederationEngine } from '#engine/federation/engine.ts'
+import { loadOwnKeys, ownKeyDocument, rotateOwnKey } from '#engine/federation/own-keys.ts'
+import { testDatabase } from '#test/database.ts'
+import { Authority, Peer, startEngine, testOptions } from './peers.ts'
+
+const db = await testDatabase()
+let authority: Authority
+let peer: Peer
+let notary: Peer
+let engine: FederationEngine | undefined
+let now = Date.now()
+const day = 86_400_000
+
+beforeAll(async () => {
+  authority = await Authority.make()
+  peer = new Peer('peer.test', '127.0.0.1', await authority.certify('peer.test'))
+  notary = new Peer('notary.test', '127.0.0.1', await authority.certify('notary.test'))
+})
+beforeEach(async () => {
+  await engine?.stop()
+  await db.pool`truncate server_keys, server_key_documents, destinations, signing_keys`
+  for (const each of [peer, notary]) {
+    each.seen.length = 0
+    each.answer = (request) => each.usual(request)
+  }
+  now = Date.now()
+  await start()
+})
+afterAll(async () => {
+  await engine?.stop()
+  await Promise.all([peer.stop(), notary.stop()])
+  await authority.remove()
+})
+
+const start = async (notaries: string[] = []) =>
+  (engine = await startEngine(
+    db.pool,
+    testOptions('here.test', { peers: [peer, notary], authority }, { notaries }),
+    { clock: () => now },
+  ))
+const restart = async (notaries: string[] = []) => {
+  await engine!.stop()
+  return start(notaries)
+}
+
+const wanted = (keyId: string, minimumValidUntilTs = 0, server = 'peer.test') => [
+  { server, keyIds: [keyId], minimumValidUntilTs },
+]
+const find = (keyId: string, minimum = 0, deadlineMs = 5_000) =>
+  engine!.keys(wanted(keyId, minimum), deadlineMs)
+const says = (document: JsonObject) => (peer.answer = () => Response.json(document))
+const newKey = () => makeSigningKey(randomBytes(32))
+
+describe('a key of another server', () => {
+  test('comes from that server once, and then from memory, and then from the database', async () => {
+    const [key] = await find(peer.key.keyId)
+    expect(key).toEqual(
+      expect.objectContaining({
+        server: 'peer.test',
+        keyId: peer.key.keyId,
+        key: peer.key.publicKey,
+      }),
+    )
+    await find(peer.key.keyId)
+    await restart()
+    expect(await find(peer.key.keyId)).toHaveLength(1)
+    expect(peer.seen).toHaveLength(1)
+  })
+
+  test('is asked for once by all who want it at the same time', async () => {
+    peer.answer = async (request) => {
+      await Bun.sleep(20)
+      return peer.usual(request)
+    }
+    const found = await Promise.all(Array.from({ length: 20 }, () => find(peer.key.keyId)))
+    expect(found.every((keys) => keys.length === 1)).toBe(true)
+    expect(peer.seen).toHaveLength(1)
+  })
+
+  test('is left out when the server is silent until the deadline, and there for those who come later', async () => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    peer.answer = async (request) => {
+      await held
+      return peer.usual(request)
+    }
+    expect(await find(peer.key.keyId, 0, 50)).toEqual([])
+    release()
+    expect(await find(peer.key.keyId)).toHaveLength(1)
+    expect(peer.seen).toHaveLength(1)
+  })
+
+  test('is good for a week at most, whatever the server says', async () => {
+    says(peer.keyDocument(now + 365 * day))
+    const [key] = await find(peer.key.keyId)
+    expect(key!.validUntilTs).toBe(now + 7 * day)
+  })
+
+  test('is asked for again when it must be good for longer than it is known to be', async () => {
+    says(peer.keyDocument(now + day))
+    await find(peer.key.keyId)
+    now += 2 * day
+    says(peer.keyDocument(now + day))
+    const [key] = await find(peer.key.keyId, now)
+    expect(key!.validUntilTs).toBe(now + day)
+    expect(peer.seen).toHaveLength(2)
+  })
+
+  test('is answered as it was when it must be good for longer and the server is gone', async () => {
+    says(peer.keyDocument(now + day))
+    await find(peer.key.keyId)
+    now += 2 * day
+    peer.answer = () => new Response('', { status: 500 })
+    const [key] = await find(peer.key.keyId, now)
+    expect(key!.validUntilTs).toBe(now - day)
+  })
+
+  test('that was replaced is known as an old one, with the time it expired', async () => {
+    const before = peer.key
+    await find(before.keyId)
+    const after = newKey()
+    const old = [{ keyId: before.keyId, publicKey: before.publicKey, expiredTs: now + 1 }]
+    says(buildKeyDocument('peer.test', [after], old, now + day))
+    now += 10_000
+    expect(await find(after.keyId)).toHaveLength(1)
+    const [key] = await find(before.keyId)
+    expect(key!.expiredTs).toBe(now - 9_999)
+    // An old key will not become better: nobody is asked for it.
+    now += 60_000
+    await find(before.keyId, now)
+    expect(peer.seen).toHaveLength(2)
+  })
+
+  test('that the server does not have is not asked for again and again', async () => {
+    for (const name of ['a', 'b', 'c']) expect(await find(`ed25519:${name}`)).toEqual([])
+    expect(peer.seen).toHaveLength(1)
+    now += 60_000
+    await find('ed25519:d')
+    expect(peer.seen).toHaveLength(2)
+  })
+
+  test('of a server that fails is not asked for again before its time, which grows', async () => {
+    peer.answer = () => new Response('', { status: 503 })
+    await find(peer.key.keyId)
+    await find(peer.key.keyId)
+    expect(peer.seen).toHaveLength(1)
+    now += 31_000
+    await find(peer.key.keyId)
+    now += 31_000
+    await find(peer.key.keyId)
+    expect(peer.seen).toHaveLength(2)
+    now += 31_000
+    peer.answer = (request) => peer.usual(request)
+    expect(await find(peer.key.keyId)).toHaveLength(1)
+  })
+})
+
+describe('a key document is refused', () => {
+  const refused = async (document: JsonObject, key: SigningKey = peer.key) => {
+    says(document)
+    expect(await find(key.keyId)).toEqual([])
+    expect(peer.seen).toHaveLength(1)
+  }
+  test('when it is of another server', () =>
+    refused(buildKeyDocument('evil.test', [peer.key], [], now + day)))
+  test('when it is not signed by the keys in it', async () => {
+    const other = newKey()
+    const { signatures: _none, ...unsigned } = peer.keyDocument(now + day)
+    await refused(signJson(unsigned, 'peer.test', other))
+  })
+  test('when it was changed after it was signed', () =>
+    refused({ ...peer.keyDocument(now + day), valid_until_ts: now + 2 * day }))
+  test('when its time is no time', () =>
+    refused(signJson({ ...peer.keyDocument(), valid_until_ts: 'x' }, 'peer.test', peer.key)))
+  test('when it is huge', () => refused({ ...peer.keyDocument(), x: 'x'.repeat(300_000) }))
+})
+
+describe('a notary', () => {
+  const signedBy = (key: SigningKey, document: JsonObject) => signJson(document, 'notary.test', key)
+  const passesOn = (documents: JsonObject[]) => {
+    peer.answer = () => new Response('', { status: 503 })
+    notary.answer = (request) =>
+      request.uri === '/_matrix/key/v2/query'
+        ? Response.json({ server_keys: documents })
+        : notary.usual(request)
+    return restart(['notary.test'])
+  }
+
+  test('is asked when the server does not answer', async () => {
+    await passesOn([signedBy(notary.key, peer.keyDocument(now + day))])
+    expect(await find(peer.key.keyId)).toHaveLength(1)
+    const query = notary.seen.find(({ uri }) => uri === '/_matrix/key/v2/query')!
+    expect(parseJson(query.body)).toEqual({
+      server_keys: { 'peer.test': { [peer.key.keyId]: { minimum_valid_until_ts: 0 } } },
+    })
+  })
+
+  test('is not believed without its own signature', async () => {
+    await passesOn([peer.keyDocument(now + day)])
+    expect(await find(peer.key.keyId)).toEqual([])
+  })
+
+  test('is not believed with the signature of another key', async () => {
+    await passesOn([signedBy(newKey(), peer.keyDocument(now + day))])
+    expect(await find(peer.key.keyId)).toEqual([])
+  })
+
+  test('is not believed without the signature of the server', async () => {
+    const { signatures: _none, ...unsigned } = peer.keyDocument(now + day)
+    await passesOn([signedBy(notary.key, unsigned)])
+    expect(await find(peer.key.keyId)).toEqual([])
+  })
+
+  test('is not asked when the server answers', async () => {
+    await passesOn([])
+    peer.answer = (request) => peer.usual(request)
+    expect(await find(peer.key.keyId)).toHaveLength(1)
+    expect(notary.seen).toHaveLength(0)
+  })
+})
+
+describe('as a notary, this server', () => {
+  const documents = (server: string, keyIds: string[] = [], minimumValidUntilTs = now) =>
+    engine!.keyDocuments([{ server, keyIds, minimumValidUntilTs }], 5_000)
+
+  test('passes on what a server signed, asking it when that is not good enough any more', async () => {
+    says(peer.keyDocument(now + day))
+    const [first] = await documents('peer.test')
+    expect(checkKeyDocument(parseJson(first!), 'peer.test')).toBeObject()
+    await documents('peer.test')
+    expect(peer.seen).toHaveLength(1)
+    now += 2 * day
+    says(peer.keyDocument(now + day))
+    const [second] = await documents('peer.test')
+    expect((parseJson(second!) as JsonObject)['valid_until_ts']).toBe(now + day)
+  })
+
+  test('passes on what it has of a server that is gone, and nothing of one it never knew', async () => {
+    says(peer.keyDocument(now + day))
+    await documents('peer.test')
+    now += 2 * day
+    peer.answer = () => new Response('', { status: 503 })
+    expect(await documents('peer.test')).toHaveLength(1)
+    expect(await documents('unknown.invalid')).toEqual([])
+  })
+
+  test('has its own document too', async () => {
+    const [own] = await documents('here.test')
+    expect(checkKeyDocument(parseJson(own!), 'here.test')).toBeObject()
+  })
+})
+
+describe('our own key', () => {
+  test('is made by the first start, and is the same ever after', async () => {
+    const first = await loadOwnKeys(db.pool, () => now)
+    const second = await loadOwnKeys(db.pool, () => now)
+    expect(second.current.keyId).toBe(first.current.keyId)
+    expect(second.current.publicKey).toBe(first.current.publicKey)
+    expect(second.old).toEqual([])
+  })
+
+  test('is one, however many start at once', async () => {
+    await db.pool`truncate signing_keys`
+    const all = await Promise.all([1, 2, 3, 4].map(() => loadOwnKeys(db.pool, () => now)))
+    expect(new Set(all.map(({ current }) => current.publicKey)).size).toBe(1)
+  })
+
+  test('that was replaced is served as an old one, and known for checking', async () => {
+    const before = (await loadOwnKeys(db.pool, () => now)).current
+    now += 1_000
+    const keys = await rotateOwnKey(db.pool, () => now)
+    expect(keys.current.keyId).not.toBe(before.keyId)
+    const document = checkKeyDocument(ownKeyDocument('here.test', keys, now), 'here.test')
+    expect(document).toBeObject()
+    if (typeof document === 'string') return
+    expect(document.keys.get(before.keyId)).toEqual({
+      publicKey: before.publicKey,
+      validUntilTs: now,
+      old: true,
+    })
+    await restart()
+    const [old] = await engine!.keys(wanted(before.keyId, 0, 'here.test'), 1_000)
+    expect(old!.expiredTs).toBe(now)
+  })
+})
