@@ -1,10 +1,13 @@
 import type { Sql } from '#store/db.ts'
 
-/** The state before events, by snapshot: single keys of many at once. */
+/** The state before events, by snapshot: state keys and events by number. */
 export type Snapshots = {
+  /** Single keys of many at once; what is not set is not there. */
   lookup(
     sql: Sql,
     snapshots: readonly number[],
     keys: readonly number[],
-  ): Promise<Map<number, ReadonlyMap<number, number>>>
+  ): Promise<ReadonlyMap<number, ReadonlyMap<number, number>>>
+  /** Every event of one. */
+  whole(sql: Sql, snapshot: number): Promise<readonly number[]>
 }

@@ -91,7 +91,14 @@ export async function readStates(
     if (known && !filter.includeRedundantMembers) continue
     part.set(key, { type: row.type, stateKey: row.state_key, nid: row.event_nid })
   }
-  return load(sql, request, told, parts, memory)
+  const events = await load(sql, request, told, parts, memory)
+  // Without `state_after` a member who is in the timeline is known from there.
+  if (lazy && !request.useStateAfter)
+    for (const { room } of told)
+      for (const { event, nid } of (timelines.get(room.roomNid) ?? emptyTimeline).events)
+        if (event.type === 'm.room.member' && event.stateKey !== undefined)
+          memory.add(room.roomNid, event.stateKey, nid)
+  return events
 }
 
 type Own = {
