@@ -1,4 +1,5 @@
 import * as banning from '#api/client-server/banning.ts'
+import * as createRoom from '#api/client-server/create-room.ts'
 import * as eventContext from '#api/client-server/event-context.ts'
 import * as inviting from '#api/client-server/inviting.ts'
 import * as joining from '#api/client-server/joining.ts'
@@ -11,11 +12,24 @@ import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
+import * as federationBackfill from '#api/server-server/backfill.ts'
+import * as federationEventAuth from '#api/server-server/event-auth.ts'
+import * as federationEvents from '#api/server-server/events.ts'
+import * as federationInvites from '#api/server-server/invites.ts'
+import * as federationJoins from '#api/server-server/joins.ts'
+import * as federationKeysQuery from '#api/server-server/keys-query.ts'
+import * as federationKeysServer from '#api/server-server/keys-server.ts'
+import * as federationLeaving from '#api/server-server/leaving.ts'
+import * as federationQuery from '#api/server-server/query.ts'
+import * as federationTransactions from '#api/server-server/transactions.ts'
+import * as federationVersion from '#api/server-server/version.ts'
+import * as federationWellknown from '#api/server-server/wellknown.ts'
 import type { AnyOp } from '#api/http/op.ts'
 
 /** The table of contents: a spec file a line. Each exports its operations under their spec names. */
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/banning': banning,
+  'client-server/create-room': createRoom,
   'client-server/event-context': eventContext,
   'client-server/inviting': inviting,
   'client-server/joining': joining,
@@ -28,6 +42,18 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/room-state': roomState,
   'client-server/rooms': rooms,
   'client-server/sync': sync,
+  'server-server/backfill': federationBackfill,
+  'server-server/event-auth': federationEventAuth,
+  'server-server/events': federationEvents,
+  'server-server/invites': federationInvites,
+  'server-server/joins': federationJoins,
+  'server-server/keys-query': federationKeysQuery,
+  'server-server/keys-server': federationKeysServer,
+  'server-server/leaving': federationLeaving,
+  'server-server/query': federationQuery,
+  'server-server/transactions': federationTransactions,
+  'server-server/version': federationVersion,
+  'server-server/wellknown': federationWellknown,
 }
 
 /** All operations; what else a file exports is no operation, and is not exported. */
