@@ -1,4 +1,5 @@
 import { isObject, type JsonObject } from '#core/json.ts'
+import { defaultRules } from '#core/push/default-rules.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
@@ -38,6 +39,9 @@ export async function readAccountData(
       else rooms.set(row.room_id, [entry])
     }
   }
+  // Until a user changes a rule their rules are not stored.
+  if (!since && !global.some(({ type }) => type === 'm.push_rules'))
+    global.push({ type: 'm.push_rules', content: { global: defaultRules(userId) as never } })
   return { global, rooms, ignored }
 }
 
