@@ -38,6 +38,8 @@ export type DroppedEvent = Readonly<{ eventId: string | undefined; reason: strin
 
 /** Events that were judged by the events they cite. */
 export type CheckedEvents = Readonly<{
+  /** The IDs of what was given, in that order; undefined for what is no event. */
+  ids: (string | undefined)[]
   /** Auth events before what cites them; each once; without those that were known. */
   accepted: CheckedEvent[]
   /** To be kept as rejected: whoever cites one is rejected too. In the same order. */
@@ -66,7 +68,6 @@ export type RemoteJoin = Fetching &
 
 export type SignedJoin = Readonly<{
   version: string
-  eventId: string
   /** JSON text. */
   event: string
   /** The server that made the template, then the others to try. */

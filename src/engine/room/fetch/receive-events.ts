@@ -1,0 +1,148 @@
+import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
+import { type NeededKeys, neededKeys } from '#core/event/signatures.ts'
+import type { JsonObject } from '#core/json.ts'
+import type { RoomVersion } from '#core/room-version.ts'
+import type { KeyLookup, ServerKey } from '#core/server-keys.ts'
+import { Deadline } from '#engine/room/fetch/deadline.ts'
+import type { DroppedEvent, FetchedEvents, Fetching } from '#engine/room/fetch/fetching.ts'
+import { orderByParents } from '#engine/room/fetch/order.ts'
+import { Pace } from '#engine/room/fetch/pace.ts'
+import type { WantedKey } from '#engine/worker/protocol.ts'
+
+/**
+ * Steps 1 to 3 of the checks on receipt, for many events of one room at once.
+ *
+ * Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+ */
+export type Receiving = Fetching &
+  Readonly<{
+    /** The room that all must be in. */
+    roomId: string
+    /** Takes events with more references than are allowed today, as old ones have. */
+    anyListLength?: boolean
+  }>
+
+/** An event that was not dropped; with a reason it is to be rejected. */
+export type Judged = Read & Readonly<{ rejection: string | undefined }>
+
+/** The IDs of what was given, in that order; undefined for what has none. */
+type EventIds = (string | undefined)[]
+
+/** The federation worker is given a minute for a call. */
+const longestKeysMs = 45_000
+
+/** More keys of one server than an honest one uses in the life of a room. */
+const maxKeysPerServer = 100
+
+/** Checks events by themselves, and orders them: prev_events before what follows them. */
+export async function receiveMany(
+  version: RoomVersion,
+  jsons: readonly JsonObject[],
+  receiving: Receiving,
+): Promise<FetchedEvents> {
+  const pace = new Pace()
+  const { judged, dropped } = await judgeAll(version, jsons, receiving, pace)
+  const prevOf = (id: string) => judged.get(id)?.event.prevEvents
+  const { order, cyclic } = await orderByParents(judged.keys(), prevOf, pace)
+  for (const eventId of cyclic) dropped.push({ eventId, reason: 'The event follows itself' })
+  const result: FetchedEvents = { events: [], rejected: [], dropped, lacking: [] }
+  const outside = new Set<string>()
+  for (const id of order) {
+    const { event, redacted, rejection } = judged.get(id)!
+    if (rejection === undefined) result.events.push({ event, redacted })
+    else result.rejected.push({ event, redacted, reason: rejection })
+    for (const prev of event.prevEvents)
+      if (!judged.has(prev) || cyclic.has(prev)) outside.add(prev)
+  }
+  const known = await receiving.known?.has([...outside])
+  for (const id of outside) if (!known?.has(id)) result.lacking.push(id)
+  return result
+}
+
+/** Steps 1 to 3 for all that is not known, each event once. */
+export async function judgeAll(
+  version: RoomVersion,
+  jsons: readonly JsonObject[],
+  receiving: Receiving,
+  pace: Pace,
+): Promise<{ ids: EventIds; judged: Map<string, Judged>; dropped: DroppedEvent[] }> {
+  const { ids, reads, dropped } = await readAll(version, jsons, receiving, pace)
+  const needed: NeededKeys[] = []
+  for (const { event } of reads.values()) {
+    if (pace.due) await pace.rest()
+    needed.push(...neededKeys(event))
+  }
+  const keys = await keysFor(needed, receiving)
+  const judged = new Map<string, Judged>()
+  for (const [eventId, read] of reads) {
+    if (pace.due) await pace.rest()
+    const received = judgeRead(read, { keys, now: receiving.now(), lastTry: true })
+    if (received.outcome === 'accept')
+      judged.set(eventId, { ...read, rejection: received.rejection })
+    else if (received.outcome === 'drop') dropped.push({ eventId, reason: received.reason })
+  }
+  return { ids, judged, dropped }
+}
+
+async function readAll(
+  version: RoomVersion,
+  jsons: readonly JsonObject[],
+  { roomId, anyListLength = false, known }: Receiving,
+  pace: Pace,
+): Promise<{ ids: EventIds; reads: Map<string, Read>; dropped: DroppedEvent[] }> {
+  const ids: (string | undefined)[] = []
+  const reads = new Map<string, Read>()
+  const dropped: DroppedEvent[] = []
+  for (const json of jsons) {
+    if (pace.due) await pace.rest()
+    const read = readPdu(version, json, { roomId, anyListLength })
+    if (typeof read === 'string') {
+      ids.push(undefined)
+      dropped.push({ eventId: undefined, reason: read })
+      continue
+    }
+    const { eventId } = read.event
+    ids.push(eventId)
+    if (!reads.has(eventId)) reads.set(eventId, read)
+  }
+  if (known && reads.size > 0)
+    for (const eventId of await known.has([...reads.keys()])) reads.delete(eventId)
+  return { ids, reads, dropped }
+}
+
+/** The keys that were at hand and, all in one call, those that were not. */
+export async function keysFor(
+  needed: Iterable<NeededKeys>,
+  fetching: Fetching,
+): Promise<KeyLookup> {
+  const { keys: atHand = () => undefined } = fetching
+  const wanted = new Map<string, WantedKey>()
+  for (const each of needed)
+    if (!each.keyIds.some((keyId) => serves(atHand(each.server, keyId), each))) want(wanted, each)
+  if (wanted.size === 0) return atHand
+  const { federation } = new Deadline(fetching)
+  const found = await federation.call('keys', [...wanted.values()], longestKeysMs)
+  const fetched = new Map<string, ServerKey>()
+  for (const { server, keyId, key, validUntilTs, expiredTs } of found)
+    fetched.set(`${server} ${keyId}`, {
+      publicKey: key,
+      validUntilTs: expiredTs ?? validUntilTs,
+      old: expiredTs !== undefined,
+    })
+  return (server, keyId) => fetched.get(`${server} ${keyId}`) ?? atHand(server, keyId)
+}
+
+/** Whether there is no point in asking for a key: an old one stays as it is. */
+const serves = (key: ServerKey | undefined, { minimumValidUntilTs }: NeededKeys): boolean =>
+  key !== undefined && (key.old || key.validUntilTs >= minimumValidUntilTs)
+
+function want(wanted: Map<string, WantedKey>, { server, keyIds, minimumValidUntilTs }: NeededKeys) {
+  if (keyIds.length === 0) return
+  const before = wanted.get(server)
+  const all = new Set([...(before?.keyIds ?? []), ...keyIds])
+  wanted.set(server, {
+    server,
+    keyIds: [...all].slice(0, maxKeysPerServer),
+    minimumValidUntilTs: Math.max(before?.minimumValidUntilTs ?? 0, minimumValidUntilTs),
+  })
+}
