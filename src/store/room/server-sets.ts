@@ -29,6 +29,7 @@ export class ServerSets {
    * differs in little, such as the one that the room had before.
    */
   async intern(servers: Iterable<number>, older?: ServerSet): Promise<ServerSet> {
+    const sql = this.#sql
     const wanted = new Set(servers)
     const hash = emptyHash()
     for (const server of wanted) addPair(hash, server, 0)
@@ -43,11 +44,11 @@ export class ServerSets {
     const height = based ? older!.height + 1 : 0
     const bytes = byteaText(hashBytes(hash))
     const select = () =>
-      this.#sql<{ set_nid: number; height: number }[]>`
+      sql<{ set_nid: number; height: number }[]>`
         select set_nid, height from server_sets where hash = ${bytes}::text::bytea`
     let [row] = await select()
     if (!row) {
-      await this.#sql`
+      await sql`
         insert into server_sets (hash, base_nid, height, servers)
         values (${bytes}::text::bytea, ${base}, ${height}, ${rows}::int[])
         on conflict (hash) do nothing`
