@@ -7,7 +7,9 @@ import type { Positions } from '#engine/read/positions.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
+import type { Accounts } from '#engine/user/accounts.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
+import type { ProfileNews } from '#engine/user/profile-news.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
 import type { SigningKey } from '#core/signing.ts'
@@ -33,6 +35,10 @@ export type Context = {
   readonly users: Users
   /** The only way to ask another server. */
   readonly federation: Federation
+  /** Makes accounts, begins and ends their sessions. */
+  readonly accounts: Accounts
+  /** Tells the rooms of a user of a new name or picture. */
+  readonly profileNews: ProfileNews
   /** Who an access token belongs to. */
   readonly tokens: AccessTokens
   /** What callers may still ask; shared by all listeners. */

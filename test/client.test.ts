@@ -6,7 +6,11 @@ import { Client } from '#test/client.ts'
 import { checkAnswer, summary, answersChecked } from '#test/spec/responses.ts'
 
 const ctx = {
-  tokens: { find: (token: string) => ({ userId: `@${token}:test`, deviceId: 'D', admin: false }) },
+  tokens: {
+    find: (token: string) => ({ userId: `@${token}:test`, deviceId: 'D', admin: false }),
+    sight: () => {},
+  },
+  clock: () => 0,
   log: { isLevelEnabled: () => false, error: () => {} },
 } as unknown as Context
 

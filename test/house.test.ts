@@ -251,6 +251,6 @@ test('no setting of a tool stands at the top but in package.json, bunfig.toml an
   )
   const known =
     '.ci .gitignore .prettierignore LICENSE README.md bench bun.lock bunfig.toml docs importers ' +
-    'package.json sql src test tsconfig.json'
+    'package.json patches sql src test tsconfig.json'
   expect([...top].filter((name) => !known.split(' ').includes(name))).toEqual([])
 })

@@ -1,17 +1,32 @@
+import * as adminRegister from '#api/admin/register.ts'
+import * as accountData from '#api/client-server/account-data.ts'
 import * as banning from '#api/client-server/banning.ts'
+import * as capabilities from '#api/client-server/capabilities.ts'
 import * as createRoom from '#api/client-server/create-room.ts'
+import * as deviceManagement from '#api/client-server/device-management.ts'
+import * as directory from '#api/client-server/directory.ts'
 import * as eventContext from '#api/client-server/event-context.ts'
+import * as filter from '#api/client-server/filter.ts'
 import * as inviting from '#api/client-server/inviting.ts'
 import * as joining from '#api/client-server/joining.ts'
 import * as kicking from '#api/client-server/kicking.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
+import * as listPublicRooms from '#api/client-server/list-public-rooms.ts'
+import * as login from '#api/client-server/login.ts'
+import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
+import * as profile from '#api/client-server/profile.ts'
+import * as pushrules from '#api/client-server/pushrules.ts'
 import * as redaction from '#api/client-server/redaction.ts'
+import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
+import * as versions from '#api/client-server/versions.ts'
+import * as wellknown from '#api/client-server/wellknown.ts'
+import * as whoami from '#api/client-server/whoami.ts'
 import * as federationBackfill from '#api/server-server/backfill.ts'
 import * as federationEventAuth from '#api/server-server/event-auth.ts'
 import * as federationEvents from '#api/server-server/events.ts'
@@ -28,20 +43,35 @@ import type { AnyOp } from '#api/http/op.ts'
 
 /** The table of contents: a spec file a line. Each exports its operations under their spec names. */
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
+  'admin/register': adminRegister,
+  'client-server/account-data': accountData,
   'client-server/banning': banning,
+  'client-server/capabilities': capabilities,
   'client-server/create-room': createRoom,
+  'client-server/device-management': deviceManagement,
+  'client-server/directory': directory,
   'client-server/event-context': eventContext,
+  'client-server/filter': filter,
   'client-server/inviting': inviting,
   'client-server/joining': joining,
   'client-server/kicking': kicking,
   'client-server/leaving': leaving,
   'client-server/list-joined-rooms': listJoinedRooms,
+  'client-server/list-public-rooms': listPublicRooms,
+  'client-server/login': login,
+  'client-server/logout': logout,
   'client-server/message-pagination': messagePagination,
+  'client-server/profile': profile,
+  'client-server/pushrules': pushrules,
   'client-server/redaction': redaction,
+  'client-server/registration': registration,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/rooms': rooms,
   'client-server/sync': sync,
+  'client-server/versions': versions,
+  'client-server/wellknown': wellknown,
+  'client-server/whoami': whoami,
   'server-server/backfill': federationBackfill,
   'server-server/event-auth': federationEventAuth,
   'server-server/events': federationEvents,

@@ -20,7 +20,9 @@ export function requireSession(ctx: Context, request: Incoming): Session | Promi
   const token = tokenOf(request)
   if (token === undefined) throw missingToken()
   const session = ctx.tokens.find(token)
-  return session instanceof Promise ? session.then(known) : known(session)
+  return session instanceof Promise
+    ? session.then((found) => known(ctx, request, found))
+    : known(ctx, request, session)
 }
 
 export function optionalSession(
@@ -30,7 +32,8 @@ export function optionalSession(
   return tokenOf(request) === undefined ? null : requireSession(ctx, request)
 }
 
-function known(session: Session | undefined): Session {
+function known(ctx: Context, request: Incoming, session: Session | undefined): Session {
   if (!session) throw unknownToken()
+  ctx.tokens.sight(session, ctx.clock(), () => request.address)
   return session
 }

@@ -62,6 +62,9 @@ export function mount(ctx: Context, ops: readonly AnyOp[], options: MountOptions
   return {
     fetch(request, peer) {
       frame.peer = peer
+      // The router looks for the path behind `http://`, and would not find it one letter later.
+      if (request.url.startsWith('https:'))
+        Object.defineProperty(request, 'url', { value: `http${request.url.slice(5)}` })
       return app.fetch(request)
     },
   }

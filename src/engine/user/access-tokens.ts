@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { shardOf } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
+import * as devices from '#store/user/devices.ts'
 
 /** Who calls: a user on one of their devices. */
 export type Session = {
@@ -11,8 +13,20 @@ export type Session = {
   readonly admin: boolean
 }
 
+export type AccessTokensOptions = {
+  /** Sessions that are kept in memory. */
+  max?: number
+  /** Told when it cannot be noted that devices were seen. */
+  onFault?: (error: unknown) => void
+}
+
 /** Only a token's hash is stored: who reads the database cannot log in. */
 export const hashToken = (token: string): Uint8Array => createHash('sha256').update(token).digest()
+
+/** How often it is noted that a device is in use, and how long the notes are collected. */
+const sightEveryMs = 60_000
+const collectMs = 5_000
+const maxCollected = 10_000
 
 /**
  * Finds the session of a token; those in use are kept in memory. Whoever ends sessions must `forget`
@@ -21,12 +35,17 @@ export const hashToken = (token: string): Uint8Array => createHash('sha256').upd
 export class AccessTokens {
   readonly #sql: Sql
   readonly #known: LRUCache<string, Session>
+  readonly #onFault: (error: unknown) => void
   // A look-up that began before a session ended must not bring it back.
   #endings = 0
+  readonly #lastSeen = new WeakMap<Session, number>()
+  #sightings: devices.Sighting[] = []
+  #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(sql: Sql, max = 50_000) {
+  constructor(sql: Sql, { max = 50_000, onFault = () => {} }: AccessTokensOptions = {}) {
     this.#sql = sql
     this.#known = new LRUCache({ max })
+    this.#onFault = onFault
   }
 
   find(token: string): Session | Promise<Session | undefined> {
@@ -46,5 +65,30 @@ export class AccessTokens {
     for (const [token, session] of this.#known.entries())
       if (session.userId === userId && (deviceId === undefined || session.deviceId === deviceId))
         this.#known.delete(token)
+  }
+
+  /** Notes, not at every request, that a device is in use. */
+  sight(session: Session, at: number, address: () => string): void {
+    const last = this.#lastSeen.get(session)
+    if (last !== undefined && at - last < sightEveryMs) return
+    this.#lastSeen.set(session, at)
+    if (this.#sightings.length >= maxCollected) return
+    const { userId, deviceId } = session
+    this.#sightings.push({ shard: shardOf(userId), userId, deviceId, at, ip: address() })
+    this.#timer ??= setTimeout(() => void this.flush(), collectMs)
+    this.#timer.unref()
+  }
+
+  /** Writes the notes down. */
+  async flush(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    const sightings = this.#sightings
+    this.#sightings = []
+    if (sightings.length === 0) return
+    // One row is written once, and rows in one order.
+    const last = new Map(sightings.map((each) => [`${each.userId} ${each.deviceId}`, each]))
+    const rows = [...last.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each)
+    await devices.touch(this.#sql, rows).catch(this.#onFault)
   }
 }

@@ -89,7 +89,9 @@ function appOf(options: MountOptions = {}, limited = false) {
         token === 'bad'
           ? Promise.resolve(undefined)
           : { userId: `@${token}:test`, deviceId: 'D', admin: token === 'root' },
+      sight: () => {},
     },
+    clock: () => 0,
     limits: new RateLimits(limited ? defaultBudgets : undefined, () => 0),
     log: { isLevelEnabled: () => false, error: (record: object) => void logged.push(record) },
   } as unknown as Context
@@ -114,6 +116,15 @@ function appOf(options: MountOptions = {}, limited = false) {
 }
 
 const thing = '/_matrix/client/v3/rooms/%21r%3Atest/thing/a%2Fb'
+
+test.each(['http://h', 'https://h', 'http://hs1:8008', 'https://long.example.org:8448'])(
+  'the path is found behind %s',
+  async (base) => {
+    const { app } = appOf()
+    const response = await app.fetch(new Request(`${base}/_matrix/client/perhaps`))
+    expect(response.status).toBe(202)
+  },
+)
 
 describe('the steps of a request', () => {
   const { ask } = appOf()

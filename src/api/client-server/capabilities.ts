@@ -1,0 +1,27 @@
+import { op } from '#api/http/op.ts'
+import { roomVersions } from '#core/room-version.ts'
+import { Content, open } from '#core/schema.ts'
+
+const available = Object.fromEntries([...roomVersions.keys()].map((id) => [id, 'stable']))
+
+export const getCapabilities = op({
+  id: 'getCapabilities',
+  method: 'GET',
+  path: '/_matrix/client/v3/capabilities',
+  also: ['/_matrix/client/r0/capabilities'],
+  auth: 'user',
+  response: open({ capabilities: Content }),
+
+  run: (_, { config }) => ({
+    capabilities: {
+      'm.room_versions': { default: config.rooms.default_version, available },
+      'm.change_password': { enabled: false },
+      'm.3pid_changes': { enabled: false },
+      'm.get_login_token': { enabled: false },
+      'm.profile_fields': { enabled: true },
+      // Deprecated, for clients that do not know the one before.
+      'm.set_displayname': { enabled: true },
+      'm.set_avatar_url': { enabled: true },
+    },
+  }),
+})

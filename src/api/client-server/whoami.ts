@@ -1,0 +1,14 @@
+import { Type as t } from '@sinclair/typebox'
+import { op } from '#api/http/op.ts'
+import { UserId, open } from '#core/schema.ts'
+
+export const getTokenOwner = op({
+  id: 'getTokenOwner',
+  method: 'GET',
+  path: '/_matrix/client/v3/account/whoami',
+  also: ['/_matrix/client/r0/account/whoami'],
+  auth: 'user',
+  response: open({ user_id: UserId, device_id: t.String(), is_guest: t.Boolean() }),
+
+  run: ({ who }) => ({ user_id: who.userId, device_id: who.deviceId, is_guest: false }),
+})
