@@ -7,7 +7,7 @@ import { type JsonObject, isObject } from '#core/json.ts'
 import type { Sql } from '#store/db.ts'
 import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import * as readEvents from '#store/room/read-events.ts'
-import type { RoomRef } from './room.ts'
+import type { RoomRef } from './room-ref.ts'
 
 /** An event as readers get it. */
 export type ReadEvent = {
@@ -142,7 +142,6 @@ export function writeEvent(
     ...(replaced && {
       replaces_state: replaced.event.eventId,
       prev_content: replaced.event.content,
-      prev_sender: replaced.event.sender,
     }),
     ...(redactedBecause && {
       redacted_because: clientEvent(redactedBecause, { now, withoutRoomId }),

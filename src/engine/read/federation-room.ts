@@ -2,7 +2,8 @@ import { forbidden, notFound } from '#core/error.ts'
 import type { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import type { Sql } from '#store/db.ts'
 import * as serve from '#store/federation/serve.ts'
-import { findRoom, type RoomRef } from './room.ts'
+import { findRoom } from './room.ts'
+import type { RoomRef } from './room-ref.ts'
 
 /** What serving other servers needs of the context. */
 export type Served = { readonly sql: Sql; readonly intake: { readonly rooms: InboundRooms } }

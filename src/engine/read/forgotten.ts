@@ -3,10 +3,10 @@ import type { Sql } from '#store/db.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import * as readKeys from '#store/room/read-keys.ts'
 import * as userChanges from '#store/user/read-changes.ts'
-import type { RoomRef } from './room.ts'
+import type { RoomRef } from './room-ref.ts'
 
 /** A membership that a room may have been forgotten at. */
-export type Departed = { readonly room: RoomRef; readonly eventNid: number }
+export type Departed = RoomRef & { readonly eventNid: number }
 
 /** Those of some rooms that the user forgot, and was no member of again since. */
 export async function forgottenOf(
@@ -16,19 +16,19 @@ export async function forgottenOf(
 ): Promise<ReadonlySet<number>> {
   const found = new Set<number>()
   if (departed.length === 0) return found
-  const roomIds = departed.map(({ room }) => room.roomId)
+  const roomIds = departed.map((each) => each.roomId)
   const rows = await userChanges.forgotten(sql, shardOf(userId), userId, roomIds)
   const events = new Map(rows.map((row) => [row.room_id, row.member_event]))
-  const candidates = departed.filter(({ room }) => events.has(room.roomId))
+  const candidates = departed.filter((each) => events.has(each.roomId))
   if (candidates.length === 0) return found
   const ids = await eventIds(
     sql,
     candidates.map((each) => each.eventNid),
   )
-  for (const { room, eventNid } of candidates) {
+  for (const { roomId, roomNid, version, eventNid } of candidates) {
     const id = ids.get(eventNid)
     // A later membership voids what was forgotten.
-    if (id && unpackEventId(id, room.version) === events.get(room.roomId)) found.add(room.roomNid)
+    if (id && unpackEventId(id, version) === events.get(roomId)) found.add(roomNid)
   }
   return found
 }

@@ -2,13 +2,11 @@ import { shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
 import * as userChanges from '#store/user/read-changes.ts'
+import { type RoomRef, toRef } from './room-ref.ts'
 import type { Vector } from './vector.ts'
 
 /** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
-export type Place = {
-  readonly shard: number
-  readonly roomNid: number
-  readonly roomId: string
+export type Place = RoomRef & {
   readonly membership: string
   readonly eventNid: number
   /** Where this membership event became current. */
@@ -172,20 +170,12 @@ export class Interest {
   #move(row: changes.MemberChange, woken: Set<Track>): void {
     const track = row.user_id === null ? undefined : this.#tracks.get(row.user_id)
     if (!track) return
-    const { membership } = row
+    const { membership, event_nid: eventNid, position } = row
+    const room = eventNid === null || !membership ? undefined : toRef(row)
     this.#put(
       track,
       row.room_nid,
-      row.event_nid === null || !membership
-        ? undefined
-        : {
-            shard: row.shard,
-            roomNid: row.room_nid,
-            roomId: row.room_id,
-            membership,
-            eventNid: row.event_nid,
-            position: row.position,
-          },
+      room && { ...room, membership: membership!, eventNid: eventNid!, position },
     )
     woken.add(track)
   }
@@ -218,11 +208,12 @@ export class Interest {
       const membership = row.newer ? row.old_membership : row.membership
       const eventNid = row.newer ? row.old_nid : row.event_nid
       if (membership === null || membership === 'none' || eventNid === null) continue
-      const { shard, room_nid: roomNid, room_id: roomId } = row
+      const room = toRef(row)
+      if (!room) continue
       // Where an undone membership began is not read: as late as possible, so that who asks for news
       // compares it with what was before.
-      const position = row.newer ? at.rooms[shard]! : row.position
-      this.#put(track, roomNid, { shard, roomNid, roomId, membership, eventNid, position })
+      const position = row.newer ? at.rooms[room.shard]! : row.position
+      this.#put(track, room.roomNid, { ...room, membership, eventNid, position })
     }
   }
 

@@ -1,10 +1,12 @@
 import { forbidden, notFound } from '#core/error.ts'
-import { type RoomVersion, roomVersions } from '#core/room-version.ts'
 import type { Sql } from '#store/db.ts'
 import type { Rooms } from '#engine/worker/protocol.ts'
 import * as readMembers from '#store/room/read-members.ts'
 import * as readRooms from '#store/room/read-rooms.ts'
 import type { Positions } from './positions.ts'
+import { type RoomRef, toRef } from './room-ref.ts'
+
+export type { RoomRef }
 
 /** What reading needs of the context. */
 export type Reader = {
@@ -13,21 +15,6 @@ export type Reader = {
   readonly clock: () => number
   readonly positions: Positions
   readonly rooms: Rooms
-}
-
-/** What never changes of a room. */
-export type RoomRef = {
-  readonly shard: number
-  readonly roomNid: number
-  readonly roomId: string
-  readonly version: RoomVersion
-}
-
-function toRef(row: readRooms.RoomRow): RoomRef | undefined {
-  const version = roomVersions.get(row.version)
-  // A room of a version that this release does not know yet: after a rollback.
-  if (!version) return undefined
-  return { shard: row.shard, roomNid: row.room_nid, roomId: row.room_id, version }
 }
 
 export async function findRoom(sql: Sql, roomId: string): Promise<RoomRef | undefined> {

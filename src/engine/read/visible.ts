@@ -11,7 +11,7 @@ import type { Sql } from '#store/db.ts'
 import * as readKeys from '#store/room/read-keys.ts'
 import * as readMembers from '#store/room/read-members.ts'
 import type { ReadEvent } from './events.ts'
-import type { RoomRef } from './room.ts'
+import type { RoomRef } from './room-ref.ts'
 import type { Snapshots } from './snapshots.ts'
 
 // Up to where a reader was joined: for ever, up to a position, or never.

@@ -1,7 +1,7 @@
 import { shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as readTimeline from '#store/room/read-timeline.ts'
-import type { RoomRef } from './room.ts'
+import type { RoomRef } from './room-ref.ts'
 import type { TimelinePlace } from './timeline-token.ts'
 
 export type Direction = 'b' | 'f'

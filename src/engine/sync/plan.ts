@@ -5,7 +5,6 @@ import { shardOfNid } from '#core/shard.ts'
 import { forgottenOf } from '#engine/read/forgotten.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { Positions, View } from '#engine/read/positions.ts'
-import { type RoomRef, roomsByNid } from '#engine/read/room.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import { stillJoined } from '#engine/read/visible.ts'
 import type { JsonObject } from '#core/json.ts'
@@ -26,8 +25,7 @@ export type SyncRequest = {
 
 /** A room that gets a timeline and state. */
 export type RoomPlan = {
-  readonly room: RoomRef
-  readonly place: Place
+  readonly room: Place
   readonly kind: 'join' | 'leave'
   /** The stretch of its shard's stream to tell: after `low`, up to and including `high`. */
   readonly low: number
@@ -45,7 +43,7 @@ export type Plan = {
   readonly invites: Place[]
   readonly knocks: Place[]
   /** Rooms left without ever having been in: an invite refused, a knock denied. */
-  readonly refused: { readonly room: RoomRef; readonly place: Place }[]
+  readonly refused: Place[]
 }
 
 /** Which rooms have something to tell between two vectors, and from where to where. */
@@ -72,39 +70,27 @@ export async function planRooms(
       (since ? position > since.rooms[shard]! : filter.includeLeave),
   )
   const news = since ? moved : wanted
-  const [rooms, before, leftAt] = await Promise.all([
-    roomsByNid(sql, [...joins, ...departed]),
+  const [before, leftAt, forgotten] = await Promise.all([
     since ? membershipsAt(sql, moved, request.userId, since) : new Map<number, Before>(),
     departures(sql, departed, request.userId),
+    forgottenOf(sql, request.userId, departed),
   ])
-  const forgotten = await forgottenOf(
-    sql,
-    request.userId,
-    departed.flatMap(({ roomNid, eventNid }) => {
-      const room = rooms.get(roomNid)
-      return room ? [{ room, eventNid }] : []
-    }),
-  )
   const plan: Plan = {
     rooms: [],
     invites: news.filter(({ membership }) => membership === 'invite'),
     knocks: news.filter(({ membership }) => membership === 'knock'),
     refused: [],
   }
-  const known: Known = { since, vector, fullState: request.fullState, rooms, before }
-  for (const place of joins) {
-    const joined = planJoined(place, known)
-    if (joined) plan.rooms.push(joined)
-  }
-  for (const place of departed) {
-    const room = rooms.get(place.roomNid)
+  const known: Known = { since, vector, fullState: request.fullState, before }
+  for (const room of joins) plan.rooms.push(planJoined(room, known))
+  for (const room of departed) {
     // Told before: what was read of it was only uncertain.
-    if (!room || before.get(place.roomNid)?.eventNid === place.eventNid) continue
-    if (forgotten.has(place.roomNid)) continue
-    const until = leftAt.get(place.roomNid)
-    const told = until === undefined ? undefined : planLeft(place, room, until, known)
+    if (before.get(room.roomNid)?.eventNid === room.eventNid) continue
+    if (forgotten.has(room.roomNid)) continue
+    const until = leftAt.get(room.roomNid)
+    const told = until === undefined ? undefined : planLeft(room, until, known)
     if (told) plan.rooms.push(told)
-    else if (since) plan.refused.push({ room, place })
+    else if (since) plan.refused.push(room)
   }
   return plan
 }
@@ -113,24 +99,18 @@ type Known = {
   since: Vector | undefined
   vector: Vector
   fullState: boolean
-  rooms: ReadonlyMap<number, RoomRef>
   before: ReadonlyMap<number, Before>
 }
 
-function planJoined(place: Place, known: Known): RoomPlan | undefined {
-  const { since, vector, fullState, rooms, before } = known
-  const room = rooms.get(place.roomNid)
-  if (!room) return undefined
-  const low = since?.rooms[place.shard] ?? 0
+function planJoined(room: Place, { since, vector, fullState, before }: Known): RoomPlan {
+  const low = since?.rooms[room.shard] ?? 0
   const wasJoined =
-    since !== undefined &&
-    (place.position <= low || before.get(place.roomNid)?.membership === 'join')
+    since !== undefined && (room.position <= low || before.get(room.roomNid)?.membership === 'join')
   return {
     room,
-    place,
     kind: 'join',
     low: wasJoined ? low : 0,
-    high: vector.rooms[place.shard]!,
+    high: vector.rooms[room.shard]!,
     joinedUntil: stillJoined,
     full: fullState || !wasJoined,
     fresh: since !== undefined && !wasJoined,
@@ -139,20 +119,18 @@ function planJoined(place: Place, known: Known): RoomPlan | undefined {
 
 /** Undefined if they were not joined at any point of what is to be told. */
 function planLeft(
-  place: Place,
-  room: RoomRef,
+  room: Place,
   until: number,
   { since, fullState, before }: Known,
 ): RoomPlan | undefined {
-  const low = since?.rooms[place.shard] ?? 0
+  const low = since?.rooms[room.shard] ?? 0
   if (until <= low) return undefined
-  const wasJoined = before.get(place.roomNid)?.membership === 'join'
+  const wasJoined = before.get(room.roomNid)?.membership === 'join'
   return {
     room,
-    place,
     kind: 'leave',
     low: wasJoined ? low : 0,
-    high: place.position,
+    high: room.position,
     joinedUntil: until,
     full: fullState || !wasJoined,
     fresh: since !== undefined && !wasJoined,

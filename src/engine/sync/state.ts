@@ -1,6 +1,6 @@
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
-import type { RoomRef } from '#engine/read/room.ts'
+import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Sql } from '#store/db.ts'
 import * as readState from '#store/room/read-state.ts'
 import type { RoomPlan, SyncRequest } from './plan.ts'

@@ -1,7 +1,7 @@
 import type { EventFilter } from '#core/filter.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, isShown, loadEvents } from '#engine/read/events.ts'
-import type { RoomRef } from '#engine/read/room.ts'
+import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import { encodePlace } from '#engine/read/timeline-token.ts'
 import { type Seen, visible } from '#engine/read/visible.ts'

@@ -2,7 +2,8 @@ import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { View } from '#engine/read/positions.ts'
-import type { Reader, RoomRef } from '#engine/read/room.ts'
+import type { Reader } from '#engine/read/room.ts'
+import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import { readStripped } from '#engine/read/stripped.ts'
 import { readSummaries } from '#engine/read/summary.ts'
@@ -106,8 +107,9 @@ function readExtra(
   timelines: ReadonlyMap<number, Timeline>,
 ): Promise<Map<number, ReadEvent>> {
   const rooms = new Map<number, RoomRef>()
-  for (const { room } of [...plan.rooms, ...plan.refused]) rooms.set(room.roomNid, room)
-  const wanted = plan.refused.map(({ place: { shard, eventNid } }) => ({ shard, nid: eventNid }))
+  for (const room of [...plan.rooms.map((each) => each.room), ...plan.refused])
+    rooms.set(room.roomNid, room)
+  const wanted = plan.refused.map(({ shard, eventNid }) => ({ shard, nid: eventNid }))
   for (const { events } of timelines.values())
     for (const { replacedNid } of events)
       if (replacedNid !== undefined)

@@ -104,9 +104,9 @@ class Writer {
         account_data: { events: this.#accountData(each.room.roomId) },
       }
     }
-    for (const { room, place } of this.#parts.plan.refused) {
-      const event = this.#parts.extra.get(place.eventNid)
-      const events = event ? [this.#write(event, { membership: place.membership })] : []
+    for (const room of this.#parts.plan.refused) {
+      const event = this.#parts.extra.get(room.eventNid)
+      const events = event ? [this.#write(event, { membership: room.membership })] : []
       section[room.roomId] = { [state]: { events: [] }, timeline: { events, limited: false } }
     }
     return section

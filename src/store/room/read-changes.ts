@@ -39,6 +39,7 @@ export type MemberChange = {
   shard: number
   room_nid: number
   room_id: string
+  version: string
   position: number
   /** Null: the whole state was replaced. */
   user_id: string | null
@@ -56,7 +57,7 @@ export const memberChanges = (sql: Sql, serverName: string, stretches: readonly 
         ${stretches.map((each) => each.to)}::bigint[]
       ) as t (shard, low, high)
     )
-    select d.shard, d.room_nid, r.room_id, d.position, k.state_key as user_id,
+    select d.shard, d.room_nid, r.room_id, r.version, d.position, k.state_key as user_id,
       d.new_event_nid as event_nid, d.new_membership as membership
     from stretch s
     join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
@@ -72,6 +73,7 @@ export type MembershipRow = {
   shard: number
   room_nid: number
   room_id: string
+  version: string
   membership: string
   event_nid: number | null
   position: number
@@ -84,7 +86,7 @@ export type MembershipRow = {
 /** Every membership of some local users; what is newer than the vector comes with what it replaced. */
 export const membershipsAt = (sql: Sql, userIds: readonly string[], rooms: Float64Array) =>
   sql<MembershipRow[]>`
-    select u.user_id, m.shard, m.room_nid, r.room_id, m.membership, m.event_nid,
+    select u.user_id, m.shard, m.room_nid, r.room_id, r.version, m.membership, m.event_nid,
       moved.position, moved.position > at.position as newer,
       undo.old_event_nid as old_nid, undo.old_membership
     from user_ids u

@@ -13,7 +13,6 @@ export const byIds = (sql: Sql, roomIds: readonly string[]) =>
   sql<RoomRow[]>`
     select ${columns(sql)} from rooms where room_id = any(${roomIds as string[]}::text[])`
 
-/** Rooms that a local user is or was joined to, by number. */
 export const byNids = (sql: Sql, nids: readonly number[], shards: readonly number[]) =>
   sql<RoomRow[]>`
     select ${columns(sql)} from rooms

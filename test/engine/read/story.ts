@@ -5,7 +5,7 @@ import { eventIdOf } from '#core/event/hash.ts'
 import { roomVersions } from '#core/room-version.ts'
 import { shardOf } from '#core/shard.ts'
 import { Positions } from '#engine/read/positions.ts'
-import type { Snapshots } from '#engine/read/snapshots.ts'
+import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { findAccess } from '#engine/read/room.ts'
 import { readPage } from '#engine/read/timeline.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
@@ -17,6 +17,8 @@ import { type Membership, type RoomPart, emptyPart, eventFlags } from '#store/ro
 import * as commits from '#store/room/commit.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { Interner } from '#store/room/intern.ts'
+import { type Snapshot, make, makeWhole } from '#store/room/snapshots.ts'
+import { StateMap } from '#store/room/state-map.ts'
 import { Owner } from '#test/store/room/fixtures.ts'
 
 /** Rooms whose events are simply committed, in the order told: what readers make of them is the test. */
@@ -25,7 +27,7 @@ export class Story implements Syncing {
   readonly serverName = 'here.example'
   readonly clock = () => 1_700_000_100_000
   readonly positions: Positions
-  readonly snapshots = new StorySnapshots()
+  readonly snapshots = new StoredSnapshots()
   readonly sentMembers = new SentMembers()
   /** What the rooms port is asked; tests replace what answers. */
   backfill: (missing: string[]) => Promise<number> = async () => 0
@@ -214,27 +216,6 @@ function filterOf(json: object = {}): Filter {
   return filter
 }
 
-/** The state before each event, kept as the story tells it. */
-class StorySnapshots implements Snapshots {
-  readonly states = new Map<number, Map<number, number>>()
-
-  async lookup(_sql: unknown, snapshots: readonly number[], keys: readonly number[]) {
-    return new Map(
-      snapshots.map((snapshot) => {
-        const state = this.states.get(snapshot)!
-        return [
-          snapshot,
-          new Map(keys.filter((key) => state.has(key)).map((key) => [key, state.get(key)!])),
-        ]
-      }),
-    )
-  }
-
-  async whole(_sql: unknown, snapshot: number) {
-    return [...this.states.get(snapshot)!.values()]
-  }
-}
-
 export type Told = {
   eventId: string
   nid: number
@@ -267,7 +248,7 @@ export class StoryRoom {
   #created = false
   #depth = 0
   #state = new Map<number, { nid: number; content: JsonObject }>()
-  #snapshot: number
+  #snapshot: Snapshot | undefined
 
   constructor(story: Story, { version = '11', roomId }: RoomOptions) {
     this.#story = story
@@ -277,8 +258,6 @@ export class StoryRoom {
     const shard = story.owner.shard(this.shard)
     this.roomNid = shard.nextNid()
     this.chain = shard.nextNid()
-    this.#snapshot = shard.nextNid()
-    story.snapshots.states.set(this.#snapshot, new Map())
   }
 
   send(sender: string, body: string, more: Telling = {}): Promise<Told> {
@@ -337,7 +316,7 @@ export class StoryRoom {
     content: JsonObject,
     more: Telling,
   ): Promise<Told> {
-    const { owner, interner, snapshots } = this.#story
+    const { owner, interner } = this.#story
     const { stateKey, softFailed = false, history } = more
     const isMember = type === 'm.room.member' && stateKey !== undefined
     const nids = await interner.intern({
@@ -364,6 +343,12 @@ export class StoryRoom {
     const index = history ? history.index : live ? this.index++ : null
     const shard = owner.shard(this.shard)
     const position = history ? null : shard.nextPosition()
+    if (!this.#snapshot) {
+      const made = makeWhole(shard.nextNid(), this.roomNid, StateMap.empty)
+      part.snapshots.push(made.row)
+      this.#snapshot = made.snapshot
+    }
+    const before = this.#snapshot
     const keyNid = stateKey === undefined ? null : nids.stateKey(type, stateKey)
     const event = owner.event(part, {
       eventId: packEventId(eventId),
@@ -375,7 +360,7 @@ export class StoryRoom {
       chainIndex: index,
       position: live ? position : null,
       flags: softFailed ? eventFlags.softFailed : 0,
-      snapshotNid: this.#snapshot,
+      snapshotNid: before.nid,
       json: JSON.stringify(pdu),
       internal: more.internal ? JSON.stringify(more.internal) : null,
     })
@@ -398,11 +383,11 @@ export class StoryRoom {
           : null,
       })
       this.#state.set(keyNid, { nid: event.eventNid, content })
-      this.#snapshot = shard.nextNid()
-      snapshots.states.set(
-        this.#snapshot,
-        new Map(Array.from(this.#state, ([key, { nid }]) => [key, nid])),
-      )
+      const next = before.state.with([[keyNid, event.eventNid]])
+      const changes = new Map([[keyNid, event.eventNid]])
+      const made = make(shard.nextNid(), before, changes, next)
+      part.snapshots.push(made.row)
+      this.#snapshot = made.snapshot
     }
     if (type === 'm.room.redaction' && more.redacts !== undefined)
       part.redactions.push({

@@ -30,7 +30,7 @@ export async function accessOf(
   const { room, standing } = access
   if (standing.membership !== 'leave' && standing.membership !== 'ban') return access
   // Who forgot a room is a stranger to it.
-  const departed = [{ room, eventNid: standing.eventNid }]
+  const departed = [{ ...room, eventNid: standing.eventNid }]
   const forgotten = await forgottenOf(ctx.sql, who.userId, departed)
   return forgotten.size > 0 ? { room, standing: undefined } : access
 }
