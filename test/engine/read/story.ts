@@ -59,6 +59,13 @@ export class Story implements Syncing {
     return story
   }
 
+  /** The same database as another process reads it, which knows nothing yet. */
+  async restart(): Promise<Story> {
+    const story = new Story(this.sql, this.owner)
+    await story.positions.start()
+    return story
+  }
+
   now(): number {
     return (this.#clock += 1000)
   }
@@ -228,6 +235,8 @@ type Telling = {
   stateKey?: string
   /** Becomes state, but stands in no timeline. */
   softFailed?: boolean
+  /** State of another server: it has no place, and becomes no state by itself. */
+  outlier?: boolean
   /** Stands in history: a chain and an index, and no position. */
   history?: { chain: number; index: number }
   /** Changes no state though it is a state event. */
@@ -242,7 +251,7 @@ export class StoryRoom {
   readonly version
   readonly shard: number
   readonly roomNid: number
-  readonly chain: number
+  chain: number
   index = 0
   readonly #story: Story
   #created = false
@@ -317,7 +326,7 @@ export class StoryRoom {
     more: Telling,
   ): Promise<Told> {
     const { owner, interner } = this.#story
-    const { stateKey, softFailed = false, history } = more
+    const { stateKey, softFailed = false, outlier = false, history } = more
     const isMember = type === 'm.room.member' && stateKey !== undefined
     const nids = await interner.intern({
       types: [type],
@@ -338,7 +347,7 @@ export class StoryRoom {
       ...(stateKey !== undefined && { state_key: stateKey }),
     }
     const eventId = eventIdOf(this.version, pdu)!
-    const live = !softFailed && !history
+    const live = !softFailed && !history && !outlier
     const chain = history ? history.chain : live ? this.chain : null
     const index = history ? history.index : live ? this.index++ : null
     const shard = owner.shard(this.shard)
@@ -359,7 +368,7 @@ export class StoryRoom {
       chain,
       chainIndex: index,
       position: live ? position : null,
-      flags: softFailed ? eventFlags.softFailed : 0,
+      flags: softFailed ? eventFlags.softFailed : outlier ? eventFlags.outlier : 0,
       snapshotNid: before.nid,
       json: JSON.stringify(pdu),
       internal: more.internal ? JSON.stringify(more.internal) : null,
@@ -396,6 +405,74 @@ export class StoryRoom {
         applied: true,
       })
     return { eventId, nid: event.eventNid, position, chain, index }
+  }
+
+  /**
+   * A local user joins through another server: events that are no part of the timeline become a new
+   * generation of the room's state, and the join opens a chain behind a gap.
+   */
+  async joinAfar(
+    user: string,
+    state: readonly (readonly [
+      type: string,
+      stateKey: string,
+      sender: string,
+      content: JsonObject,
+    ])[],
+  ): Promise<Told> {
+    const { owner } = this.#story
+    const part = this.part()
+    this.#state.clear()
+    const made = makeWhole(owner.shard(this.shard).nextNid(), this.roomNid, StateMap.empty)
+    part.snapshots.push(made.row)
+    this.#snapshot = made.snapshot
+    for (const [type, stateKey, sender, content] of state)
+      await this.add(part, sender, type, content, { stateKey, outlier: true })
+    const chain = owner.shard(this.shard).nextNid()
+    this.chain = chain
+    this.index = 0
+    part.spans.push({
+      orderKey: Buffer.from([0xc0]),
+      chain,
+      from: null,
+      to: null,
+      gap: ['$afar'],
+      hidden: false,
+    })
+    const join = await this.add(
+      part,
+      user,
+      'm.room.member',
+      { membership: 'join' },
+      {
+        stateKey: user,
+      },
+    )
+    const members = part.state.flatMap(({ member }) => (member ? [member] : []))
+    part.staged = {
+      generation: 1,
+      entries: part.state.map(({ typeNid, stateKeyNid, newEventNid, member }) => ({
+        typeNid,
+        stateKeyNid,
+        eventNid: newEventNid!,
+        member: member && {
+          userNid: member.userNid,
+          serverNid: member.serverNid,
+          senderNid: member.senderNid,
+          new: member.new!,
+        },
+      })),
+    }
+    part.state = []
+    part.flip = {
+      position: join.position!,
+      from: 0,
+      to: 1,
+      joinedMembers: members.filter((member) => member.new === 'join').length,
+      invitedMembers: 0,
+    }
+    await this.commit(part)
+    return join
   }
 
   redact(sender: string, target: string): Promise<Told> {
