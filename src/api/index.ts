@@ -35,6 +35,7 @@ import * as federationJoins from '#api/server-server/joins.ts'
 import * as federationKeysQuery from '#api/server-server/keys-query.ts'
 import * as federationKeysServer from '#api/server-server/keys-server.ts'
 import * as federationLeaving from '#api/server-server/leaving.ts'
+import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
 import * as federationVersion from '#api/server-server/version.ts'
@@ -80,6 +81,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/keys-query': federationKeysQuery,
   'server-server/keys-server': federationKeysServer,
   'server-server/leaving': federationLeaving,
+  'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
   'server-server/transactions': federationTransactions,
   'server-server/version': federationVersion,
