@@ -4,7 +4,7 @@ import { createOfRoomId } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 import type { Verdict } from '#core/verdict.ts'
-import type { CheckedEvents, KnownEvent } from '#engine/room/fetch/fetching.ts'
+import type { CheckedEvent, CheckedEvents, KnownEvent } from '#engine/room/fetch/fetching.ts'
 import { orderByParents } from '#engine/room/fetch/order.ts'
 import { Pace } from '#engine/room/fetch/pace.ts'
 import { judgeAll, type Judged, type Receiving } from '#engine/room/fetch/receive-events.ts'
@@ -53,6 +53,20 @@ export async function checkMany(
   }
   result.lacking.push(...lacking)
   return result
+}
+
+/** Only those of which some events, or their auth events, are made: a liar adds what nobody cites. */
+export function chainOnly(checked: CheckedEvents, roots: Iterable<string>): CheckedEvents {
+  const wanted = new Set(roots)
+  const accepted: CheckedEvent[] = []
+  // What cites comes after what is cited.
+  for (const each of checked.accepted.toReversed()) {
+    if (!wanted.has(each.event.eventId)) continue
+    accepted.push(each)
+    for (const id of each.event.authEvents) wanted.add(id)
+  }
+  const rejected = checked.rejected.filter(({ event }) => wanted.has(event.eventId))
+  return { ...checked, accepted: accepted.reverse(), rejected }
 }
 
 const createFirst = (order: readonly string[], createId: string): readonly string[] =>

@@ -10,7 +10,8 @@ export type KnownEvent = Readonly<{ event: RoomEvent; rejected: boolean }>
 
 /** What we have, asked for in lists. IDs that we do not have are left out of the answer. */
 export type KnownEvents = Readonly<{
-  has: (eventIds: readonly string[]) => Promise<ReadonlySet<string>>
+  /** For each that we have, whether it was rejected. */
+  standing: (eventIds: readonly string[]) => Promise<ReadonlyMap<string, 'accepted' | 'rejected'>>
   get: (eventIds: readonly string[]) => Promise<ReadonlyMap<string, KnownEvent>>
 }>
 
@@ -94,8 +95,12 @@ export type JoinedRoom = Readonly<{
 
 /** State before an event: what of it is new, and which of all make up the state. */
 export type FetchedState = Readonly<{
+  /** Who said what the state is. */
   server: string
-  /** Known or accepted events; that no two have one type and state key, is left to whoever loads the known ones. */
+  /**
+   * Known or accepted events. That one of them is the create event, and no two have one type and
+   * state key, is left to whoever loads the known ones.
+   */
   stateIds: string[]
   /** All that is new: state and auth chain. */
   events: CheckedEvents
@@ -113,3 +118,13 @@ export type FetchedEvents = Readonly<{
   /** prev_events of them that neither came nor are known. */
   lacking: string[]
 }>
+
+/** A page of history. */
+export type FetchedHistory = FetchedEvents &
+  Readonly<{
+    server: string
+    /** The state before each event that follows one that neither came nor is known. */
+    states: ReadonlyMap<string, FetchedState>
+    /** Auth events that are new and neither of the page nor of its states. */
+    auth: CheckedEvents
+  }>

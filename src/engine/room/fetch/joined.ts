@@ -6,7 +6,7 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf, isServerName } from '#core/ids.ts'
 import { malformedAnswer } from '#engine/federation/answer.ts'
 import type { Joined } from '#engine/federation/remote-membership.ts'
-import { checkMany } from '#engine/room/fetch/check-events.ts'
+import { chainOnly, checkMany } from '#engine/room/fetch/check-events.ts'
 import { withSignatureOf } from '#engine/room/fetch/countersign.ts'
 import type { CheckedEvents, JoinedRoom, RemoteJoin } from '#engine/room/fetch/fetching.ts'
 import { Pace } from '#engine/room/fetch/pace.ts'
@@ -28,9 +28,10 @@ export async function checkJoined(
   if (answer.membersOmitted) throw malformedAnswer(server, 'leaves out members')
   const join = await countersigned(fetching, server, event, answer)
   const jsons = [...answer.state, ...answer.authChain]
-  const checked = await checkMany(event.version, jsons, { ...fetching, anyListLength: true })
+  const all = await checkMany(event.version, jsons, { ...fetching, anyListLength: true })
   const pace = new Pace()
-  const stateIds = new Set(checked.ids.slice(0, answer.state.length))
+  const stateIds = new Set(all.ids.slice(0, answer.state.length).filter((id) => id !== undefined))
+  const checked = chainOnly(all, [...stateIds, ...join.authEvents])
   const state = new StateMap(server)
   for (const { event: each } of checked.accepted) {
     if (pace.due) await pace.rest()

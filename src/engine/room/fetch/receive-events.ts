@@ -54,7 +54,7 @@ export async function receiveMany(
     for (const prev of event.prevEvents)
       if (!judged.has(prev) || cyclic.has(prev)) outside.add(prev)
   }
-  const known = await receiving.known?.has([...outside])
+  const known = await receiving.known?.standing([...outside])
   for (const id of outside) if (!known?.has(id)) result.lacking.push(id)
   return result
 }
@@ -106,7 +106,7 @@ async function readAll(
     if (!reads.has(eventId)) reads.set(eventId, read)
   }
   if (known && reads.size > 0)
-    for (const eventId of await known.has([...reads.keys()])) reads.delete(eventId)
+    for (const eventId of (await known.standing([...reads.keys()])).keys()) reads.delete(eventId)
   return { ids, reads, dropped }
 }
 
