@@ -188,9 +188,10 @@ function limitKey(who: Auths[Auth], incoming: Incoming): string {
 }
 
 /** The router decodes parameters, and leaves null where that fails. PostgreSQL refuses a NUL. */
-function requireDecoded(params: Params, incoming: Incoming): void {
+function requireDecoded(params: Params | undefined, incoming: Incoming): void {
   if (!incoming.uri.includes('%')) return
-  for (const [name, text] of Object.entries(params))
+  // A path without parameters has none, not an empty object.
+  for (const [name, text] of Object.entries(params ?? {}))
     if (text === null || text.includes('\0'))
       throw invalidParam(`'${name}' in the path is not percent-encoded UTF-8`)
 }

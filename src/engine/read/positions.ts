@@ -5,6 +5,9 @@ import { unavailable } from '#core/error.ts'
 import { Interest, type Place, type Track } from './interest.ts'
 import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 
+/** Between two looks while news keeps coming: under a flood a look costs as much as a commit. */
+const minPauseMs = 3
+
 /** Never changed once given. */
 export type View = { readonly vector: Vector; readonly places: readonly Place[] }
 
@@ -141,10 +144,14 @@ export class Positions {
     if (this.#looking || this.#closed) return
     this.#look().catch((error: unknown) => {
       this.#log.warn({ err: error }, 'Could not read what is new')
-      clearTimeout(this.#retry)
-      this.#retry = setTimeout(() => this.#lookSoon(), 500)
-      this.#retry.unref()
+      this.#lookAfter(500)
     })
+  }
+
+  #lookAfter(ms: number): void {
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => this.#lookSoon(), ms)
+    this.#retry.unref()
   }
 
   /** One look at a time; what comes while it runs is covered by the next one. */
@@ -152,7 +159,8 @@ export class Positions {
     this.#looking ??= this.#takeIn().then(
       () => {
         this.#looking = undefined
-        if (this.#interest.wantsLook || !reaches(this.#seen, this.#told)) this.#lookSoon()
+        if (this.#interest.wantsLook) this.#lookSoon()
+        else if (!reaches(this.#seen, this.#told)) this.#lookAfter(minPauseMs)
       },
       (error: unknown) => {
         this.#looking = undefined
