@@ -1,6 +1,7 @@
+import { authorizeCreate } from '#core/auth/create.ts'
 import { invalidParam, tooLarge } from '#core/error.ts'
 import { buildEvent, type Signing } from '#core/event/build.ts'
-import type { JsonObject } from '#core/json.ts'
+import type { Json, JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 import type { CreateRoom, LocalEvent, MembershipChange } from '#engine/worker/protocol.ts'
 
@@ -66,6 +67,8 @@ export function planRoom(
   )
   if (built.outcome !== 'built')
     throw built.outcome === 'too-large' ? tooLarge(built.reason) : invalidParam(built.reason)
+  const verdict = authorizeCreate(built.event)
+  if (!verdict.allowed) throw invalidParam(`\`creation_content\` makes no room: ${verdict.reason}`)
   const events = [...firstEvents(wish), ...laterEvents(wish)].map(
     ([type, stateKey, content]): LocalEvent => ({
       sender: creator,
@@ -137,9 +140,13 @@ function laterEvents(wish: RoomWish): Planned[] {
   ]
   const given = new Set(initialState.map((each) => `${each.type} ${each.state_key ?? ''}`))
   const events = presets.filter(([type, stateKey]) => !given.has(`${type} ${stateKey}`))
-  // 6: The initial state.
+  // 6: The initial state, less what name and topic say.
+  const isSaid = (type: string, stateKey: string) =>
+    stateKey === '' &&
+    ((type === 'm.room.name' && name !== undefined) ||
+      (type === 'm.room.topic' && topic !== undefined))
   for (const { type, state_key: stateKey = '', content } of initialState)
-    events.push([type, stateKey, content])
+    if (!isSaid(type, stateKey)) events.push([type, stateKey, content])
   // 7: Name and topic.
   if (name !== undefined) events.push(['m.room.name', '', { name }])
   if (topic !== undefined)
@@ -155,6 +162,7 @@ function powerLevels(wish: RoomWish): JsonObject {
     users[creator] = 100
     if (preset === 'trusted_private_chat') for (const user of invite) users[user] = 100
   }
+  const { state_default: stateDefault = 50 } = powerLevelOverride
   const generated: JsonObject = {
     ban: 50,
     events: {
@@ -165,8 +173,7 @@ function powerLevels(wish: RoomWish): JsonObject {
       'm.room.name': 50,
       'm.room.power_levels': 100,
       'm.room.server_acl': 100,
-      // v12+: above the power of all but creators.
-      'm.room.tombstone': version.privilegedCreators ? 150 : 100,
+      'm.room.tombstone': version.privilegedCreators ? tombstoneLevel(stateDefault) : 100,
     },
     events_default: 0,
     invite: preset === 'public_chat' ? 50 : 0,
@@ -178,6 +185,12 @@ function powerLevels(wish: RoomWish): JsonObject {
   }
   return { ...generated, ...powerLevelOverride }
 }
+
+/** v12+: above the power of all but creators, and above that of other state. */
+const tombstoneLevel = (stateDefault: Json): number =>
+  Number.isSafeInteger(stateDefault) && (stateDefault as number) >= 150
+    ? Math.min((stateDefault as number) + 1, Number.MAX_SAFE_INTEGER)
+    : 150
 
 /** 8: The invites. */
 function invitesOf({ creator, invite = [], isDirect }: RoomWish): MembershipChange[] {
