@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
-import { Story, type StoryRoom, type Told } from './story.ts'
+import { Story } from './story.ts'
+import type { StoryRoom, Told } from './story-room.ts'
 
 const db = await testDatabase()
 let story: Story

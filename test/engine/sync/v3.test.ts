@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
-import { type JoinedRoom, Story, type SyncAnswer } from '#test/engine/read/story.ts'
+import { Story } from '#test/engine/read/story.ts'
+import { ids, joined, keys } from './answers.ts'
 
 const db = await testDatabase()
 let story: Story
@@ -11,15 +12,6 @@ beforeAll(async () => {
 let count = 0
 /** Someone who was in no room before. */
 const someone = (name: string) => `@${name}${++count}:here.example`
-
-const joined = (answer: SyncAnswer, { roomId }: { roomId: string }): JoinedRoom => {
-  const room = answer.rooms?.join?.[roomId]
-  if (!room) throw new Error(`The room is not among the joined: ${JSON.stringify(answer)}`)
-  return room
-}
-const ids = (events: readonly { event_id: string }[] = []) => events.map((event) => event.event_id)
-const keys = (events: readonly { type: string; state_key?: string }[] = []) =>
-  events.map((event) => `${event.type}|${event.state_key}`).sort()
 
 describe('a first sync', () => {
   test('tells the newest events of a room, and its state before them', async () => {
@@ -256,117 +248,6 @@ describe('a later sync', () => {
   })
 })
 
-describe('lazy loading', () => {
-  const filter = { room: { state: { lazy_load_members: true }, timeline: { limit: 1 } } }
-
-  test('gives the members who speak, once to each device', async () => {
-    const [alice, bob, carol] = [someone('alice'), someone('bob'), someone('carol')]
-    const room = await story.room(alice)
-    await room.member(bob, 'join')
-    await room.member(carol, 'join')
-    await room.state(alice, 'm.room.name', '', { name: 'Den' })
-    const first = await story.sync(alice, { filter })
-    const members = (answer: JoinedRoom) =>
-      (answer.state?.events ?? []).flatMap((event) =>
-        event.type === 'm.room.member' ? [event.state_key!] : [],
-      )
-    expect(members(joined(first, room))).toEqual([alice])
-    await room.send(bob, 'one')
-    const second = await story.sync(alice, { filter, since: first.next_batch })
-    expect(members(joined(second, room))).toEqual([bob])
-    await room.send(bob, 'two')
-    const third = await story.sync(alice, { filter, since: second.next_batch })
-    expect(members(joined(third, room))).toEqual([])
-    // The answer was lost, and is asked for again.
-    const lost = await story.sync(alice, { filter, since: first.next_batch })
-    expect(members(joined(lost, room))).toEqual([bob])
-    const other = await story.sync(alice, { filter, since: second.next_batch, deviceId: 'OTHER' })
-    expect(members(joined(other, room))).toEqual([bob])
-    const redundant = {
-      room: { state: { lazy_load_members: true, include_redundant_members: true } },
-    }
-    await room.send(bob, 'three')
-    const more = await story.sync(alice, { filter: redundant, since: third.next_batch })
-    expect(members(joined(more, room))).toEqual([bob])
-  })
-
-  test('gives the members by whom a room without a name is named', async () => {
-    const [alice, bob] = [someone('alice'), someone('bob')]
-    const room = await story.room(alice)
-    await room.member(bob, 'join')
-    await room.send(alice, 'hello')
-    const { summary, state } = joined(await story.sync(alice, { filter }), room)
-    expect(summary['m.heroes']).toEqual([bob])
-    expect(keys(state?.events)).toContain(`m.room.member|${bob}`)
-  })
-})
-
-describe('what is not shown', () => {
-  test('a redacted event comes without its content, with the redaction', async () => {
-    const alice = someone('alice')
-    const room = await story.room(alice)
-    const { next_batch: since } = await story.sync(alice)
-    const bad = await room.send(alice, 'bad')
-    const redaction = await room.redact(alice, bad.eventId)
-    const { timeline } = joined(await story.sync(alice, { since }), room)
-    expect(timeline.events[0]).toMatchObject({
-      content: {},
-      unsigned: { redacted_because: { event_id: redaction.eventId } },
-    })
-    expect(timeline.events[1]).toMatchObject({
-      redacts: bad.eventId,
-      content: { redacts: bad.eventId },
-    })
-  })
-
-  test('messages and invites of ignored users are left out, their state is not', async () => {
-    const [alice, troll] = [someone('alice'), someone('troll')]
-    const room = await story.room(alice)
-    await room.member(troll, 'join')
-    await story.accountData(alice, '', 'm.ignored_user_list', { ignored_users: { [troll]: {} } })
-    const { next_batch: since } = await story.sync(alice)
-    await room.send(troll, 'boo')
-    const topic = await room.state(troll, 'm.room.topic', '', { topic: 'boo' })
-    const den = await story.room(troll)
-    await den.member(alice, 'invite', { by: troll })
-    const answer = await story.sync(alice, { since })
-    expect(ids(joined(answer, room).timeline.events)).toEqual([topic.eventId])
-    expect(answer.rooms!.invite).toBeUndefined()
-  })
-
-  test('only the sending device hears of its transaction', async () => {
-    const alice = someone('alice')
-    const room = await story.room(alice)
-    const { next_batch: since } = await story.sync(alice)
-    const txn = { userId: alice, deviceId: 'DEVICE', txnId: 'm1' }
-    await room.send(alice, 'hello', { internal: { txn } })
-    const own = joined(await story.sync(alice, { since }), room)
-    expect(own.timeline.events[0]!.unsigned['transaction_id']).toBe('m1')
-    const other = joined(await story.sync(alice, { since, deviceId: 'OTHER' }), room)
-    expect(other.timeline.events[0]!.unsigned).not.toHaveProperty('transaction_id')
-  })
-
-  test('a filter chooses rooms, types, senders and fields', async () => {
-    const [alice, bob] = [someone('alice'), someone('bob')]
-    const [one, two] = [await story.room(alice), await story.room(alice)]
-    await one.member(bob, 'join')
-    const { next_batch: since } = await story.sync(alice)
-    await one.send(alice, 'mine')
-    const his = await one.send(bob, 'his')
-    await one.tell(bob, 'org.example_x', { body: 'other' })
-    await two.send(alice, 'elsewhere')
-    const filter = {
-      event_fields: ['event_id', 'content.body'],
-      room: { rooms: [one.roomId], timeline: { types: ['m.room.*'], senders: [bob] } },
-    }
-    const answer = await story.sync(alice, { since, filter })
-    expect(Object.keys(answer.rooms!.join!)).toEqual([one.roomId])
-    expect(joined(answer, one).timeline.events as unknown[]).toEqual([
-      { event_id: his.eventId, content: { body: 'his' } },
-    ])
-  })
-})
-
 describe('account data', () => {
   test('comes when it changed, for all and for a room in which nothing else did', async () => {
     const alice = someone('alice')
@@ -384,52 +265,5 @@ describe('account data', () => {
     ])
     const last = await story.sync(alice, { since: next.next_batch })
     expect(last.rooms).toBeUndefined()
-  })
-})
-
-describe('a room that was joined through another server', () => {
-  test('comes with its whole state, after the invite and the history of an earlier stay', async () => {
-    const [alice, bob] = ['@alice:there.example', someone('bob')]
-    // What is known of it here at first: an invite.
-    const room = await story.room(alice, { roomId: `!${crypto.randomUUID()}:there.example` })
-    await room.member(bob, 'invite', { by: alice })
-    const invited = await story.sync(bob)
-    expect(Object.keys(invited.rooms!.invite!)).toEqual([room.roomId])
-    const join = await room.joinAfar(bob, [
-      ['m.room.create', '', alice, {}],
-      ['m.room.name', '', alice, { name: 'Afar' }],
-      ['m.room.member', alice, alice, { membership: 'join' }],
-    ])
-    const answer = await story.sync(bob, { since: invited.next_batch })
-    expect(answer.rooms!.invite).toBeUndefined()
-    const { timeline, state, summary } = joined(answer, room)
-    // What lies before the gap is not told as if it were next to the join.
-    expect(ids(timeline.events)).toEqual([join.eventId])
-    expect(timeline.limited).toBe(true)
-    expect(keys(state?.events)).toEqual([
-      'm.room.create|',
-      `m.room.member|${alice}`,
-      'm.room.name|',
-    ])
-    expect(summary['m.joined_member_count']).toBe(2)
-    const first = await story.sync(bob)
-    expect(ids(joined(first, room).timeline.events)).toEqual([join.eventId])
-    const said = await room.send(alice, 'hello')
-    const next = joined(await story.sync(bob, { since: answer.next_batch }), room)
-    expect(ids(next.timeline.events)).toEqual([said.eventId])
-    expect(next.timeline.limited).toBe(false)
-    expect(next.state?.events).toEqual([])
-  })
-
-  test('is a join for one who was away when it happened, on a process that starts later', async () => {
-    const [alice, bob] = ['@alice:there.example', someone('bob')]
-    const { next_batch: since } = await story.sync(bob)
-    const room = await story.room(alice, { roomId: `!${crypto.randomUUID()}:there.example` })
-    await room.joinAfar(bob, [['m.room.create', '', alice, {}]])
-    const other = await story.restart()
-    expect(Object.keys((await other.sync(bob, { since })).rooms!.join!)).toEqual([room.roomId])
-    const { next_batch: later } = await other.sync(bob, { since })
-    expect((await other.sync(bob, { since: later })).rooms).toBeUndefined()
-    other.positions.close()
   })
 })
