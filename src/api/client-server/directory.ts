@@ -1,12 +1,14 @@
 import { Type as t } from '@sinclair/typebox'
 import { requireAlias } from '#api/client-server/room/aliases.ts'
+import { takeBackAlias } from '#api/client-server/room/canonical-alias.ts'
 import { maySendState } from '#api/client-server/room/power.ts'
 import { accessOf } from '#api/client-server/room/reading.ts'
 import { op } from '#api/http/op.ts'
 import { MatrixError, forbidden, invalidParam, notFound } from '#core/error.ts'
 import { domainOf, isRoomAlias } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
-import { notInRoom } from '#engine/read/room.ts'
+import { findRoom, notInRoom } from '#engine/read/room.ts'
+import { serversOf } from '#engine/read/servers.ts'
 import { isWorldReadable } from '#engine/read/state-at.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
 import * as roomAliases from '#store/user/room-aliases.ts'
@@ -27,7 +29,11 @@ export const getRoomIdByAlias = op({
 
   async run({ params: { roomAlias } }, ctx) {
     const { roomId, servers } = await requireAlias(ctx, roomAlias)
-    return { room_id: roomId, servers }
+    if (domainOf(roomAlias) !== ctx.serverName) return { room_id: roomId, servers }
+    // Who joins may do so through others when we cannot be reached.
+    const room = await findRoom(ctx.sql, roomId)
+    const others = room ? await serversOf(ctx.sql, room) : []
+    return { room_id: roomId, servers: [...new Set([...servers, ...others])] }
   },
 })
 
@@ -71,6 +77,7 @@ export const deleteRoomAlias = op({
         'Only who made the alias, or who may set the aliases of the room, may do this',
       )
     await roomAliases.remove(ctx.sql, roomAlias)
+    await takeBackAlias(ctx, who, alias.room_id, roomAlias)
     return {}
   },
 })
