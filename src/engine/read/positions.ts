@@ -65,6 +65,11 @@ export class Positions {
     this.#interest.wakeAll()
   }
 
+  /** Whether the server stops: nobody waits any more. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
   /** Room shards are committed up to these positions. Older news is ignored. */
   advanceRooms(pairs: Pairs): void {
     this.#advance(this.#told.rooms, pairs)

@@ -36,10 +36,10 @@ export async function readSummaries(
     namedRooms(sql, rooms),
     readMembers.heroes(sql, shards, nids, userId),
   ])
+  const candidates = Map.groupBy(heroes, (row) => row.room_nid)
   for (const { room_nid: roomNid, joined, invited } of counts) {
-    const candidates = heroes.filter((row) => row.room_nid === roomNid)
     found.set(roomNid, {
-      heroes: named.has(roomNid) ? undefined : choose(candidates),
+      heroes: named.has(roomNid) ? undefined : choose(candidates.get(roomNid) ?? []),
       joined,
       invited,
     })

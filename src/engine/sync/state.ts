@@ -25,6 +25,7 @@ export async function readDeltas(
     shard: plan.room.shard,
     roomNid: plan.room.roomNid,
     low: plan.full ? startOf(plan, timelines) - 1 : plan.low,
+    start: startOf(plan, timelines),
     high: plan.high,
   }))
   const found = new Map<number, readState.DeltaRow[]>()

@@ -43,8 +43,8 @@ export async function sync(
     const view = await reader.positions.view(request.userId)
     const answer = await readRound(reader, { ...request, since }, view)
     const left = deadline - performance.now()
-    if (answer.hasNews || !since || request.fullState || left <= 0 || signal.aborted)
-      return answer.json
+    const mayWait = since !== undefined && !request.fullState && !reader.positions.closed
+    if (answer.hasNews || !mayWait || left <= 0 || signal.aborted) return answer.json
     // Nothing between the two: what comes is after the later one.
     since = view.vector
     await reader.positions.waitFor(request.userId, since, signal, left)

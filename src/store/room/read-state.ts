@@ -96,21 +96,36 @@ export type DeltaRow = {
   new_event_nid: number | null
 }
 
+/** After `low`, up to and including `high`; before `start` only the last change of each key counts. */
+export type DeltaStretch = {
+  shard: number
+  roomNid: number
+  low: number
+  start: number
+  high: number
+}
+
 /** Changes of state in a stretch of each room, oldest first. */
-export const deltas = (
-  sql: Sql,
-  stretches: readonly { shard: number; roomNid: number; low: number; high: number }[],
-) =>
+export const deltas = (sql: Sql, stretches: readonly DeltaStretch[]) =>
   sql<DeltaRow[]>`
+    with last as (
+      -- However long ago a client was here, it is told each key once.
+      select distinct on (d.shard, d.room_nid, d.state_key_nid, greatest(d.position, w.start - 1))
+        d.*
+      from unnest(
+        ${stretches.map((each) => each.shard)}::smallint[],
+        ${stretches.map((each) => each.roomNid)}::bigint[],
+        ${stretches.map((each) => each.low)}::bigint[],
+        ${stretches.map((each) => each.start)}::bigint[],
+        ${stretches.map((each) => each.high)}::bigint[]
+      ) w (shard, room_nid, low, start, high)
+      join state_deltas d on d.shard = w.shard and d.room_nid = w.room_nid
+        and d.position > w.low and d.position <= w.high
+      order by d.shard, d.room_nid, d.state_key_nid, greatest(d.position, w.start - 1),
+        d.position desc
+    )
     select d.shard, d.room_nid, d.position, t.type, k.state_key, d.old_event_nid, d.new_event_nid
-    from unnest(
-      ${stretches.map((each) => each.shard)}::smallint[],
-      ${stretches.map((each) => each.roomNid)}::bigint[],
-      ${stretches.map((each) => each.low)}::bigint[],
-      ${stretches.map((each) => each.high)}::bigint[]
-    ) w (shard, room_nid, low, high)
-    join state_deltas d on d.shard = w.shard and d.room_nid = w.room_nid
-      and d.position > w.low and d.position <= w.high
+    from last d
     left join state_keys k on k.state_key_nid = d.state_key_nid
     left join event_types t on t.type_nid = d.type_nid
     order by d.room_nid, d.position`

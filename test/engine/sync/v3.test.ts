@@ -248,6 +248,32 @@ describe('a later sync', () => {
   })
 })
 
+describe('a sync that waits', () => {
+  test('is answered when the server stops', async () => {
+    const alice = someone('alice')
+    await story.room(alice)
+    const other = await story.restart()
+    const { next_batch: since } = await other.sync(alice)
+    const waiting = other.sync(alice, { since, timeoutMs: 60_000 })
+    await Bun.sleep(20)
+    other.positions.close()
+    expect((await waiting).rooms).toBeUndefined()
+  })
+
+  test('is not woken for good by what its reader may not see', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const room = await story.room(alice)
+    await room.member(bob, 'join')
+    await story.accountData(alice, '', 'm.ignored_user_list', { ignored_users: { [bob]: {} } })
+    const { next_batch: since } = await story.sync(alice)
+    const waiting = story.sync(alice, { since, timeoutMs: 60_000 })
+    await room.send(bob, 'ignored')
+    await Bun.sleep(20)
+    const sent = await room.send(alice, 'hello')
+    expect(ids(joined(await waiting, room).timeline.events)).toEqual([sent.eventId])
+  })
+})
+
 describe('account data', () => {
   test('comes when it changed, for all and for a room in which nothing else did', async () => {
     const alice = someone('alice')
