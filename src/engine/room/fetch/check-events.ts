@@ -28,7 +28,7 @@ export async function checkMany(
     judged.delete(eventId)
     dropped.push({ eventId, reason: 'The event is in its own auth chain' })
   }
-  const known = await knownAuth(judged, receiving)
+  const known = await knownAuth(judged, receiving, pace)
   const result: CheckedEvents = { ids, accepted: [], rejected: [], dropped, lacking: [] }
   const lacking = new Set<string>()
   const verdicts = new Map<string, KnownEvent>(known)
@@ -56,11 +56,16 @@ export async function checkMany(
 }
 
 /** Only those of which some events, or their auth events, are made: a liar adds what nobody cites. */
-export function chainOnly(checked: CheckedEvents, roots: Iterable<string>): CheckedEvents {
+export async function chainOnly(
+  checked: CheckedEvents,
+  roots: Iterable<string>,
+): Promise<CheckedEvents> {
+  const pace = new Pace()
   const wanted = new Set(roots)
   const accepted: CheckedEvent[] = []
   // What cites comes after what is cited.
   for (const each of checked.accepted.toReversed()) {
+    if (pace.due) await pace.rest()
     if (!wanted.has(each.event.eventId)) continue
     accepted.push(each)
     for (const id of each.event.authEvents) wanted.add(id)
@@ -82,11 +87,15 @@ function neededBy({ type, version, authEvents, roomId }: RoomEvent): readonly st
 async function knownAuth(
   judged: ReadonlyMap<string, Judged>,
   { known }: Receiving,
+  pace: Pace,
 ): Promise<ReadonlyMap<string, KnownEvent>> {
+  if (!known) return new Map()
   const outside = new Set<string>()
-  for (const { event } of judged.values())
+  for (const { event } of judged.values()) {
+    if (pace.due) await pace.rest()
     for (const id of neededBy(event)) if (!judged.has(id)) outside.add(id)
-  if (!known || outside.size === 0) return new Map()
+  }
+  if (outside.size === 0) return new Map()
   return known.get([...outside])
 }
 

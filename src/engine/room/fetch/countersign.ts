@@ -8,7 +8,7 @@ import { type JsonObject, without } from '#core/json.ts'
 import { signsEvents } from '#core/server-keys.ts'
 import { malformedAnswer } from '#engine/federation/answer.ts'
 import type { Fetching } from '#engine/room/fetch/fetching.ts'
-import { keysFor } from '#engine/room/fetch/receive-events.ts'
+import { KeyWishes } from '#engine/room/fetch/key-wishes.ts'
 
 export type Countersigned = Readonly<{
   /** Who answered. */
@@ -40,7 +40,9 @@ export async function withSignatureOf(
   const given = signaturesOf(read.event.pdu, signer)
   const keyIds = given.map(([keyId]) => keyId)
   const minimumValidUntilTs = version.enforceKeyValidity ? originServerTs : 0
-  const lookup = await keysFor([{ server: signer, keyIds, minimumValidUntilTs }], fetching)
+  const wishes = new KeyWishes(fetching)
+  wishes.add({ server: signer, keyIds, minimumValidUntilTs })
+  const lookup = await wishes.fetch()
   for (const [keyId, signature] of given) {
     const key = lookup(signer, keyId)
     if (!key || !signsEvents(key, version, originServerTs, fetching.now())) continue

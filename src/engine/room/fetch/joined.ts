@@ -31,7 +31,7 @@ export async function checkJoined(
   const all = await checkMany(event.version, jsons, { ...fetching, anyListLength: true })
   const pace = new Pace()
   const stateIds = new Set(all.ids.slice(0, answer.state.length).filter((id) => id !== undefined))
-  const checked = chainOnly(all, [...stateIds, ...join.authEvents])
+  const checked = await chainOnly(all, [...stateIds, ...join.authEvents])
   const state = new StateMap(server)
   for (const { event: each } of checked.accepted) {
     if (pace.due) await pace.rest()
@@ -39,7 +39,12 @@ export async function checkJoined(
   }
   const create = requireCreate(server, event, state)
   requireLetIn(server, join, state, checked)
-  const servers = new Set([server, ...answer.serversInRoom, ...state.joinedServers()])
+  const servers = new Set([server, ...answer.serversInRoom])
+  for (const each of state.events) {
+    if (pace.due) await pace.rest()
+    const name = serverOfJoined(each)
+    if (name !== undefined && !servers.has(name) && isServerName(name)) servers.add(name)
+  }
   return {
     version: event.version,
     join,
@@ -92,15 +97,10 @@ class StateMap {
   get events(): Iterable<RoomEvent> {
     return this.#byKey.values()
   }
-
-  *joinedServers(): Iterable<string> {
-    for (const { type, stateKey, content } of this.#byKey.values()) {
-      if (type !== 'm.room.member' || membershipOf(content) !== 'join') continue
-      const name = domainOf(stateKey!)
-      if (name !== undefined && isServerName(name)) yield name
-    }
-  }
 }
+
+const serverOfJoined = ({ type, stateKey, content }: RoomEvent): string | undefined =>
+  type === 'm.room.member' && membershipOf(content) === 'join' ? domainOf(stateKey!) : undefined
 
 function requireCreate(server: string, join: RoomEvent, state: StateMap): RoomEvent {
   const create = state.get('m.room.create', '')

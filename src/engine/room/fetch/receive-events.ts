@@ -1,13 +1,11 @@
 import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
-import { type NeededKeys, neededKeys } from '#core/event/signatures.ts'
+import { neededKeys } from '#core/event/signatures.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import type { KeyLookup, ServerKey } from '#core/server-keys.ts'
-import { Deadline } from '#engine/room/fetch/deadline.ts'
 import type { DroppedEvent, FetchedEvents, Fetching } from '#engine/room/fetch/fetching.ts'
+import { KeyWishes } from '#engine/room/fetch/key-wishes.ts'
 import { orderByParents } from '#engine/room/fetch/order.ts'
 import { Pace } from '#engine/room/fetch/pace.ts'
-import type { WantedKey } from '#engine/worker/protocol.ts'
 
 /**
  * Steps 1 to 3 of the checks on receipt, for many events of one room at once.
@@ -27,12 +25,6 @@ export type Judged = Read & Readonly<{ rejection: string | undefined }>
 
 /** The IDs of what was given, in that order; undefined for what has none. */
 type EventIds = (string | undefined)[]
-
-/** The federation worker is given a minute for a call. */
-const longestKeysMs = 45_000
-
-/** More keys of one server than an honest one uses in the life of a room. */
-const maxKeysPerServer = 100
 
 /** Checks events by themselves, and orders them: prev_events before what follows them. */
 export async function receiveMany(
@@ -67,12 +59,12 @@ export async function judgeAll(
   pace: Pace,
 ): Promise<{ ids: EventIds; judged: Map<string, Judged>; dropped: DroppedEvent[] }> {
   const { ids, reads, dropped } = await readAll(version, jsons, receiving, pace)
-  const needed: NeededKeys[] = []
+  const wishes = new KeyWishes(receiving)
   for (const { event } of reads.values()) {
     if (pace.due) await pace.rest()
-    needed.push(...neededKeys(event))
+    for (const needed of neededKeys(event)) wishes.add(needed)
   }
-  const keys = await keysFor(needed, receiving)
+  const keys = await wishes.fetch()
   const judged = new Map<string, Judged>()
   for (const [eventId, read] of reads) {
     if (pace.due) await pace.rest()
@@ -108,41 +100,4 @@ async function readAll(
   if (known && reads.size > 0)
     for (const eventId of (await known.standing([...reads.keys()])).keys()) reads.delete(eventId)
   return { ids, reads, dropped }
-}
-
-/** The keys that were at hand and, all in one call, those that were not. */
-export async function keysFor(
-  needed: Iterable<NeededKeys>,
-  fetching: Fetching,
-): Promise<KeyLookup> {
-  const { keys: atHand = () => undefined } = fetching
-  const wanted = new Map<string, WantedKey>()
-  for (const each of needed)
-    if (!each.keyIds.some((keyId) => serves(atHand(each.server, keyId), each))) want(wanted, each)
-  if (wanted.size === 0) return atHand
-  const { federation } = new Deadline(fetching)
-  const found = await federation.call('keys', [...wanted.values()], longestKeysMs)
-  const fetched = new Map<string, ServerKey>()
-  for (const { server, keyId, key, validUntilTs, expiredTs } of found)
-    fetched.set(`${server} ${keyId}`, {
-      publicKey: key,
-      validUntilTs: expiredTs ?? validUntilTs,
-      old: expiredTs !== undefined,
-    })
-  return (server, keyId) => fetched.get(`${server} ${keyId}`) ?? atHand(server, keyId)
-}
-
-/** Whether there is no point in asking for a key: an old one stays as it is. */
-const serves = (key: ServerKey | undefined, { minimumValidUntilTs }: NeededKeys): boolean =>
-  key !== undefined && (key.old || key.validUntilTs >= minimumValidUntilTs)
-
-function want(wanted: Map<string, WantedKey>, { server, keyIds, minimumValidUntilTs }: NeededKeys) {
-  if (keyIds.length === 0) return
-  const before = wanted.get(server)
-  const all = new Set([...(before?.keyIds ?? []), ...keyIds])
-  wanted.set(server, {
-    server,
-    keyIds: [...all].slice(0, maxKeysPerServer),
-    minimumValidUntilTs: Math.max(before?.minimumValidUntilTs ?? 0, minimumValidUntilTs),
-  })
 }

@@ -56,7 +56,7 @@ async function fetchFrom(
   const jsons = await eventsOf(server, lacking, before, deadline)
   const fetching = { ...before, deadlineMs: deadline.leftMs, anyListLength: true }
   const checked = await checkMany(version, jsons, fetching)
-  const events = chainOnly(checked, listed.stateIds)
+  const events = await chainOnly(checked, listed.stateIds)
   const accepted = new Set(events.accepted.map(({ event }) => event.eventId))
   const isGood = (id: string) => accepted.has(id) || standing.get(id) === 'accepted'
   const stateIds = [...new Set(listed.stateIds)]
