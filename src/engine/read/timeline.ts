@@ -19,6 +19,8 @@ export type PageRequest = {
   readonly filter: EventFilter
 }
 
+type PageReader = Reader & { readonly snapshots: Snapshots }
+
 export type Page = {
   /** In the order of the direction. */
   readonly events: readonly ReadEvent[]
@@ -40,64 +42,118 @@ const maxBackfills = 2
  * Spec: client-server-api/#get_matrixclientv3roomsroomidmessages
  */
 export async function readPage(
-  reader: Reader & { snapshots: Snapshots },
+  reader: PageReader,
   { room, standing }: RoomAccess,
   request: PageRequest,
 ): Promise<Page> {
   const { sql } = reader
-  const { direction, limit, filter, userId } = request
+  const { direction, userId } = request
   const until = await joinedUntil(sql, room, userId, standing)
   const [from, to] = await Promise.all([
     startOf(reader, room, request.from, direction, until),
     request.to === undefined ? undefined : placeOf(reader, room, request.to),
   ])
   if (!from) return { events: [], seen: new Map(), start: request.from ?? '', end: undefined }
-  const events: ReadEvent[] = []
-  const seen = new Map<number, Seen>()
-  let place = from
-  let scanned = 0
-  let backfills = 0
-  let hasMore = true
-  while (events.length < limit && scanned < maxScan && hasMore) {
-    const step = await walk(sql, room, place, direction, limit - events.length)
-    if (!step) throw invalidParam('The token is not of this room')
-    const bounded = to ? beforeBound(step.events, to, direction) : step.events
-    scanned += Math.max(bounded.length, 1)
-    const loaded = await loadEvents(
-      sql,
-      new Map([[room.roomNid, room]]),
-      bounded.map(({ nid }) => ({ shard: shardOfNid(nid), nid })),
-    )
-    const asks = bounded
-      .flatMap(({ nid }) => loaded.get(nid) ?? [])
-      .filter((event) => isShown(event) && filter.accepts(event.event))
-      .map((event) => ({ event, joinedUntil: until }))
-    const visibleNow = await visible(sql, reader.snapshots, userId, asks)
-    for (const [nid, each] of visibleNow) seen.set(nid, each)
-    for (const { event } of asks) if (visibleNow.has(event.nid)) events.push(event)
-    if (bounded.length < step.events.length) {
-      hasMore = false
-      place = to!
-    } else {
-      place = step.next
-      if (step.stop === 'end') hasMore = false
-      else if (step.stop === 'gap' && events.length < limit) {
-        const gained =
-          standing?.membership === 'join' && backfills++ < maxBackfills
-            ? await backfill(reader, room, step.missing, limit)
-            : 0
-        if (gained === 0) {
-          hasMore = events.length > 0
-          break
-        }
-      }
-    }
-  }
+  const walker = new Walker(reader, room, request, to, until, standing?.membership === 'join')
+  const end = await walker.run(from)
+  const { events, seen } = walker
   return {
     events,
     seen,
     start: request.from ?? encodePlace(from),
-    end: hasMore || (direction === 'f' && events.length > 0) ? encodePlace(place) : undefined,
+    end: end && encodePlace(end),
+  }
+}
+
+/** One request's way through the reading order. */
+class Walker {
+  readonly events: ReadEvent[] = []
+  readonly seen = new Map<number, Seen>()
+  readonly #reader: PageReader
+  readonly #room: RoomRef
+  readonly #request: PageRequest
+  readonly #to: TimelinePlace | undefined
+  readonly #until: number
+  readonly #mayFetch: boolean
+  #scanned = 0
+  #backfills = 0
+
+  constructor(
+    reader: PageReader,
+    room: RoomRef,
+    request: PageRequest,
+    to: TimelinePlace | undefined,
+    until: number,
+    mayFetch: boolean,
+  ) {
+    this.#reader = reader
+    this.#room = room
+    this.#request = request
+    this.#to = to
+    this.#until = until
+    this.#mayFetch = mayFetch
+  }
+
+  /** Where a later request goes on; undefined if there is nothing further. */
+  async run(from: TimelinePlace): Promise<TimelinePlace | undefined> {
+    const { direction, limit } = this.#request
+    let place = from
+    while (this.events.length < limit && this.#scanned < maxScan) {
+      const step = await walk(
+        this.#reader.sql,
+        this.#room,
+        place,
+        direction,
+        limit - this.events.length,
+      )
+      if (!step) throw invalidParam('The token is not of this room')
+      const told = this.#to ? beforeBound(step.events, this.#to, direction) : step.events
+      await this.#take(told)
+      if (told.length < step.events.length) return undefined
+      place = step.next
+      // The newest event is the end only for now.
+      if (step.stop === 'end')
+        return direction === 'f' && this.events.length > 0 ? place : undefined
+      if (step.stop !== 'gap' || this.events.length === limit) continue
+      if (await this.#fill(step.missing)) continue
+      // A later request tries again; one that has nothing to give goes on behind the gap.
+      if (this.events.length > 0) return place
+      if (!step.beyond) return undefined
+      place = step.beyond
+    }
+    return place
+  }
+
+  async #take(told: readonly { nid: number }[]): Promise<void> {
+    const { sql, snapshots } = this.#reader
+    const { filter, userId } = this.#request
+    this.#scanned += Math.max(told.length, 1)
+    const loaded = await loadEvents(
+      sql,
+      new Map([[this.#room.roomNid, this.#room]]),
+      told.map(({ nid }) => ({ shard: shardOfNid(nid), nid })),
+    )
+    const asks = told
+      .flatMap(({ nid }) => loaded.get(nid) ?? [])
+      .filter((event) => isShown(event) && filter.accepts(event.event))
+      .map((event) => ({ event, joinedUntil: this.#until }))
+    const found = await visible(sql, snapshots, userId, asks)
+    for (const [nid, each] of found) this.seen.set(nid, each)
+    for (const { event } of asks) if (found.has(event.nid)) this.events.push(event)
+  }
+
+  /** Fetches history from other servers; that they do not answer only means that there is none now. */
+  async #fill(missing: readonly string[]): Promise<boolean> {
+    if (!this.#mayFetch || this.#backfills++ >= maxBackfills) return false
+    const { roomId } = this.#room
+    const limit = Math.min(this.#request.limit, 100)
+    try {
+      return (await this.#reader.rooms.call('backfill', roomId, [...missing], limit)) > 0
+    } catch (error) {
+      if (error instanceof RemoteError || (error instanceof MatrixError && error.status >= 500))
+        return false
+      throw error
+    }
   }
 }
 
@@ -145,20 +201,4 @@ function beforeBound<E extends { chain: number; index: number }>(
     return direction === 'b' ? index < to.index : index > to.index
   })
   return end < 0 ? events : events.slice(0, end)
-}
-
-/** Fetches history from other servers; that they do not answer only means that there is no more now. */
-async function backfill(
-  { rooms }: Reader,
-  room: RoomRef,
-  missing: readonly string[],
-  limit: number,
-): Promise<number> {
-  try {
-    return await rooms.call('backfill', room.roomId, [...missing], Math.min(limit, 100))
-  } catch (error) {
-    if (error instanceof RemoteError || (error instanceof MatrixError && error.status >= 500))
-      return 0
-    throw error
-  }
 }

@@ -15,6 +15,8 @@ export type Step = {
   readonly stop: 'more' | 'gap' | 'end'
   /** The events missing at the gap. */
   readonly missing: readonly string[]
+  /** Where the walk goes on if the gap cannot be filled. */
+  readonly beyond: TimelinePlace | undefined
 }
 
 /** Spans looked at in one statement. */
@@ -38,26 +40,47 @@ export async function walk(
   const events: { nid: number; chain: number; index: number }[] = []
   const far = direction === 'b' ? 'before' : 'after'
   let next = place
+  const step = (stop: Step['stop']): Step => ({
+    events,
+    next,
+    stop,
+    missing: [],
+    beyond: undefined,
+  })
   for (const [at, span] of spans.entries()) {
     // Newer than a gap lies what the span after it begins with.
     if (direction === 'f' && at > 0 && hasGap(span))
-      return { events, next, stop: 'gap', missing: span.gap ?? [] }
+      return { ...step('gap'), missing: span.gap ?? [], beyond: near(span, direction) }
     const nids = span.nids ?? []
     for (const [each, nid] of nids.entries()) {
-      if (events.length === limit) return { events, next, stop: 'more', missing: [] }
+      if (events.length === limit) return step('more')
       const own = { chain: span.chain, index: span.indexes![each]! }
       events.push({ nid, ...own })
       next = { ...own, side: far }
     }
-    if (nids.length === limit) return { events, next, stop: 'more', missing: [] }
+    if (nids.length === limit) return step('more')
     if (nids.length === 0 && at > 0) next = edge(span, direction)
-    if (direction === 'b' && hasGap(span))
-      return { events, next, stop: 'gap', missing: span.gap ?? [] }
+    if (direction === 'b' && hasGap(span)) {
+      const older = spans[at + 1]
+      // What lies beyond is on the next page.
+      if (!older && spans.length === maxSpans && at > 0) return step('more')
+      return {
+        ...step('gap'),
+        missing: span.gap ?? [],
+        beyond: older && near(older, direction),
+      }
+    }
   }
-  return { events, next, stop: spans.length < maxSpans ? 'end' : 'more', missing: [] }
+  return step(spans.length < maxSpans ? 'end' : 'more')
 }
 
 const hasGap = ({ gap }: readTimeline.SpanRow) => gap !== null && gap.length > 0
+
+/** The side of a span from which the walk comes. */
+const near = (span: readTimeline.SpanRow, direction: Direction): TimelinePlace =>
+  direction === 'b'
+    ? { chain: span.chain, index: span.to_index ?? -lowest, side: 'after' }
+    : { chain: span.chain, index: span.from_index ?? lowest, side: 'before' }
 
 /** The far side of a span without events. */
 const edge = (span: readTimeline.SpanRow, direction: Direction): TimelinePlace =>

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
+import { RemoteError } from '#core/error.ts'
 import { testDatabase } from '#test/database.ts'
 import { Story } from './story.ts'
 import type { StoryRoom, Told } from './story-room.ts'
@@ -204,6 +205,28 @@ describe('history that comes later', () => {
     expect(full.ids).toEqual(ids(history))
     expect(full.end).toBeUndefined()
     expect(told).toHaveLength(3)
+  })
+})
+
+describe('a gap that nobody can fill', () => {
+  test('is passed by a reader who has read everything before it', async () => {
+    const bob = someone('bob')
+    const room = await story.room(bob)
+    const old = await room.send(bob, 'before we were away')
+    const join = await room.joinAfar(bob, [['m.room.create', '', bob, {}]])
+    let asked = 0
+    story.backfill = async () => {
+      asked++
+      throw new RemoteError('there.example', 0, 'laneway.unreachable', 'no answer')
+    }
+    const first = await story.messages(bob, room, { limit: 2 })
+    expect(first.ids).toEqual([join.eventId])
+    // Each request tries once before it goes on.
+    const second = await story.messages(bob, room, { from: first.end, limit: 1 })
+    expect(second.ids).toEqual([old.eventId])
+    expect(asked).toBe(2)
+    const forward = await story.messages(bob, room, { from: second.start, dir: 'f', limit: 5 })
+    expect(forward.ids).toEqual([join.eventId])
   })
 })
 
