@@ -77,12 +77,13 @@ export const rooms = (sql: Sql, roomIds: readonly string[]) =>
     select r.room_id, r.version, r.kind, s.shard as acl_shard, s.event_nid as acl_nid
     from rooms r
     left join (
-      select k.state_key_nid from event_types t
+      select t.type_nid, k.state_key_nid from event_types t
       join state_keys k on k.type_nid = t.type_nid and k.state_key = ''
       where t.type = 'm.room.server_acl'
     ) acl on true
     left join current_state s on s.shard = r.shard and s.room_nid = r.room_nid
-      and s.generation = r.generation and s.state_key_nid = acl.state_key_nid
+      and s.generation = r.generation
+      and s.type_nid = acl.type_nid and s.state_key_nid = acl.state_key_nid
     where r.room_id = any(${roomIds as string[]})
     union all
     select j.room_id, j.version, 'joining', null, null

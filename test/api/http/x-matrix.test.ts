@@ -111,7 +111,7 @@ test('a key that has expired signs no request', async () => {
   other.now = stage.now + 2_000
   const { status, body } = await other.ask(gone, 'GET', uri)
   expect([status, body['error']]).toEqual([401, expect.stringContaining('expired')])
-  other.close()
+  await other.close()
 })
 
 test('a body that is no JSON is refused before its signature is looked at', async () => {
