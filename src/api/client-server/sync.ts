@@ -65,7 +65,7 @@ async function filterJson(ctx: Context, userId: string, text: string | undefined
       throw invalidParam("'filter' begins like JSON, and is none")
     }
   }
-  const stored = await filters.get(ctx.sql, userId, text)
+  const stored = text.includes('\0') ? undefined : await filters.get(ctx.sql, userId, text)
   if (stored === undefined) throw invalidParam(`There is no filter ${text}`)
   return JSON.parse(stored) as unknown
 }

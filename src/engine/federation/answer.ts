@@ -2,6 +2,7 @@ import { parseJson } from '#core/canonical-json.ts'
 import { RemoteError } from '#core/error.ts'
 import { isEventId, isRoomVersionId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
+import { parseLarge } from '#engine/federation/large-json.ts'
 import type { Federation, OutgoingAnswer, OutgoingRequest } from '#engine/worker/protocol.ts'
 
 /** How a caller wants its request treated; each operation has defaults of its own. */
@@ -39,6 +40,9 @@ export function failureOf(destination: string, { status, body }: OutgoingAnswer)
   )
 }
 
+/** From so many characters on, parsing takes more than a turn may. */
+const largeBody = 2_000_000
+
 /** Makes a request, and the JSON object of its answer; anything else is a `RemoteError`. */
 export async function askForObject(
   federation: Federation,
@@ -46,7 +50,8 @@ export async function askForObject(
 ): Promise<JsonObject> {
   const answer = await federation.call('request', request)
   if (answer.status !== 200) throw failureOf(request.destination, answer)
-  const json = parseJson(answer.body)
+  const { body } = answer
+  const json = body.length > largeBody ? await parseLarge(body) : parseJson(body)
   if (!isObject(json)) throw malformedAnswer(request.destination, 'is not a JSON object')
   return json
 }

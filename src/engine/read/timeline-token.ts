@@ -28,7 +28,8 @@ export function decodePlace(token: string): TimelinePlace {
       const packed = reader.varint()
       if (chain !== undefined && packed !== undefined && reader.atEnd) {
         const index = Math.floor(packed / 2) - zero
-        if (Math.abs(index) < 2 ** 31)
+        // Its neighbours are integers of the database too.
+        if (Math.abs(index) <= 2 ** 31 - 2)
           return { chain, index, side: packed % 2 === 1 ? 'after' : 'before' }
       }
     }

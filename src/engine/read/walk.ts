@@ -22,7 +22,8 @@ export type Step = {
 /** Spans looked at in one statement. */
 const maxSpans = 8
 
-const lowest = -(2 ** 31) + 1
+// Its neighbours are integers of the database too.
+const lowest = -(2 ** 31) + 2
 
 /** Reads on from a place in reading order; undefined if the place is in no readable span. */
 export async function walk(

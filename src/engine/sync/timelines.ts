@@ -129,11 +129,14 @@ async function gapsWithin(
 function windowFilter({ types, senders }: EventFilter): readTimeline.WindowFilter | undefined {
   if (types.acceptsAll && senders.acceptsAll) return undefined
   return {
-    types: types.only?.map(toLike),
-    notTypes: types.not.map(toLike),
+    types: types.only?.filter(isStorable).map(toLike),
+    notTypes: types.not.filter(isStorable).map(toLike),
     senders: senders.only,
     notSenders: senders.not,
   }
 }
+
+/** No event has a type that the database cannot hold. */
+const isStorable = (glob: string): boolean => !glob.includes('\0')
 
 const toLike = (glob: string): string => glob.replace(/[\\%_]/g, '\\$&').replaceAll('*', '%')

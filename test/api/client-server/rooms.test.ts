@@ -179,8 +179,11 @@ describe('/sync over HTTP', () => {
         rooms: { join: { [room.roomId]: { timeline: { events: [{}], limited: true } } } },
       })
     }
+    const odd = encodeURIComponent('{"room":{"timeline":{"types":["a\\u0000b","%_"]}}}')
+    expect((await front.get(`/sync?filter=${odd}`, alice)).status).toBe(200)
     for (const query of [
       'filter=none',
+      'filter=%00',
       'filter={',
       'filter={"room":3}',
       'since=nonsense',

@@ -57,7 +57,7 @@ describe('a sync token', () => {
 })
 
 describe('a timeline token', () => {
-  test.each([0, 1, -1, 2 ** 31 - 1, -(2 ** 31) + 1])('holds index %d', (index) => {
+  test.each([0, 1, -1, 2 ** 31 - 2, -(2 ** 31) + 2])('holds index %d', (index) => {
     for (const side of ['before', 'after'] as const)
       expect(decodePlace(encodePlace({ chain: 2 ** 50, index, side }))).toEqual({
         chain: 2 ** 50,

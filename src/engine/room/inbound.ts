@@ -1,0 +1,246 @@
+import type { Incoming, Raw } from '#engine/room/incoming.ts'
+import type { Item, Lane } from '#engine/room/lane.ts'
+import { Park } from '#engine/room/park.ts'
+import { type Prepared, prepare } from '#engine/room/prepare.ts'
+import { discardOf } from '#engine/room/discard.ts'
+import { Receive } from '#engine/room/receive.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+import type { Seat } from '#engine/room/turns.ts'
+import * as inbox from '#store/room/inbox.ts'
+
+/** What the inbound strand goes through: raw rows, prepared events, and work decided again. */
+type Queues = { raw: Raw[]; ready: Incoming[]; again: Item[] }
+
+/**
+ * The strand of a lane for what comes from other servers. It holds a bounded number of inbox rows in
+ * memory, and reads on when it has worked them off; events that lack something are parked outside.
+ */
+export class Inbound {
+  readonly park: Park<Incoming>
+  readonly #lane: Lane
+  readonly #seat: Seat
+  readonly #queues: Queues = { raw: [], ready: [], again: [] }
+  /** Inbox rows in memory, wherever they are: queued, parked, decided. */
+  readonly #held = new Set<number>()
+  /** Rows whose keys are being asked for. */
+  #awaitingKeys = 0
+  /** The inbox may hold rows that are not in memory. */
+  #more = false
+  #running = false
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(lane: Lane, seat: Seat) {
+    this.#lane = lane
+    this.#seat = seat
+    const { parkedPerRoom: perRoom, parkedPerOrigin: perOrigin } = lane.parts.limits
+    this.park = new Park({ perRoom, perOrigin })
+  }
+
+  get idle(): boolean {
+    return !this.#running && !this.#more && this.length === 0 && this.#timer === undefined
+  }
+
+  get length(): number {
+    const { raw, ready, again } = this.#queues
+    return raw.length + ready.length + again.length + this.park.size + this.#awaitingKeys
+  }
+
+  /** Takes rows of the inbox: into memory, or by noting that there are some. */
+  take(entries: readonly Raw[]): void {
+    const { laneEvents } = this.#lane.parts.limits
+    for (const entry of entries) {
+      if (this.#more || this.#queues.raw.length >= laneEvents) this.#more = true
+      else if (this.#hold(entry)) this.#queues.raw.push(entry)
+    }
+    this.run()
+  }
+
+  /** The inbox holds rows of this room, of which nothing is known here. */
+  wake(): void {
+    this.#more = true
+    this.run()
+  }
+
+  /** Work that was decided is to be decided again, before all else. */
+  again(items: Item[]): void {
+    this.#queues.again.unshift(...items)
+    this.run()
+  }
+
+  /** Events that lacked something and do no more, in the order of the graph. */
+  release(events: readonly Incoming[]): void {
+    this.#queues.ready.push(...events)
+    this.run()
+  }
+
+  /** An event is decided: what waited for it may go on. */
+  arrived(eventId: string): void {
+    const ready = this.park.arrived(eventId)
+    if (ready.length > 0) this.release(ready)
+  }
+
+  /** Rows that are committed, or dropped: another reading of the inbox will not find them. */
+  done(inboxIds: readonly number[]): void {
+    for (const id of inboxIds) this.#held.delete(id)
+  }
+
+  /** Parks an event until these have come; if there is no room, its rows go back to the inbox. */
+  parkEvent(incoming: Incoming, missing: Iterable<string>): void {
+    const { parts } = this.#lane
+    if (this.park.add(incoming, missing, parts.now())) parts.counters.parkedForEvents++
+    else {
+      parts.counters.notParked++
+      this.postpone(incoming.inboxIds)
+    }
+  }
+
+  /** Drops a row for what is in it. */
+  drop(raw: Raw, reason: string): void {
+    const { parts, roomId } = this.#lane
+    parts.counters.dropped++
+    parts.onDrop(roomId, raw.origin, reason)
+    if (raw.inboxId !== undefined) this.discard([raw.inboxId])
+  }
+
+  /** Rows that need not be persisted: the next commit takes them out of the inbox. */
+  discard(inboxIds: readonly number[]): void {
+    if (inboxIds.length > 0) void this.#lane.parts.persister.add(discardOf(this.#lane, inboxIds))
+  }
+
+  /** Rows of a room that we do not know: they wait if a join is under way, else they go. */
+  *unknownRoom(batch: readonly Raw[]): Task<void> {
+    const { parts, roomId } = this.#lane
+    if (parts.isJoining(roomId)) {
+      for (const { inboxId } of batch) if (inboxId !== undefined) this.#held.delete(inboxId)
+      this.#more = false
+      return
+    }
+    for (const raw of batch) this.drop(raw, 'the room is not known')
+    yield
+  }
+
+  /** Rows that fail even alone go to the quarantine, with the error. */
+  quarantine(inboxIds: readonly number[], culprit: Error): void {
+    if (inboxIds.length === 0) return
+    const { parts, shard } = this.#lane
+    inbox
+      .quarantine(parts.sql, shard, inboxIds, String(culprit), parts.now())
+      .then(() => this.done(inboxIds))
+      .catch((error: unknown) => parts.onError(error, 'an inbox row could not be quarantined'))
+  }
+
+  /** Back to the inbox, for later; with each time the pause doubles, and in the end it is dropped. */
+  postpone(inboxIds: readonly number[]): void {
+    if (inboxIds.length === 0) return
+    const { parts, shard } = this.#lane
+    const { attempts, retryMs } = parts.limits
+    parts.counters.postponed += inboxIds.length
+    inbox
+      .postpone(parts.sql, shard, inboxIds, { now: parts.now(), pauseMs: retryMs, attempts })
+      .then((dropped) => {
+        parts.counters.givenUp += dropped
+        this.done(inboxIds)
+        this.#wakeIn(retryMs)
+      })
+      .catch((error: unknown) => parts.onError(error, 'an inbox row could not be postponed'))
+  }
+
+  run(): void {
+    const { raw, ready, again } = this.#queues
+    if (this.#running || (raw.length + ready.length + again.length === 0 && !this.#more)) return
+    this.#running = true
+    this.#seat.run(this.#drain()).catch((error: unknown) => {
+      this.#lane.parts.onError(error, 'a lane failed')
+      // Nothing is lost: the rows are in the inbox. A pause, so that it cannot fail in a ring.
+      this.#forget()
+      this.#wakeIn(this.#lane.parts.limits.inboxPollMs)
+    })
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  *#drain(): Task<void> {
+    const { raw, ready, again } = this.#queues
+    const { parts } = this.#lane
+    try {
+      for (;;) {
+        const item = again.shift()
+        if (item) yield* this.#lane.decide(item)
+        else if (ready.length > 0)
+          yield* this.#lane.decide({ work: new Receive(ready.shift()!), alone: false })
+        else if (raw.length > 0) yield* this.#prepare(raw.splice(0, parts.limits.prepare))
+        else if (this.#more) yield* this.#readOn()
+        else break
+        if (parts.persister.pending >= parts.limits.decidedAhead)
+          yield* wait(parts.persister.below(parts.limits.decidedAhead))
+        yield
+      }
+    } finally {
+      this.#running = false
+      this.#lane.usedAt = parts.now()
+    }
+    if (this.park.size > 0) parts.fetchMissing(this.#lane)
+  }
+
+  *#prepare(batch: Raw[]): Task<void> {
+    const prepared = yield* prepare(this.#lane, batch)
+    this.#queues.ready.push(...prepared.ready)
+    if (prepared.wantKeys.length > 0) this.#fetchKeys(prepared.wantKeys)
+  }
+
+  #fetchKeys(wanted: Prepared['wantKeys']): void {
+    const { parts } = this.#lane
+    const entries = wanted.map(({ raw }) => raw)
+    this.#awaitingKeys += entries.length
+    parts.counters.parkedForKeys += entries.length
+    parts.keys
+      .fetch(
+        wanted.flatMap(({ keys }) => keys),
+        parts.limits.keysMs,
+      )
+      .catch((error: unknown) => parts.onError(error, 'keys could not be asked for'))
+      .finally(() => {
+        this.#awaitingKeys -= entries.length
+        for (const entry of entries) this.#queues.raw.push({ ...entry, lastTry: true })
+        this.run()
+      })
+  }
+
+  /** The next rows of the inbox that are not in memory and whose time has come. */
+  *#readOn(): Task<void> {
+    const { parts, roomId, shard } = this.#lane
+    const limit = parts.limits.laneEvents
+    const { rows, nextAt } = yield* wait(
+      inbox.list(parts.sql, shard, roomId, parts.now(), limit + this.#held.size),
+    )
+    const fresh = rows.filter(({ inbox_id: id }) => !this.#held.has(id))
+    this.#more = fresh.length > limit
+    for (const { inbox_id: inboxId, origin, json } of fresh.slice(0, limit)) {
+      const entry = { inboxId, origin, json }
+      if (this.#hold(entry)) this.#queues.raw.push(entry)
+    }
+    if (nextAt !== null) this.#wakeIn(Math.max(0, nextAt - parts.now()))
+  }
+
+  #hold({ inboxId }: Raw): boolean {
+    if (inboxId === undefined) return true
+    if (this.#held.has(inboxId)) return false
+    this.#held.add(inboxId)
+    return true
+  }
+
+  #forget(): void {
+    const { raw, ready } = this.#queues
+    for (const { inboxId } of raw.splice(0)) if (inboxId !== undefined) this.#held.delete(inboxId)
+    for (const { inboxIds } of ready.splice(0)) this.done(inboxIds)
+  }
+
+  #wakeIn(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.wake()
+    }, ms)
+  }
+}

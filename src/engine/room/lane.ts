@@ -1,0 +1,172 @@
+import { MatrixError, unavailable } from '#core/error.ts'
+import { Inbound } from '#engine/room/inbound.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import type { Persisted } from '#engine/room/persist.ts'
+import type { Room } from '#engine/room/room.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+import type { Seat } from '#engine/room/turns.ts'
+import { type Committed, RoomReloaded, type Work } from '#engine/room/work.ts'
+
+/** Work as a lane holds it; `alone` if its commit failed before. */
+export type Item = { work: Work<Lane>; alone: boolean }
+
+/** How often work may be decided again because its room was reloaded under it. */
+const maxReloads = 50
+
+/**
+ * The queue of one room. One event of the room is decided at a time, twice over: what local users wait
+ * for has a strand of its own, so that it never waits for a resolution that takes its turns in the
+ * other. The two meet where outcomes are applied to the room, which nothing interrupts.
+ */
+export class Lane implements Persisted {
+  readonly roomId: string
+  readonly shard: number
+  readonly parts: Parts
+  /** The room, once it is loaded; null if there is none. */
+  room: Room | null | undefined
+  readonly inbound: Inbound
+  readonly #ahead: Seat
+  readonly #local: Item[] = []
+  #localRunning = false
+  #loading: Promise<Room | null> | undefined
+  usedAt = 0
+
+  constructor(parts: Parts, roomId: string, shard: number) {
+    this.parts = parts
+    this.roomId = roomId
+    this.shard = shard
+    this.#ahead = parts.turns.seat(true)
+    this.inbound = new Inbound(this, parts.turns.seat(false))
+  }
+
+  /** Whether it could be forgotten: nothing waits in it. */
+  get idle(): boolean {
+    return (
+      !this.#localRunning &&
+      this.#local.length === 0 &&
+      this.#loading === undefined &&
+      this.inbound.idle &&
+      (this.room?.uncommitted.size ?? 0) === 0
+    )
+  }
+
+  get length(): number {
+    return this.#local.length + this.inbound.length
+  }
+
+  /** Decides and persists something that a local user, or another server's request, waits for. */
+  perform<T>(make: (answer: Answer<T>) => Work<Lane>): Promise<T> {
+    const { awayMs } = this.parts.persister
+    if (awayMs > this.parts.limits.awayMs)
+      return Promise.reject(unavailable('The database is away', 2_000))
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    this.#local.push({ work: make({ resolve, reject }), alone: false })
+    this.#runLocal()
+    return promise
+  }
+
+  /** The room, loaded if it must be. */
+  *load(): Task<Room | null> {
+    if (this.room !== undefined) return this.room
+    this.#loading ??= this.parts.loadRoom(this.roomId, this.shard).then(
+      (room) => {
+        this.#loading = undefined
+        // Created while it was looked for.
+        this.room ??= room
+        return this.room
+      },
+      (error: unknown) => {
+        this.#loading = undefined
+        throw error
+      },
+    )
+    return yield* wait(this.#loading)
+  }
+
+  /** Decides one piece of work and hands it to the persister. */
+  *decide({ work, alone }: Item): Task<void> {
+    for (let reloads = 0; ; reloads++) {
+      try {
+        const outcome = yield* work.decide(this)
+        if (outcome !== null) this.parts.persister.add({ room: this, work, outcome, alone })
+        return
+      } catch (error) {
+        if (error instanceof RoomReloaded && reloads < maxReloads) continue
+        work.failed(error instanceof Error ? error : new Error(String(error)))
+        return
+      }
+    }
+  }
+
+  commitFailed(works: Work<never>[], culprit: Error | undefined): void {
+    this.reload()
+    const again = works as Work<Lane>[]
+    if (culprit) this.#quarantine(again.shift()!, culprit)
+    const items = again.map((work) => ({ work, alone: true }))
+    this.#local.unshift(...items.filter(({ work }) => work.local))
+    this.inbound.again(items.filter(({ work }) => !work.local))
+    this.#runLocal()
+  }
+
+  /** Forgets the room in memory: it is not what the database has. */
+  reload(): void {
+    if (!this.room) return
+    this.room.stale = true
+    for (const known of this.room.uncommitted.values()) this.parts.events.forget(known)
+    this.parts.states.forget(this.room)
+    this.room = undefined
+  }
+
+  #quarantine(work: Work<Lane>, culprit: Error): void {
+    this.parts.counters.quarantined++
+    this.parts.onError(culprit, `work of ${this.roomId} could not be persisted`)
+    work.failed(new MatrixError(500, 'M_UNKNOWN', 'The event could not be stored'))
+    this.inbound.quarantine(work.inboxIds, culprit)
+  }
+
+  #runLocal(): void {
+    if (this.#localRunning || this.#local.length === 0) return
+    this.#localRunning = true
+    this.#ahead.run(this.#drainLocal()).catch((error: unknown) => {
+      this.parts.onError(error, 'a lane failed')
+    })
+  }
+
+  *#drainLocal(): Task<void> {
+    try {
+      for (let item = this.#local.shift(); item; item = this.#local.shift()) {
+        yield* this.decide(item)
+        yield
+      }
+    } finally {
+      this.#localRunning = false
+      this.usedAt = this.parts.now()
+    }
+  }
+}
+
+/** Where the outcome of work goes. */
+export type Answer<T> = { resolve: (value: T) => void; reject: (error: Error) => void }
+
+/** Work whose outcome somebody waits for: `decide` notes the answer that is given after the commit. */
+export abstract class Asked<T> implements Work<Lane> {
+  readonly local = true
+  abstract readonly bytes: number
+  readonly inboxIds: readonly number[] = []
+  readonly answer: Answer<T>
+
+  constructor(answer: Answer<T>) {
+    this.answer = answer
+  }
+
+  abstract decide(lane: Lane): ReturnType<Work<Lane>['decide']>
+  abstract answerFor(committed: Committed): T
+
+  committed(committed: Committed): void {
+    this.answer.resolve(this.answerFor(committed))
+  }
+
+  failed(error: Error): void {
+    this.answer.reject(error)
+  }
+}

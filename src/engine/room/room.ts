@@ -1,0 +1,128 @@
+import type { RoomEvent } from '#core/event/pdu.ts'
+import type { RoomVersion } from '#core/room-version.ts'
+import { ServerAcl } from '#core/server-acl.ts'
+import type { StateMap } from '#store/room/state-map.ts'
+import type { RoomKind } from '#store/room/batch.ts'
+import type { ServerSet } from '#store/room/server-sets.ts'
+import type { Snapshot } from '#store/room/snapshots.ts'
+import { eventFlags } from '#store/room/batch.ts'
+
+/** An event of a room in memory, with its numbers. */
+export type Known = {
+  readonly nid: number
+  readonly event: RoomEvent
+  readonly typeNid: number
+  readonly stateKeyNid: number | null
+  readonly senderNid: number
+  readonly authNids: readonly number[]
+  /** What it weighs in memory. */
+  readonly bytes: number
+  flags: number
+  /** The snapshot of the state before it; null if that is not known. */
+  snapshotNid: number | null
+  /** Its place in the reading order, if it has one. */
+  chain: number | null
+  chainIndex: number | null
+}
+
+export const isRejected = ({ flags }: Pick<Known, 'flags'>): boolean =>
+  (flags & eventFlags.rejected) !== 0
+export const isOutlier = ({ flags }: Pick<Known, 'flags'>): boolean =>
+  (flags & eventFlags.outlier) !== 0
+
+/** An event that nobody cites yet, and the state after it. */
+export type Extremity = { known: Known; after: StateMap }
+
+export type JoinedServer = { name: string; joined: number }
+
+export type RoomFacts = {
+  roomId: string
+  nid: number
+  shard: number
+  version: RoomVersion
+  kind: RoomKind
+  generation: number
+  create: RoomEvent
+  extremities: Map<number, Extremity>
+  state: StateMap
+  /** The chain to which live events are appended, and the next index in it. */
+  chain: number
+  nextIndex: number
+  servers: Map<number, JoinedServer>
+  /** Cited and not here, with the events that cite them. */
+  missing: Map<string, number[]>
+}
+
+/**
+ * A room as its lane knows it: ahead of the database by what is decided and not yet committed. If a
+ * commit fails it is thrown away and loaded again.
+ */
+export class Room {
+  readonly roomId: string
+  readonly nid: number
+  readonly shard: number
+  readonly version: RoomVersion
+  readonly create: RoomEvent
+  kind: RoomKind
+  generation: number
+  extremities: Map<number, Extremity>
+  state: StateMap
+  chain: number
+  nextIndex: number
+  readonly servers: Map<number, JoinedServer>
+  readonly missing: Map<string, number[]>
+  /** Counts what was decided: whoever worked out something from the room looks whether it moved. */
+  revision = 0
+  /** Thrown away: what is being decided on it must be decided again. */
+  stale = false
+  /** Decided and not committed, by ID: no look-up finds them. */
+  readonly uncommitted = new Map<string, Known>()
+  /** Snapshots likewise, by number. */
+  readonly unsaved = new Map<number, Snapshot>()
+  /** The newest snapshot: the next is made on top of it. */
+  lastSnapshot: Snapshot | undefined
+  /** The set of joined servers as it was last interned. */
+  serverSet: ServerSet | undefined
+  #acl: { eventNid: number; acl: ServerAcl } | undefined
+
+  constructor(facts: RoomFacts) {
+    this.roomId = facts.roomId
+    this.nid = facts.nid
+    this.shard = facts.shard
+    this.version = facts.version
+    this.kind = facts.kind
+    this.generation = facts.generation
+    this.create = facts.create
+    this.extremities = facts.extremities
+    this.state = facts.state
+    this.chain = facts.chain
+    this.nextIndex = facts.nextIndex
+    this.servers = facts.servers
+    this.missing = facts.missing
+  }
+
+  /** An event is in the database now. */
+  committed(known: Known): void {
+    this.uncommitted.delete(known.event.eventId)
+    if (known.snapshotNid !== null) this.unsaved.delete(known.snapshotNid)
+  }
+
+  /** Whether a server may take part, by the `m.room.server_acl` event that is given, if there is one. */
+  allows(server: string, acl: Known | undefined): boolean {
+    if (!acl) return true
+    if (this.#acl?.eventNid !== acl.nid)
+      this.#acl = { eventNid: acl.nid, acl: new ServerAcl(acl.event.content) }
+    return this.#acl.acl.allows(server)
+  }
+
+  /** Roughly what it holds in memory, in bytes. */
+  get bytes(): number {
+    const states = new Set([
+      this.state,
+      ...[...this.extremities.values()].map(({ after }) => after),
+    ])
+    let bytes = 2_000 + 100 * this.servers.size + 100 * this.missing.size
+    for (const state of states) bytes += 16 * state.size
+    return bytes
+  }
+}
