@@ -44,11 +44,7 @@ export class Home {
     this.story = story
     const { sql, serverName, positions, snapshots, sentMembers } = story
     const clock = () => this.now
-    const config = Value.Default(Config, {
-      server_name: serverName,
-      passwords: { memory_kib: 8, iterations: 1 },
-      ...options.config,
-    }) as Config
+    const config = configOf(serverName, options.config)
     const users = new UserShards(sql, { onCommit: (pairs) => positions.advanceUsers(pairs) })
     const tokens = new AccessTokens(sql)
     const rooms = this.#rooms()
@@ -105,6 +101,11 @@ export class Home {
     return this.logIn(userId)
   }
 
+  /** The same server under another configuration, asked as nobody. */
+  under(config: object): Client {
+    return Client.of({ ...this.ctx, config: configOf(this.ctx.serverName, config) })
+  }
+
   async logIn(userId: string, device: { deviceId?: string; displayName?: string } = {}) {
     const { accessToken: token, deviceId } = await this.ctx.accounts.logIn(userId, device)
     return { userId, deviceId, token, client: this.client.as(token) }
@@ -120,3 +121,10 @@ export class Home {
     return { call } as unknown as Rooms
   }
 }
+
+const configOf = (serverName: string, more: object = {}): Config =>
+  Value.Default(Config, {
+    server_name: serverName,
+    passwords: { memory_kib: 8, iterations: 1 },
+    ...more,
+  }) as Config

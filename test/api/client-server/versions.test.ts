@@ -1,0 +1,41 @@
+import { expect, test } from 'bun:test'
+import { roomVersions } from '#core/room-version.ts'
+import { testDatabase } from '#test/database.ts'
+import { Home } from './home.ts'
+
+const db = await testDatabase()
+const home = await Home.open(db)
+
+test('the versions of the spec are told to anybody, but not to a token that is none', async () => {
+  const { body } = await home.client.get('/_matrix/client/versions')
+  expect(body.versions).toContain('v1.11')
+  expect(body.unstable_features).toEqual({})
+  const odd = await home.client.as('nonsense').get('/_matrix/client/versions')
+  expect(odd.body.errcode).toBe('M_UNKNOWN_TOKEN')
+})
+
+test('where clients find the server is told if the operator says it', async () => {
+  const path = '/.well-known/matrix/client'
+  expect((await home.client.get(path)).status).toBe(404)
+  const client = home.under({ public_base_url: 'https://matrix.example' })
+  const { body, headers } = await client.get(path)
+  expect(body).toEqual({ 'm.homeserver': { base_url: 'https://matrix.example' } })
+  expect(headers.get('access-control-allow-origin')).toBe('*')
+})
+
+test('the capabilities name every room version there is, and the default one', async () => {
+  const alice = await home.person('alice')
+  const { body } = await alice.client.get('/capabilities')
+  const versions = body.capabilities['m.room_versions']
+  expect(Object.keys(versions.available).sort()).toEqual([...roomVersions.keys()].sort())
+  expect(versions.default).toBe(home.ctx.config.rooms.default_version)
+  expect(body.capabilities['m.change_password']).toEqual({ enabled: false })
+  expect((await home.client.get('/capabilities')).status).toBe(401)
+})
+
+test('a path that is not there, and a method that it does not have, are told apart', async () => {
+  const nowhere = await home.client.get('/no/such/path')
+  expect([nowhere.status, nowhere.body.errcode]).toEqual([404, 'M_UNRECOGNIZED'])
+  const method = await home.client.delete('/login')
+  expect([method.status, method.body.errcode]).toEqual([405, 'M_UNRECOGNIZED'])
+})
