@@ -12,6 +12,7 @@ import type { Context } from '#src/context.ts'
 import { silentLog } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import { MadeUpFederation, type MadeUpServer } from '#test/builders.ts'
+import { answersChecked, checkAnswer } from '#test/spec/responses.ts'
 import { PlantedSnapshots } from './plant.ts'
 
 export const here = 'here.test'
@@ -60,7 +61,7 @@ export class Stage {
     this.snapshots = parts.snapshots
     this.#close = close
     const checkServer = serverCheck((server) => this.heard.push(server))
-    this.#app = mount(this.ctx, ops, { checkServer })
+    this.#app = mount(this.ctx, ops, { checkServer, onAnswer: checkAnswer })
   }
 
   static async open(
@@ -114,6 +115,7 @@ export class Stage {
   async fetch(request: Request): Promise<{ status: number; body: JsonObject; text: string }> {
     const response = await this.#app.fetch(request)
     const text = await response.text()
+    await answersChecked()
     return { status: response.status, body: JSON.parse(text) as JsonObject, text }
   }
 
