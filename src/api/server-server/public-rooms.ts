@@ -1,25 +1,31 @@
-import { Type as t } from '@sinclair/typebox'
-import { op } from '#api/http/op.ts'
+import { type Static, Type as t } from '@sinclair/typebox'
 import { open } from '#core/schema.ts'
-import { type DirectoryAnswer, type DirectoryQuery, readDirectory } from '#engine/read/directory.ts'
+import { op } from '#api/http/op.ts'
+import { readDirectory } from '#engine/read/directory.ts'
 import type { Context } from '#src/context.ts'
 
-const path = '/_matrix/federation/v1/publicRooms' as const
+const path = '/_matrix/federation/v1/publicRooms'
+
+const Query = open({
+  limit: t.Optional(t.Integer({ minimum: 0 })),
+  since: t.Optional(t.String()),
+  include_all_networks: t.Optional(t.Boolean()),
+  third_party_instance_id: t.Optional(t.Union([t.String(), t.Null()])),
+})
 
 export const getPublicRooms = op({
   id: 'getPublicRooms',
   method: 'GET',
   path,
   auth: 'server',
-  query: open({
-    limit: t.Optional(t.Integer()),
-    since: t.Optional(t.String()),
-    third_party_instance_id: t.Optional(t.String()),
-  }),
+  query: Query,
 
-  run({ query: { third_party_instance_id: network, ...query } }, ctx) {
-    return listRooms(ctx, network, query)
-  },
+  run: ({ query }, ctx) => list(ctx, query, undefined),
+})
+
+const Filter = open({
+  generic_search_term: t.Optional(t.Union([t.String(), t.Null()])),
+  room_types: t.Optional(t.Union([t.Array(t.Union([t.String(), t.Null()])), t.Null()])),
 })
 
 export const queryPublicRooms = op({
@@ -27,32 +33,22 @@ export const queryPublicRooms = op({
   method: 'POST',
   path,
   auth: 'server',
-  body: open({
-    limit: t.Optional(t.Integer()),
-    since: t.Optional(t.String()),
-    filter: t.Optional(
-      open({
-        generic_search_term: t.Optional(t.String()),
-        room_types: t.Optional(t.Array(t.Union([t.String(), t.Null()]))),
-      }),
-    ),
-    third_party_instance_id: t.Optional(t.String()),
-  }),
+  body: open({ ...Query.properties, filter: t.Optional(Filter) }),
 
-  run({ body: { limit, since, filter, third_party_instance_id: network } }, ctx) {
-    return listRooms(ctx, network, {
-      limit,
-      since,
-      term: filter?.generic_search_term,
-      roomTypes: filter?.room_types,
-    })
-  },
+  run: ({ body: { filter, ...query } }, ctx) => list(ctx, query, filter),
 })
 
-/** There are no rooms of third-party networks here. */
-const listRooms = async (
+function list(
   ctx: Context,
-  network: string | undefined,
-  query: DirectoryQuery,
-): Promise<DirectoryAnswer> =>
-  network === undefined ? readDirectory(ctx, query) : { chunk: [], total_room_count_estimate: 0 }
+  { limit, since, third_party_instance_id: instance }: Static<typeof Query>,
+  filter: Static<typeof Filter> | undefined,
+) {
+  // The networks of application services, of which there are none.
+  if (instance) return { chunk: [], total_room_count_estimate: 0 }
+  return readDirectory(ctx, {
+    limit,
+    since,
+    term: filter?.generic_search_term ?? undefined,
+    roomTypes: filter?.room_types ?? undefined,
+  })
+}
