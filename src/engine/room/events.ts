@@ -106,6 +106,7 @@ export class EventCache {
       snapshotNid: row.snapshot_nid,
       chain: row.chain,
       chainIndex: row.chain_index,
+      authOrder: row.auth_order,
       bytes: 500 + 3 * row.json.length,
     }
     // What is decided meanwhile is newer than what was read.

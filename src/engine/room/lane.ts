@@ -2,7 +2,7 @@ import { MatrixError, unavailable } from '#core/error.ts'
 import { Inbound } from '#engine/room/inbound.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Persisted } from '#engine/room/persist.ts'
-import type { Room } from '#engine/room/room.ts'
+import { forget, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { Seat } from '#engine/room/turns.ts'
 import { type Committed, RoomReloaded, type Work } from '#engine/room/work.ts'
@@ -111,9 +111,7 @@ export class Lane implements Persisted {
   /** Forgets the room in memory: it is not what the database has. */
   reload(): void {
     if (!this.room) return
-    this.room.stale = true
-    for (const known of this.room.uncommitted.values()) this.parts.events.forget(known)
-    this.parts.states.forget(this.room)
+    forget(this.parts, this.room)
     this.room = undefined
   }
 

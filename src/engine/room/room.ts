@@ -4,6 +4,8 @@ import { ServerAcl } from '#core/server-acl.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { RoomKind } from '#store/room/batch.ts'
 import type { ServerSet } from '#store/room/server-sets.ts'
+import type { AuthGraph } from '#engine/room/auth-graph.ts'
+import type { Parts } from '#engine/room/parts.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
 import { eventFlags } from '#store/room/batch.ts'
 
@@ -23,6 +25,8 @@ export type Known = {
   /** Its place in the reading order, if it has one. */
   chain: number | null
   chainIndex: number | null
+  /** Its number among the auth chains of the room, if all of its own is known. */
+  authOrder: number | null
 }
 
 export const isRejected = ({ flags }: Pick<Known, 'flags'>): boolean =>
@@ -42,12 +46,15 @@ export type RoomFacts = {
   version: RoomVersion
   kind: RoomKind
   generation: number
-  create: RoomEvent
+  create?: RoomEvent
   extremities: Map<number, Extremity>
   state: StateMap
   /** The chain to which live events are appended, and the next index in it. */
   chain: number
   nextIndex: number
+  /** Where that chain stands in the reading order. */
+  orderKey: Uint8Array
+  auth: AuthGraph
   servers: Map<number, JoinedServer>
   /** Cited and not here, with the events that cite them. */
   missing: Map<string, number[]>
@@ -62,7 +69,10 @@ export class Room {
   readonly nid: number
   readonly shard: number
   readonly version: RoomVersion
-  readonly create: RoomEvent
+  /** Its create event; a room that is known by an invite may lack it. */
+  create: RoomEvent | undefined
+  readonly auth: AuthGraph
+  orderKey: Uint8Array
   kind: RoomKind
   generation: number
   extremities: Map<number, Extremity>
@@ -93,6 +103,8 @@ export class Room {
     this.kind = facts.kind
     this.generation = facts.generation
     this.create = facts.create
+    this.auth = facts.auth
+    this.orderKey = facts.orderKey
     this.extremities = facts.extremities
     this.state = facts.state
     this.chain = facts.chain
@@ -125,4 +137,11 @@ export class Room {
     for (const state of states) bytes += 16 * state.size
     return bytes
   }
+}
+
+/** Takes what a room has in memory and not in the database out of the caches. */
+export function forget({ events, states }: Pick<Parts, 'events' | 'states'>, room: Room): void {
+  room.stale = true
+  for (const known of room.uncommitted.values()) events.forget(known)
+  states.forget(room)
 }

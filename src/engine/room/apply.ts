@@ -1,0 +1,164 @@
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { emptyPart, eventFlags, type LocalTxnRow, type RoomPart } from '#store/room/batch.ts'
+import { packEventId } from '#store/room/event-id.ts'
+import type { Interned } from '#store/room/intern.ts'
+import type { StateMap } from '#store/room/state-map.ts'
+import { type Changes, changesTo, countServers, destinations } from '#engine/room/changes.ts'
+import { judgementOf, type Merged, merge } from '#engine/room/decide.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import { shardOfRoom } from '#engine/room/parts.ts'
+import { isRejected, type Known, type Room } from '#engine/room/room.ts'
+import type { Task } from '#engine/room/task.ts'
+import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
+import type { Verdict } from '#core/verdict.ts'
+
+/** An event that was judged by its own past: what is left is the room's present. */
+export type Judged = {
+  event: RoomEvent
+  /** The JSON that is persisted and relayed. */
+  text: string
+  prevs: readonly Known[]
+  auths: ReadonlyMap<string, Known>
+  before: StateMap
+  numbers: Interned
+  verdict: Verdict
+  /** An event of ours, or one that we relay: it goes to the servers of the room. */
+  relayed: boolean
+  inboxIds: readonly number[]
+  /** v1–v2: another server chose its ID, which was claimed for this room. */
+  claimed?: boolean
+  txn?: LocalTxnRow
+  internal?: string
+}
+
+/** An event applied to the room in memory, and what is to be persisted of it. */
+export type Applied = { known: Known; outcome: Outcome; changes: Changes }
+
+/** A new event with numbers, judged by checks 4 and 5. */
+export function knownOf(parts: Parts, room: Room, judged: Judged): Known {
+  const { event, numbers, auths, verdict } = judged
+  return {
+    nid: shardOfRoom(parts, room).nextNid(),
+    event,
+    typeNid: numbers.type(event.type),
+    stateKeyNid: event.stateKey === undefined ? null : numbers.stateKey(event.type, event.stateKey),
+    senderNid: numbers.user(event.sender),
+    authNids: event.authEvents.flatMap((id) => auths.get(id)?.nid ?? []),
+    bytes: 500 + 3 * judged.text.length,
+    flags: verdict.allowed ? 0 : eventFlags.rejected,
+    snapshotNid: null,
+    chain: null,
+    chainIndex: null,
+    authOrder: null,
+  }
+}
+
+/** Merges a judged event into the room, and applies it. */
+export function* applyEvent(parts: Parts, room: Room, judged: Judged): Task<Applied> {
+  for (;;) {
+    const applied = yield* applyAt(parts, room, judged, undefined)
+    if (applied) return applied
+  }
+}
+
+/**
+ * The same for an event that was built on a revision of the room: undefined if the room has moved on,
+ * and the event is to be built anew.
+ */
+export function* applyAt(
+  parts: Parts,
+  room: Room,
+  judged: Judged,
+  builtOn: number | undefined,
+): Task<Applied | undefined> {
+  const known = knownOf(parts, room, judged)
+  const prevNids = judged.prevs.map(({ nid }) => nid)
+  for (;;) {
+    const merged = yield* merge(parts, room, known, {
+      before: judged.before,
+      numbers: judged.numbers,
+      prevNids,
+    })
+    const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
+    const set = judged.relayed ? yield* destinations(parts, room, changes) : null
+    if (room.stale) throw new RoomReloaded()
+    if (builtOn !== undefined && room.revision !== builtOn) return undefined
+    // From here on nothing is yielded.
+    if (room.revision === merged.revision)
+      return apply(parts, room, judged, { known, merged, changes, destinationSet: set })
+  }
+}
+
+type Decision = { known: Known; merged: Merged; changes: Changes; destinationSet: number | null }
+
+function apply(
+  parts: Parts,
+  room: Room,
+  judged: Judged,
+  { known, merged, changes, destinationSet }: Decision,
+): Applied {
+  const { flags, reason } = judgementOf(judged.verdict, merged.softFailed)
+  known.flags = flags
+  const part = emptyPart(room.shard, room.nid)
+  known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), judged.before, part)
+  const shown = flags === 0
+  if (shown) {
+    known.chain = room.chain
+    known.chainIndex = room.nextIndex++
+  }
+  part.events.push({
+    eventNid: known.nid,
+    eventId: packEventId(known.event.eventId),
+    typeNid: known.typeNid,
+    stateKeyNid: known.stateKeyNid,
+    senderNid: known.senderNid,
+    depth: known.event.depth,
+    originServerTs: known.event.originServerTs,
+    authNids: known.authNids,
+    json: judged.text,
+    internal: judged.internal ?? null,
+    rejection: reason,
+    claimed: judged.claimed ?? false,
+    chain: known.chain,
+    chainIndex: known.chainIndex,
+    position: shown ? 1 : null,
+    ingest: 1,
+    flags,
+    snapshotNid: known.snapshotNid,
+    destinationSet,
+    pushFlags: 0,
+    prevNids: judged.prevs.map(({ nid }) => nid),
+  })
+  moveExtremities(room, merged, part)
+  part.state.push(...changes.state)
+  countServers(room, changes)
+  if (known.stateKeyNid !== null) room.auth.add(known, authsOf(judged), part)
+  if (judged.txn) part.txns.push({ ...judged.txn, eventNid: known.nid })
+  part.inbox.push(...judged.inboxIds)
+  room.state = merged.state
+  room.revision++
+  room.uncommitted.set(known.event.eventId, known)
+  parts.events.add(known)
+  count(parts, known, judged)
+  const positions = shown || changes.state.length > 0 ? 1 : 0
+  return { known, changes, outcome: { part, positions, ingests: 1 } }
+}
+
+/** Every event that it cites; in v12+ the create event is none. */
+const authsOf = ({ event, auths }: Judged) => event.authEvents.map((id) => auths.get(id))
+
+function moveExtremities(room: Room, { extremities }: Merged, part: RoomPart): void {
+  if (extremities === room.extremities) return
+  for (const nid of extremities.keys())
+    if (!room.extremities.has(nid)) part.extremities.added.push(nid)
+  for (const nid of room.extremities.keys())
+    if (!extremities.has(nid)) part.extremities.removed.push(nid)
+  room.extremities = extremities
+}
+
+function count({ counters }: Parts, known: Known, { txn, relayed }: Judged): void {
+  if (txn || relayed) counters.local++
+  else if (isRejected(known)) counters.rejected++
+  else if (known.flags !== 0) counters.softFailed++
+  else counters.accepted++
+}

@@ -1,0 +1,131 @@
+import { membershipOf } from '#core/content/m.room.member.ts'
+import { domainOf } from '#core/ids.ts'
+import type { MemberChange, StateChange } from '#store/room/batch.ts'
+import type { Interned } from '#store/room/intern.ts'
+import type { ServerSet } from '#store/room/server-sets.ts'
+import type { StateMap } from '#store/room/state-map.ts'
+import { memberOf } from '#engine/room/numbers.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import type { JoinedServer, Known, Room } from '#engine/room/room.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+
+/** Lines of the delta log that lack their position, and what they do to the servers of the room. */
+export type Changes = {
+  state: StateChange[]
+  /** By how much each server's joined members change. */
+  servers: Map<number, { name: string; by: number }>
+}
+
+/** Every difference between the room's state and what it becomes, with what readers ask of it. */
+export function* changesTo(
+  parts: Parts,
+  room: Room,
+  to: StateMap,
+  own: Known,
+  numbers: Interned,
+): Task<Changes> {
+  const changes: Changes = { state: [], servers: new Map() }
+  if (to === room.state) return changes
+  const diff = room.state.diff(to)
+  const nids = diff.flatMap((change) => [change.old ?? [], change.new ?? []].flat())
+  const events = yield* parts.events.byNids(
+    room,
+    nids.filter((nid) => nid !== own.nid),
+  )
+  events.set(own.nid, own)
+  const users = yield* memberNumbers(
+    parts,
+    diff.flatMap(({ old, new: now }) => [old, now]),
+    events,
+    own,
+    numbers,
+  )
+  for (const change of diff) {
+    const old = change.old === undefined ? undefined : events.get(change.old)
+    const now = change.new === undefined ? undefined : events.get(change.new)
+    const member = memberChange(old, now, users, changes.servers)
+    changes.state.push({
+      position: 1,
+      typeNid: (now ?? old)!.typeNid,
+      stateKeyNid: change.key,
+      oldEventNid: change.old ?? null,
+      newEventNid: change.new ?? null,
+      member,
+    })
+  }
+  for (const [nid, { by }] of changes.servers) if (by === 0) changes.servers.delete(nid)
+  return changes
+}
+
+type UserNumbers = (userId: string) => { userNid: number; serverNid: number }
+
+function* memberNumbers(
+  parts: Parts,
+  nids: readonly (number | undefined)[],
+  events: ReadonlyMap<number, Known>,
+  own: Known,
+  numbers: Interned,
+): Task<UserNumbers> {
+  const others = new Set<string>()
+  const ownUser = memberOf(own.event)
+  for (const nid of nids) {
+    const user = nid === undefined ? undefined : memberOf(events.get(nid)!.event)
+    if (user !== undefined && user !== ownUser) others.add(user)
+  }
+  const from = (interned: Interned, user: string) => ({
+    userNid: interned.user(user),
+    serverNid: interned.server(domainOf(user)!),
+  })
+  if (others.size === 0) return (user) => from(numbers, user)
+  const servers = new Set([...others].map((user) => domainOf(user)!))
+  const more = yield* wait(parts.interner.intern({ users: others, servers }))
+  return (user) => from(user === ownUser ? numbers : more, user)
+}
+
+function memberChange(
+  old: Known | undefined,
+  now: Known | undefined,
+  users: UserNumbers,
+  servers: Changes['servers'],
+): MemberChange | null {
+  const user = memberOf((now ?? old)!.event)
+  if (user === undefined) return null
+  const before = membershipOf(old?.event.content) ?? null
+  const after = membershipOf(now?.event.content) ?? null
+  const { userNid, serverNid } = users(user)
+  const by = Number(after === 'join') - Number(before === 'join')
+  if (by !== 0) {
+    const name = domainOf(user)!
+    servers.set(serverNid, { name, by: (servers.get(serverNid)?.by ?? 0) + by })
+  }
+  return { userNid, serverNid, senderNid: (now ?? old)!.senderNid, old: before, new: after }
+}
+
+/** The servers that an event goes to: joined before or after it, without our own. */
+export function* destinations(parts: Parts, room: Room, { servers }: Changes): Task<number | null> {
+  const own = parts.signing.serverName
+  const joined = (map: ReadonlyMap<number, JoinedServer>) =>
+    [...map].filter(([, { name, joined: count }]) => count > 0 && name !== own).map(([nid]) => nid)
+  if (!room.serverSet) {
+    const set = yield* wait(parts.serverSets.intern(joined(room.servers)))
+    room.serverSet = set
+  }
+  let set: ServerSet = room.serverSet
+  const added = [...servers].filter(
+    ([nid, { name, by }]) => by > 0 && name !== own && !set.servers.has(nid),
+  )
+  if (added.length > 0)
+    set = yield* wait(parts.serverSets.intern([...set.servers, ...added.map(([nid]) => nid)], set))
+  return set.servers.size === 0 ? null : set.nid
+}
+
+/** Counts who came and went; the set of joined servers is made anew when it is next asked for. */
+export function countServers(room: Room, { servers }: Changes): void {
+  for (const [nid, { name, by }] of servers) {
+    const before = room.servers.get(nid)?.joined ?? 0
+    const joined = before + by
+    if (joined > 0) room.servers.set(nid, { name, joined })
+    else room.servers.delete(nid)
+    if (joined > 0 !== before > 0) room.serverSet = undefined
+  }
+}

@@ -1,0 +1,226 @@
+import { MatrixError, unavailable } from '#core/error.ts'
+import { shardOf } from '#core/shard.ts'
+import type { Signing } from '#core/event/build.ts'
+import type { Pool } from '#store/db.ts'
+import * as inbox from '#store/room/inbox.ts'
+import { Interner } from '#store/room/intern.ts'
+import * as localTxns from '#store/room/local-txns.ts'
+import { ServerSets } from '#store/room/server-sets.ts'
+import { type Shard, takeOver } from '#store/room/shards.ts'
+import { SnapshotCache } from '#store/room/snapshot-cache.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
+import { type Counters, newCounters } from '#engine/room/counters.ts'
+import { Create } from '#engine/room/create.ts'
+import { EventCache } from '#engine/room/events.ts'
+import { KeyCache } from '#engine/room/keys.ts'
+import { Lane } from '#engine/room/lane.ts'
+import { type Limits, limitsWith } from '#engine/room/limits.ts'
+import { load } from '#engine/room/load.ts'
+import { MissingFetcher } from '#engine/room/missing.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import { Persister, type PersistOptions } from '#engine/room/persist.ts'
+import { Send } from '#engine/room/send.ts'
+import { States } from '#engine/room/states.ts'
+import { Turns } from '#engine/room/turns.ts'
+import type { Federation, InboxEntry, Landed, LocalEvent, Signal } from '#engine/worker/protocol.ts'
+import type { CreateRoom } from '#engine/worker/protocol.ts'
+
+export type EngineOptions = {
+  pool: Pool
+  shards: readonly number[]
+  owner: string
+  signing: Signing
+  federation: Federation
+  onSignal: (signal: Signal) => void
+  onError: (error: unknown, what: string) => void
+  onDrop?: Parts['onDrop']
+  /** This worker must not write any more: end it. */
+  onFatal: (error: Error) => void
+  now?: () => number
+  limits?: { [name: string]: number }
+  commit?: NonNullable<PersistOptions['commit']>
+}
+
+/**
+ * The rooms of some shards: their only writer. It lives in a room worker, or in the calling thread
+ * behind the same interface.
+ */
+export class RoomEngine {
+  readonly parts: Parts
+  readonly lanes = new Map<string, Lane>()
+  /** Local sends under way, by transaction: one that comes twice at once is made once. */
+  readonly #txns = new Map<string, Promise<Landed>>()
+  readonly #joining = new Set<string>()
+  readonly #timers: ReturnType<typeof setInterval>[] = []
+  #stopping = false
+
+  private constructor(options: EngineOptions, shards: ReadonlyMap<number, Shard>) {
+    const { pool: sql, signing, federation, onError } = options
+    const now = options.now ?? Date.now
+    const limits: Limits = limitsWith(options.limits ?? {})
+    const counters: Counters = newCounters()
+    const persister = new Persister({
+      pool: sql,
+      shards,
+      onCommitted: (positions) => options.onSignal({ s: 'rooms-at', positions }),
+      onFatal: options.onFatal,
+      onError,
+      ...(options.commit && { commit: options.commit }),
+    })
+    const turns = new Turns(limits)
+    const fetcher = new MissingFetcher()
+    this.parts = {
+      sql,
+      signing,
+      federation,
+      limits,
+      counters,
+      turns,
+      persister,
+      shards,
+      interner: new Interner(sql),
+      serverSets: new ServerSets(sql),
+      events: new EventCache(sql, limits.roomBytes / 2),
+      states: new States(sql, new SnapshotCache(limits.roomBytes / 4)),
+      keys: new KeyCache(federation, signing, now),
+      now,
+      onError,
+      onDrop: options.onDrop ?? (() => {}),
+      isJoining: (roomId) => this.#joining.has(roomId),
+      loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
+      fetchMissing: (lane) => fetcher.start(lane),
+    }
+    this.#timers.push(setInterval(() => this.#tidy(), 10_000))
+    for (const timer of this.#timers) timer.unref()
+  }
+
+  /** Takes the shards over, and resumes every lane that has something in the inbox. */
+  static async start(options: EngineOptions): Promise<RoomEngine> {
+    const shards = await takeOver(options.pool, options.shards, options.owner)
+    const engine = new RoomEngine(options, new Map(shards.map((shard) => [shard.shard, shard])))
+    const waiting = await inbox.roomsWaiting(options.pool, options.shards)
+    for (const { room_id: roomId } of waiting) engine.lane(roomId).inbound.wake()
+    return engine
+  }
+
+  /** The lane of a room of ours. */
+  lane(roomId: string): Lane {
+    let lane = this.lanes.get(roomId)
+    if (!lane) {
+      lane = new Lane(this.parts, roomId, this.#shardOf(roomId))
+      this.lanes.set(roomId, lane)
+    }
+    lane.usedAt = this.parts.now()
+    return lane
+  }
+
+  async send(roomId: string, event: LocalEvent): Promise<Landed> {
+    this.#open()
+    if (!event.txn) return this.lane(roomId).perform((answer) => new Send(answer, event))
+    const { userId, deviceId, path, txnId } = event.txn
+    const key = JSON.stringify([userId, deviceId, path, txnId])
+    const underWay = this.#txns.get(key)
+    if (underWay) return underWay
+    const sending = this.#sendOnce(roomId, event, event.txn)
+    this.#txns.set(key, sending)
+    try {
+      return await sending
+    } finally {
+      this.#txns.delete(key)
+    }
+  }
+
+  async create(roomId: string, request: CreateRoom): Promise<Landed> {
+    this.#open()
+    return this.lane(roomId).perform((answer) => new Create(answer, request))
+  }
+
+  async receive(roomId: string, entries: InboxEntry[]): Promise<null> {
+    this.#open()
+    const { inbound } = this.lane(roomId)
+    const here = entries.flatMap(({ inboxId, origin, json }) =>
+      json === undefined ? [] : { inboxId, origin, json },
+    )
+    if (here.length < entries.length) inbound.wake()
+    inbound.take(here)
+    return null
+  }
+
+  /** Counters, and gauges of the moment. */
+  counters(): { [name: string]: number } {
+    const { parts } = this
+    let longest = 0
+    let waiting = 0
+    let parked = 0
+    for (const lane of this.lanes.values()) {
+      waiting += lane.length
+      parked += lane.inbound.park.size
+      longest = Math.max(longest, lane.length)
+    }
+    const { commits, events, failedBatches, retries, commitMs } = parts.persister.counters
+    return {
+      ...parts.counters,
+      commits,
+      persisted: events,
+      failedBatches,
+      retries,
+      commitMs: Math.round(commitMs),
+      busyMs: Math.round(parts.turns.busyMs),
+      lanes: this.lanes.size,
+      longestLane: longest,
+      waiting,
+      parked,
+      uncommitted: parts.persister.pending,
+    }
+  }
+
+  /** Takes nothing more, commits what is decided. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const timer of this.#timers) clearInterval(timer)
+    for (const lane of this.lanes.values()) lane.inbound.stop()
+    await this.parts.persister.idle()
+  }
+
+  #open(): void {
+    if (this.#stopping) throw unavailable('The server is stopping')
+  }
+
+  #shardOf(roomId: string): number {
+    const shard = shardOf(roomId)
+    if (!this.parts.shards.has(shard))
+      throw new MatrixError(500, 'M_UNKNOWN', `Shard ${shard} is not of this worker`)
+    return shard
+  }
+
+  /** A retried send answers with the event of the first one. */
+  async #sendOnce(
+    roomId: string,
+    event: LocalEvent,
+    txn: NonNullable<LocalEvent['txn']>,
+  ): Promise<Landed> {
+    const lane = this.lane(roomId)
+    const before = await localTxns.find(this.parts.sql, lane.shard, txn)
+    if (!before) return lane.perform((answer) => new Send(answer, event))
+    const room = await this.parts.turns.seat(true).run(lane.load())
+    if (!room) throw new Error(`${roomId} is gone`)
+    return {
+      eventId: unpackEventId(before.event_id, room.version),
+      shard: lane.shard,
+      position: before.position ?? 0,
+    }
+  }
+
+  /** Forgets the rooms that were used least, above a number of bytes. */
+  #tidy(): void {
+    const idle = [...this.lanes].filter(([, lane]) => lane.idle)
+    idle.sort(([, a], [, b]) => a.usedAt - b.usedAt)
+    let bytes = 0
+    for (const lane of this.lanes.values()) bytes += lane.room?.bytes ?? 100
+    for (const [roomId, lane] of idle) {
+      if (bytes <= this.parts.limits.roomBytes / 4) break
+      bytes -= lane.room?.bytes ?? 100
+      this.lanes.delete(roomId)
+    }
+  }
+}

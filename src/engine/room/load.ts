@@ -1,0 +1,59 @@
+import { roomVersions } from '#core/room-version.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
+import * as loadRoom from '#store/room/load-room.ts'
+import { StateMap } from '#store/room/state-map.ts'
+import { AuthGraph } from '#engine/room/auth-graph.ts'
+import { after } from '#engine/room/decide.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import { type Extremity, Room } from '#engine/room/room.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+
+/** Takes a room into memory; null if there is none. */
+export function* load(parts: Parts, roomId: string, shard: number): Task<Room | null> {
+  const row = yield* wait(loadRoom.room(parts.sql, shard, roomId))
+  if (!row) return null
+  const version = roomVersions.get(row.version)
+  if (!version) throw new Error(`${roomId} is of version ${row.version}, which is not known`)
+  const read = yield* wait(loadRoom.parts(parts.sql, shard, row))
+  if (!read.live) throw new Error(`${roomId} has no live chain`)
+  const state = StateMap.from(read.state.map((each) => [each.state_key_nid, each.event_nid]))
+  const missing = new Map<string, number[]>()
+  for (const { event_id: id, child_nid: child } of read.missing) {
+    const eventId = unpackEventId(id, version)
+    missing.set(eventId, [...(missing.get(eventId) ?? []), child])
+  }
+  const room = new Room({
+    roomId,
+    nid: row.room_nid,
+    shard,
+    version,
+    kind: row.kind,
+    generation: row.generation,
+    extremities: new Map(),
+    state,
+    chain: read.live.chain,
+    nextIndex: read.live.next,
+    orderKey: read.live.order_key,
+    servers: new Map(
+      read.servers.map(({ server_nid: nid, name, joined }) => [nid, { name, joined }]),
+    ),
+    missing,
+    auth: new AuthGraph(read.nextAuthOrder),
+  })
+  room.create = yield* createOf(parts, room)
+  const nids = read.extremities.map((each) => each.event_nid)
+  for (const known of (yield* parts.events.byNids(room, nids)).values()) {
+    const before = yield* parts.states.load(room, known)
+    const extremity: Extremity = { known, after: after(before, known) }
+    room.extremities.set(known.nid, extremity)
+  }
+  room.lastSnapshot = parts.states.newest(room)
+  return room
+}
+
+function* createOf(parts: Parts, room: Room): Task<Room['create']> {
+  const numbers = yield* wait(parts.interner.intern({ stateKeys: [['m.room.create', '']] }))
+  const nid = room.state.get(numbers.stateKey('m.room.create', ''))
+  if (nid === undefined) return undefined
+  return (yield* parts.events.byNids(room, [nid])).get(nid)!.event
+}

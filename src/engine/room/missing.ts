@@ -1,0 +1,6 @@
+import type { Lane } from '#engine/room/lane.ts'
+
+/** Asks other servers for what parked events lack. */
+export class MissingFetcher {
+  start(_lane: Lane): void {}
+}

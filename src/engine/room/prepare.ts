@@ -1,0 +1,105 @@
+import { createOfRoomId } from '#core/ids.ts'
+import type { NeededKeys } from '#core/event/signatures.ts'
+import { type Incoming, type Raw, judge } from '#engine/room/incoming.ts'
+import type { Lane } from '#engine/room/lane.ts'
+import { lookupAcl } from '#engine/room/acl.ts'
+import { isOutlier, type Room } from '#engine/room/room.ts'
+import type { Task } from '#engine/room/task.ts'
+
+export type Prepared = {
+  /** They lack nothing. */
+  ready: Incoming[]
+  /** They lack keys, which are to be asked for. */
+  wantKeys: { raw: Raw; keys: readonly NeededKeys[] }[]
+}
+
+/**
+ * Takes rows of the inbox through checks 1 to 3, and finds out what each lacks. It is done for many at
+ * once: one look-up in the database serves them all.
+ */
+export function* prepare(lane: Lane, batch: readonly Raw[]): Task<Prepared> {
+  const { parts } = lane
+  const prepared: Prepared = { ready: [], wantKeys: [] }
+  const room = yield* lane.load()
+  if (!room) {
+    yield* lane.inbound.unknownRoom(batch)
+    return prepared
+  }
+  const acl = yield* lookupAcl(parts, room)
+  const accepted: Incoming[] = []
+  for (const raw of batch) {
+    // The server ACL, again in the lane: it may have changed since the intake.
+    if (!room.allows(raw.origin, acl)) lane.inbound.drop(raw, 'the server may not take part')
+    else accept(lane, room, raw, accepted, prepared)
+    yield
+  }
+  yield* sortOut(lane, room, accepted, prepared)
+  return prepared
+}
+
+function accept(lane: Lane, room: Room, raw: Raw, accepted: Incoming[], prepared: Prepared): void {
+  const { parts, inbound } = lane
+  const judged = judge(raw, room.version, room.roomId, parts.keys, parts.now())
+  if (judged.outcome === 'drop') inbound.drop(raw, judged.reason)
+  else if (judged.outcome === 'missing') {
+    if (raw.lastTry || parts.keys.askedInVain(judged.keys)) inbound.postpone(idsOf(raw))
+    else prepared.wantKeys.push({ raw, keys: judged.keys })
+  } else {
+    const { incoming } = judged
+    if (judged.redacted) parts.counters.redacted++
+    const twin =
+      inbound.park.get(incoming.event.eventId) ??
+      accepted.find(({ event }) => event.eventId === incoming.event.eventId)
+    // The same event from another server: what becomes of the first becomes of both.
+    if (twin) twin.inboxIds.push(...incoming.inboxIds)
+    else accepted.push(incoming)
+  }
+}
+
+const idsOf = ({ inboxId }: Raw): number[] => (inboxId === undefined ? [] : [inboxId])
+
+/** Duplicates go, what lacks ancestors is parked, the rest is ready. */
+export function* sortOut(
+  lane: Lane,
+  room: Room,
+  accepted: readonly Incoming[],
+  prepared: Pick<Prepared, 'ready'>,
+): Task<void> {
+  const { parts, inbound } = lane
+  const cited = accepted.flatMap(({ event }) => [
+    event.eventId,
+    ...event.prevEvents,
+    ...event.authEvents,
+  ])
+  const found = yield* parts.events.byIds(room, cited)
+  for (const incoming of accepted) {
+    const { event } = incoming
+    const there = found.get(event.eventId)
+    if (there && !isOutlier(there)) {
+      parts.counters.duplicates++
+      inbound.discard(incoming.inboxIds)
+      continue
+    }
+    const missing = missingOf(room, incoming, (id) => found.get(id))
+    if (missing.size === 0) prepared.ready.push(incoming)
+    else inbound.parkEvent(incoming, missing)
+  }
+}
+
+/** What an event cites and we lack: prev_events of which we know the state, auth events at all. */
+export function missingOf(
+  room: Room,
+  { event, before }: Incoming,
+  find: (id: string) => { flags: number } | undefined,
+): Set<string> {
+  const missing = new Set<string>()
+  const createId = room.version.createEventIsRoomId ? createOfRoomId(room.roomId) : undefined
+  // Where the state was fetched, what came before need not be here.
+  if (!before)
+    for (const id of event.prevEvents) {
+      const prev = find(id)
+      if (!prev || isOutlier(prev)) missing.add(id)
+    }
+  for (const id of event.authEvents) if (id !== createId && !find(id)) missing.add(id)
+  return missing
+}

@@ -1,0 +1,111 @@
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { packEventId } from '#store/room/event-id.ts'
+import { claimEventIds } from '#store/room/intern.ts'
+import { applyEvent } from '#engine/room/apply.ts'
+import { judgeBefore, stateBefore, unsigned } from '#engine/room/decide.ts'
+import type { Incoming } from '#engine/room/incoming.ts'
+import type { Lane } from '#engine/room/lane.ts'
+import { numbersFor } from '#engine/room/numbers.ts'
+import { missingOf } from '#engine/room/prepare.ts'
+import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+import { type Committed, type Outcome, RoomReloaded, type Work } from '#engine/room/work.ts'
+
+/** An event of another server that lacks nothing: checks 4 to 6, and into the room. */
+export class Receive implements Work<Lane> {
+  readonly local = false
+  readonly bytes: number
+  readonly incoming: Incoming
+  #lane: Lane | undefined
+  #room: Room | undefined
+  #known: Known | undefined
+
+  constructor(incoming: Incoming) {
+    this.incoming = incoming
+    this.bytes = incoming.text.length
+  }
+
+  get inboxIds(): readonly number[] {
+    return this.incoming.inboxIds
+  }
+
+  *decide(lane: Lane): Task<Outcome | null> {
+    const { parts, inbound } = lane
+    const { incoming } = this
+    const { event } = incoming
+    const room = yield* lane.load()
+    if (!room) {
+      inbound.discard(incoming.inboxIds)
+      return null
+    }
+    this.#lane = lane
+    this.#room = room
+    // Since it was prepared the room may have been reloaded without what this event builds on.
+    const found = yield* parts.events.byIds(room, [
+      event.eventId,
+      ...event.prevEvents,
+      ...event.authEvents,
+    ])
+    const there = found.get(event.eventId)
+    if (there && !isOutlier(there)) {
+      parts.counters.duplicates++
+      inbound.discard(incoming.inboxIds)
+      return null
+    }
+    const missing = missingOf(room, incoming, (id) => found.get(id))
+    if (missing.size > 0) {
+      inbound.parkEvent(incoming, missing)
+      return null
+    }
+    if (!(yield* claim(lane, event))) {
+      parts.counters.dropped++
+      parts.onDrop(room.roomId, incoming.origin, 'its event ID is that of another event')
+      inbound.discard(incoming.inboxIds)
+      return null
+    }
+    const numbers = yield* numbersFor(parts.interner, [event])
+    const prevs = event.prevEvents.flatMap((id) => found.get(id) ?? [])
+    const before = incoming.before ?? (yield* stateBefore(parts, room, prevs))
+    const own = unsigned(incoming.rejection)
+    const verdict = own.allowed
+      ? yield* judgeBefore(parts, room, event, { before, auths: found, numbers })
+      : own
+    if (room.stale) throw new RoomReloaded()
+    const { known, outcome } = yield* applyEvent(parts, room, {
+      event,
+      text: incoming.text,
+      prevs,
+      auths: found,
+      before,
+      numbers,
+      verdict,
+      relayed: false,
+      inboxIds: incoming.inboxIds,
+      claimed: event.version.eventFormat === 'named',
+    })
+    this.#known = known
+    // What waits for it may be decided on top of it, before it is committed.
+    inbound.arrived(event.eventId)
+    return outcome
+  }
+
+  committed(_committed: Committed): void {
+    this.#room!.committed(this.#known!)
+    this.#lane!.inbound.done(this.incoming.inboxIds)
+  }
+
+  /** A bug, or a database that is away: the rows stay in the inbox, for later. */
+  failed(error: Error): void {
+    if (!this.#lane) return
+    const { parts, inbound, roomId } = this.#lane
+    parts.onError(error, `an event of ${roomId} could not be decided`)
+    inbound.postpone(this.incoming.inboxIds)
+  }
+}
+
+/** v1–v2: other servers choose event IDs, so one is claimed for its room first. False if it is taken. */
+export function* claim({ parts, roomId, shard }: Lane, event: RoomEvent): Task<boolean> {
+  if (event.version.eventFormat !== 'named') return true
+  const claims = [{ eventId: packEventId(event.eventId), shard, roomId }]
+  return (yield* wait(claimEventIds(parts.sql, claims))).size === 0
+}

@@ -1,0 +1,183 @@
+import { parseJson } from '#core/canonical-json.ts'
+import { forbidden, invalidParam, notFound, tooLarge } from '#core/error.ts'
+import { authorize } from '#core/auth/authorize.ts'
+import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
+import { buildEvent } from '#core/event/build.ts'
+import { referenceHash } from '#core/event/hash.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { isObject, type JsonObject } from '#core/json.ts'
+import { allow } from '#core/verdict.ts'
+import type { LocalTxnRow } from '#store/room/batch.ts'
+import type { Interned } from '#store/room/intern.ts'
+import { applyAt, type Judged } from '#engine/room/apply.ts'
+import { lookupIn } from '#engine/room/decide.ts'
+import { type Answer, Asked, type Lane } from '#engine/room/lane.ts'
+import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import { randomEventId } from '#engine/room/plan-room.ts'
+import { checkLocalRedaction } from '#engine/room/redact.ts'
+import type { Known, Room } from '#engine/room/room.ts'
+import type { Task } from '#engine/room/task.ts'
+import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
+import type { Landed, LocalEvent } from '#engine/worker/protocol.ts'
+
+/** How many events one of ours cites at most; the rest are cited by the next. The spec allows 20. */
+const maxPrevs = 10
+
+/** An event that a local user wants in a room: built on what is decided, never waiting for the inbox. */
+export class Send extends Asked<Landed> {
+  readonly bytes: number
+  readonly #wish: LocalEvent
+  readonly #content: JsonObject
+  #room: Room | undefined
+  #known: Known | undefined
+
+  constructor(answer: Answer<Landed>, wish: LocalEvent) {
+    super(answer)
+    this.#wish = wish
+    this.#content = contentOf(wish.content)
+    this.bytes = wish.content.length + 1_000
+  }
+
+  *decide(lane: Lane): Task<Outcome | null> {
+    const room = yield* lane.load()
+    if (room?.kind !== 'joined') throw notFound('The room is not known')
+    const { known, outcome } = yield* sendLocal(lane.parts, room, this.#wish, this.#content)
+    this.#room = room
+    this.#known = known
+    return outcome
+  }
+
+  override committed(committed: Committed): void {
+    this.#room!.committed(this.#known!)
+    super.committed(committed)
+  }
+
+  answerFor({ shard, firstPosition: position }: Committed): Landed {
+    return { eventId: this.#known!.event.eventId, shard, position }
+  }
+}
+
+/** Reads the content that a caller gives as text. */
+export function contentOf(text: string): JsonObject {
+  const content = parseJson(text)
+  if (!isObject(content)) throw invalidParam('The content is not an object')
+  return content
+}
+
+/** Builds a local event on the room as it is, judges it, and applies it. */
+export function* sendLocal(
+  parts: Parts,
+  room: Room,
+  wish: LocalEvent,
+  content: JsonObject,
+): Task<{ known: Known; outcome: Outcome }> {
+  const { version } = room
+  const subject: AuthSubject = {
+    version,
+    type: wish.type,
+    stateKey: wish.stateKey,
+    sender: wish.sender,
+    content,
+  }
+  const numbers = yield* numbersFor(parts.interner, [subject])
+  const txn = wish.txn && rowOf(wish.txn, parts.now())
+  for (;;) {
+    const before = room.state
+    const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
+    if (wish.redacts !== undefined)
+      yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
+    if (room.stale) throw new RoomReloaded()
+    // Something else was decided while events were read: it must be built on that.
+    if (room.state !== before) continue
+    const { revision } = room
+    const prevs = citedBy(room)
+    const auths = selectAuthEvents(subject, state)
+    const event = build(parts, room, wish, content, prevs, auths)
+    const verdict = authorize(event.event, state, () => true)
+    if (!verdict.allowed) {
+      parts.counters.refused++
+      throw forbidden(verdict.reason)
+    }
+    const judged: Judged = {
+      ...event,
+      prevs,
+      auths: knownAuths(parts, room, auths, numbers),
+      before,
+      numbers,
+      verdict: allow,
+      relayed: true,
+      inboxIds: [],
+      // The sending device hears of its transaction again when it reads the event.
+      ...(txn && { txn, internal: JSON.stringify({ txn: wish.txn }) }),
+    }
+    const applied = yield* applyAt(parts, room, judged, revision)
+    if (applied) return applied
+  }
+}
+
+const rowOf = (txn: NonNullable<LocalEvent['txn']>, sentAt: number): LocalTxnRow => ({
+  ...txn,
+  eventNid: 0,
+  sentAt,
+})
+
+/** The events that ours cites: the deepest, if there are many. */
+export function citedBy(room: Room): Known[] {
+  const all = Array.from(room.extremities.values(), ({ known }) => known)
+  if (all.length <= maxPrevs) return all
+  return all.sort((a, b) => b.event.depth - a.event.depth).slice(0, maxPrevs)
+}
+
+function knownAuths(
+  parts: Parts,
+  room: Room,
+  auths: readonly RoomEvent[],
+  numbers: Interned,
+): Map<string, Known> {
+  const known = new Map<string, Known>()
+  for (const { eventId, type, stateKey } of auths) {
+    const nid = room.state.get(numbers.stateKey(type, stateKey!))!
+    known.set(eventId, parts.events.get(nid) ?? parts.events.find(room, eventId)!)
+  }
+  return known
+}
+
+function build(
+  parts: Parts,
+  room: Room,
+  wish: LocalEvent,
+  content: JsonObject,
+  prevs: readonly Known[],
+  auths: readonly RoomEvent[],
+): { event: RoomEvent; text: string } {
+  const { version } = room
+  const built = buildEvent(
+    version,
+    {
+      roomId: room.roomId,
+      type: wish.type,
+      sender: wish.sender,
+      stateKey: wish.stateKey,
+      content,
+      prevEvents: prevs.map(({ event }) => event.eventId),
+      authEvents: auths.map(({ eventId }) => eventId),
+      depth: 1 + Math.max(0, ...prevs.map(({ event }) => event.depth)),
+      originServerTs: wish.timestamp ?? parts.now(),
+      redacts: wish.redacts,
+      named: version.eventFormat === 'named' ? namedBy(parts, prevs, auths) : undefined,
+    },
+    parts.signing,
+  )
+  if (built.outcome !== 'built')
+    throw built.outcome === 'too-large' ? tooLarge(built.reason) : invalidParam(built.reason)
+  return { event: built.event, text: built.text }
+}
+
+/** v1–v2: the ID that we make up, and the hashes of what the event cites. */
+export function namedBy(parts: Parts, prevs: readonly Known[], auths: readonly RoomEvent[]) {
+  const hashes = new Map<string, string>()
+  for (const event of [...prevs.map((prev) => prev.event), ...auths])
+    hashes.set(event.eventId, referenceHash(event.version, event.pdu) ?? '')
+  return { eventId: randomEventId(parts.signing.serverName), hashes }
+}
