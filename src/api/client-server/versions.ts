@@ -3,11 +3,12 @@ import { op } from '#api/http/op.ts'
 import { open } from '#core/schema.ts'
 
 /**
- * Versions of the specification that clients may rely on. What is not there yet of them (see
- * test/spec/not-yet.txt) is answered with 404 `M_UNRECOGNIZED`; what is there follows the newest
- * version, in all of which it is the same.
+ * Versions of the specification from which clients may draw conclusions. No version is served as a
+ * whole yet (test/spec/not-yet.txt). Up to v1.2 a client only calls what it needs, and is told with
+ * `M_UNRECOGNIZED` what is missing; from v1.3 on it would leave to the server what it otherwise does
+ * itself (relations, threads), or go where nothing is (authenticated media, v1.11).
  */
-const versions = ['r0.6.1', ...Array.from({ length: 12 }, (_, i) => `v1.${i + 1}`)]
+const versions = ['r0.6.1', 'v1.1', 'v1.2']
 
 export const getVersions = op({
   id: 'getVersions',

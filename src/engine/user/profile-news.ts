@@ -43,7 +43,7 @@ export class ProfileNews {
   changed(userId: string): void {
     if (this.#closed || this.#users.size >= maxUsers) return
     this.#users.add(userId)
-    this.#running ??= this.#run().finally(() => (this.#running = undefined))
+    this.#start()
   }
 
   /** Resolves when everything is told. */
@@ -55,6 +55,14 @@ export class ProfileNews {
   async close(): Promise<void> {
     this.#closed = true
     await this.#running
+  }
+
+  #start(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+      // Someone may have changed between the last look and now.
+      if (this.#users.size > 0 && !this.#closed) this.#start()
+    })
   }
 
   async #run(): Promise<void> {
