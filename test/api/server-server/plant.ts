@@ -27,6 +27,8 @@ export class PlantedSnapshots implements Snapshots {
 }
 
 let next = 1
+/** A room that is planted again stays the same room. */
+const roomNids = new Map<string, number>()
 
 /**
  * Writes a made-up room into the tables, as if every event had come in its order; flags by event ID.
@@ -41,7 +43,8 @@ export async function plant(
   const shard = shardOf(room.roomId)
   const nidOf = new Map<string, number>()
   const nid = () => next++ * 64 + shard
-  const roomNid = nid()
+  const roomNid = roomNids.get(room.roomId) ?? nid()
+  roomNids.set(room.roomId, roomNid)
   const events = [...room.events.values()]
   const names = await new Interner(sql).intern({
     types: events.map(({ event }) => event.type),
