@@ -1,5 +1,12 @@
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { emptyPart, eventFlags, type LocalTxnRow, type RoomPart } from '#store/room/batch.ts'
+import {
+  emptyPart,
+  eventFlags,
+  type LocalTxnRow,
+  type NewEvent,
+  type Placement,
+  type RoomPart,
+} from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
@@ -27,6 +34,8 @@ export type Judged = {
   inboxIds: readonly number[]
   /** v1–v2: another server chose its ID, which was claimed for this room. */
   claimed?: boolean
+  /** The event was known beside the graph, and now takes its place in it. */
+  outlier?: Known
   txn?: LocalTxnRow
   internal?: string
 }
@@ -38,7 +47,7 @@ export type Applied = { known: Known; outcome: Outcome; changes: Changes }
 export function knownOf(parts: Parts, room: Room, judged: Judged): Known {
   const { event, numbers, auths, verdict } = judged
   return {
-    nid: shardOfRoom(parts, room).nextNid(),
+    nid: judged.outlier?.nid ?? shardOfRoom(parts, room).nextNid(),
     event,
     typeNid: numbers.type(event.type),
     stateKeyNid: event.stateKey === undefined ? null : numbers.stateKey(event.type, event.stateKey),
@@ -49,7 +58,7 @@ export function knownOf(parts: Parts, room: Room, judged: Judged): Known {
     snapshotNid: null,
     chain: null,
     chainIndex: null,
-    authOrder: null,
+    authOrder: judged.outlier?.authOrder ?? null,
   }
 }
 
@@ -106,19 +115,7 @@ function apply(
     known.chain = room.chain
     known.chainIndex = room.nextIndex++
   }
-  part.events.push({
-    eventNid: known.nid,
-    eventId: packEventId(known.event.eventId),
-    typeNid: known.typeNid,
-    stateKeyNid: known.stateKeyNid,
-    senderNid: known.senderNid,
-    depth: known.event.depth,
-    originServerTs: known.event.originServerTs,
-    authNids: known.authNids,
-    json: judged.text,
-    internal: judged.internal ?? null,
-    rejection: reason,
-    claimed: judged.claimed ?? false,
+  const placement: Placement = {
     chain: known.chain,
     chainIndex: known.chainIndex,
     position: shown ? 1 : null,
@@ -128,11 +125,14 @@ function apply(
     destinationSet,
     pushFlags: 0,
     prevNids: judged.prevs.map(({ nid }) => nid),
-  })
+  }
+  if (judged.outlier) part.revised.push({ ...placement, eventNid: known.nid })
+  else part.events.push({ ...placement, ...rowOf(known, judged, reason) })
   moveExtremities(room, merged, part)
   part.state.push(...changes.state)
   countServers(room, changes)
-  if (known.stateKeyNid !== null) room.auth.add(known, authsOf(judged), part)
+  if (known.stateKeyNid !== null && known.authOrder === null)
+    room.auth.add(known, authsOf(judged), part)
   if (judged.txn) part.txns.push({ ...judged.txn, eventNid: known.nid })
   part.inbox.push(...judged.inboxIds)
   room.state = merged.state
@@ -146,6 +146,26 @@ function apply(
 
 /** Every event that it cites; in v12+ the create event is none. */
 const authsOf = ({ event, auths }: Judged) => event.authEvents.map((id) => auths.get(id))
+
+/** What never changes of an event once it is stored. */
+const rowOf = (
+  known: Known,
+  judged: Judged,
+  rejection: string | null,
+): Omit<NewEvent, keyof Placement> => ({
+  eventNid: known.nid,
+  eventId: packEventId(known.event.eventId),
+  typeNid: known.typeNid,
+  stateKeyNid: known.stateKeyNid,
+  senderNid: known.senderNid,
+  depth: known.event.depth,
+  originServerTs: known.event.originServerTs,
+  authNids: known.authNids,
+  json: judged.text,
+  internal: judged.internal ?? null,
+  rejection,
+  claimed: judged.claimed ?? false,
+})
 
 function moveExtremities(room: Room, { extremities }: Merged, part: RoomPart): void {
   if (extremities === room.extremities) return

@@ -3,14 +3,14 @@ import { parseJson } from '#core/canonical-json.ts'
 import { authorizeCreate } from '#core/auth/create.ts'
 import { inspectPdu } from '#core/event/check.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { roomVersions } from '#core/room-version.ts'
+import { type RoomVersion, roomVersions } from '#core/room-version.ts'
 import type { RoomKind, Span } from '#store/room/batch.ts'
 import { StateMap } from '#store/room/state-map.ts'
 import { applyEvent } from '#engine/room/apply.ts'
-import { AuthGraph } from '#engine/room/auth-graph.ts'
+import { AuthChains } from '#engine/room/auth-chains.ts'
 import { type Answer, Asked, type Lane } from '#engine/room/lane.ts'
 import { mergeOutcomes } from '#engine/room/merge.ts'
-import { firstKey } from '#engine/room/order-key.ts'
+import { firstKey } from '#store/room/order-key.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
@@ -101,6 +101,26 @@ function readCreate(text: string, versionId: string, roomId: string): RoomEvent 
   return inspected.event
 }
 
+/** A room of which we know by an invite alone. */
+export function newRoomOutside(parts: Parts, { roomId, shard }: Lane, version: RoomVersion): Room {
+  return new Room({
+    roomId,
+    nid: shardOfRoom(parts, { shard }).nextNid(),
+    shard,
+    version,
+    kind: 'outside',
+    generation: 0,
+    extremities: new Map(),
+    state: StateMap.empty,
+    chain: 0,
+    nextIndex: 0,
+    servers: new Map(),
+    missing: new Map(),
+    orderKey: firstKey,
+    auth: new AuthChains(0),
+  })
+}
+
 /** A room in memory that has no events yet. */
 export function newRoom(parts: Parts, create: RoomEvent, shard: number, kind: RoomKind): Room {
   const owner = shardOfRoom(parts, { shard })
@@ -119,7 +139,7 @@ export function newRoom(parts: Parts, create: RoomEvent, shard: number, kind: Ro
     servers: new Map(),
     missing: new Map(),
     orderKey: firstKey,
-    auth: new AuthGraph(0),
+    auth: new AuthChains(0),
   })
 }
 

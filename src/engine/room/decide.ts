@@ -99,13 +99,13 @@ export function judgeByAuthEvents(
   const byPlace = new Map<string, RoomEvent>()
   for (const id of event.authEvents) {
     const auth = auths.get(id)!.event
-    byPlace.set(`${auth.type} ${auth.stateKey}`, auth)
+    byPlace.set(`${auth.type}\0${auth.stateKey}`, auth)
   }
   const lookup: StateLookup = (type, stateKey) =>
     // v12+: the room ID stands for the create event.
     type === 'm.room.create' && stateKey === '' && createId !== undefined
       ? room.create
-      : byPlace.get(`${type} ${stateKey}`)
+      : byPlace.get(`${type}\0${stateKey}`)
   return authorize(event, lookup, signed)
 }
 

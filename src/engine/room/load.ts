@@ -2,8 +2,9 @@ import { roomVersions } from '#core/room-version.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import * as loadRoom from '#store/room/load-room.ts'
 import { StateMap } from '#store/room/state-map.ts'
-import { AuthGraph } from '#engine/room/auth-graph.ts'
+import { AuthChains } from '#engine/room/auth-chains.ts'
 import { after } from '#engine/room/decide.ts'
+import { firstKey } from '#store/room/order-key.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { type Extremity, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
@@ -15,7 +16,7 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
   const version = roomVersions.get(row.version)
   if (!version) throw new Error(`${roomId} is of version ${row.version}, which is not known`)
   const read = yield* wait(loadRoom.parts(parts.sql, shard, row))
-  if (!read.live) throw new Error(`${roomId} has no live chain`)
+  if (!read.live && row.kind === 'joined') throw new Error(`${roomId} has no live chain`)
   const state = StateMap.from(read.state.map((each) => [each.state_key_nid, each.event_nid]))
   const missing = new Map<string, number[]>()
   for (const { event_id: id, child_nid: child } of read.missing) {
@@ -31,14 +32,15 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
     generation: row.generation,
     extremities: new Map(),
     state,
-    chain: read.live.chain,
-    nextIndex: read.live.next,
-    orderKey: read.live.order_key,
+    // A room that we are not in has no reading order.
+    chain: read.live?.chain ?? 0,
+    nextIndex: read.live?.next ?? 0,
+    orderKey: read.live?.order_key ?? firstKey,
     servers: new Map(
       read.servers.map(({ server_nid: nid, name, joined }) => [nid, { name, joined }]),
     ),
     missing,
-    auth: new AuthGraph(read.nextAuthOrder),
+    auth: new AuthChains(read.nextAuthOrder),
   })
   room.create = yield* createOf(parts, room)
   const nids = read.extremities.map((each) => each.event_nid)

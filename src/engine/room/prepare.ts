@@ -3,6 +3,8 @@ import type { NeededKeys } from '#core/event/signatures.ts'
 import { type Incoming, type Raw, judge } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { lookupAcl } from '#engine/room/acl.ts'
+import { isOurs } from '#engine/room/local-member.ts'
+import { ReceiveOutside } from '#engine/room/outside.ts'
 import { isOutlier, type Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 
@@ -33,7 +35,8 @@ export function* prepare(lane: Lane, batch: readonly Raw[]): Task<Prepared> {
     else accept(lane, room, raw, accepted, prepared)
     yield
   }
-  yield* sortOut(lane, room, accepted, prepared)
+  if (isOurs(parts, room)) yield* sortOut(lane, room, accepted, prepared)
+  else lane.inbound.again(accepted.map(outsideItem))
   return prepared
 }
 
@@ -57,6 +60,8 @@ function accept(lane: Lane, room: Room, raw: Raw, accepted: Incoming[], prepared
 }
 
 const idsOf = ({ inboxId }: Raw): number[] => (inboxId === undefined ? [] : [inboxId])
+
+const outsideItem = (incoming: Incoming) => ({ work: new ReceiveOutside(incoming), alone: false })
 
 /** Duplicates go, what lacks ancestors is parked, the rest is ready. */
 export function* sortOut(

@@ -1,7 +1,7 @@
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { claimEventIds } from '#store/room/intern.ts'
-import { applyEvent } from '#engine/room/apply.ts'
+import { type Applied, applyEvent } from '#engine/room/apply.ts'
 import { judgeBefore, stateBefore, unsigned } from '#engine/room/decide.ts'
 import type { Incoming } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -30,9 +30,8 @@ export class Receive implements Work<Lane> {
   }
 
   *decide(lane: Lane): Task<Outcome | null> {
-    const { parts, inbound } = lane
+    const { inbound } = lane
     const { incoming } = this
-    const { event } = incoming
     const room = yield* lane.load()
     if (!room) {
       inbound.discard(incoming.inboxIds)
@@ -40,53 +39,14 @@ export class Receive implements Work<Lane> {
     }
     this.#lane = lane
     this.#room = room
-    // Since it was prepared the room may have been reloaded without what this event builds on.
-    const found = yield* parts.events.byIds(room, [
-      event.eventId,
-      ...event.prevEvents,
-      ...event.authEvents,
-    ])
-    const there = found.get(event.eventId)
-    if (there && !isOutlier(there)) {
-      parts.counters.duplicates++
-      inbound.discard(incoming.inboxIds)
-      return null
+    const received = yield* receiveEvent(lane, room, incoming, false)
+    if ('missing' in received) inbound.parkEvent(incoming, received.missing)
+    else if ('known' in received) inbound.discard(incoming.inboxIds)
+    else {
+      this.#known = received.applied.known
+      return received.applied.outcome
     }
-    const missing = missingOf(room, incoming, (id) => found.get(id))
-    if (missing.size > 0) {
-      inbound.parkEvent(incoming, missing)
-      return null
-    }
-    if (!(yield* claim(lane, event))) {
-      parts.counters.dropped++
-      parts.onDrop(room.roomId, incoming.origin, 'its event ID is that of another event')
-      inbound.discard(incoming.inboxIds)
-      return null
-    }
-    const numbers = yield* numbersFor(parts.interner, [event])
-    const prevs = event.prevEvents.flatMap((id) => found.get(id) ?? [])
-    const before = incoming.before ?? (yield* stateBefore(parts, room, prevs))
-    const own = unsigned(incoming.rejection)
-    const verdict = own.allowed
-      ? yield* judgeBefore(parts, room, event, { before, auths: found, numbers })
-      : own
-    if (room.stale) throw new RoomReloaded()
-    const { known, outcome } = yield* applyEvent(parts, room, {
-      event,
-      text: incoming.text,
-      prevs,
-      auths: found,
-      before,
-      numbers,
-      verdict,
-      relayed: false,
-      inboxIds: incoming.inboxIds,
-      claimed: event.version.eventFormat === 'named',
-    })
-    this.#known = known
-    // What waits for it may be decided on top of it, before it is committed.
-    inbound.arrived(event.eventId)
-    return outcome
+    return null
   }
 
   committed(_committed: Committed): void {
@@ -101,6 +61,63 @@ export class Receive implements Work<Lane> {
     parts.onError(error, `an event of ${roomId} could not be decided`)
     inbound.postpone(this.incoming.inboxIds)
   }
+}
+
+/** What became of an event: it lacks something, it is no news, or it is applied. */
+export type ReceivedEvent =
+  { missing: ReadonlySet<string> } | { known: Known | undefined } | { applied: Applied }
+
+/** Checks 4 to 6 of an event, and into the room in memory. */
+export function* receiveEvent(
+  lane: Lane,
+  room: Room,
+  incoming: Incoming,
+  relayed: boolean,
+): Task<ReceivedEvent> {
+  const { parts, inbound } = lane
+  const { event } = incoming
+  // Since it was prepared the room may have been reloaded without what this event builds on.
+  const found = yield* parts.events.byIds(room, [
+    event.eventId,
+    ...event.prevEvents,
+    ...event.authEvents,
+  ])
+  const there = found.get(event.eventId)
+  if (there && !isOutlier(there)) {
+    parts.counters.duplicates++
+    return { known: there }
+  }
+  const missing = missingOf(room, incoming, (id) => found.get(id))
+  if (missing.size > 0) return { missing }
+  if (!there && !(yield* claim(lane, event))) {
+    parts.counters.dropped++
+    parts.onDrop(room.roomId, incoming.origin, 'its event ID is that of another event')
+    return { known: undefined }
+  }
+  const numbers = yield* numbersFor(parts.interner, [event])
+  const prevs = event.prevEvents.flatMap((id) => found.get(id) ?? [])
+  const before = incoming.before ?? (yield* stateBefore(parts, room, prevs))
+  const own = unsigned(incoming.rejection)
+  const verdict = own.allowed
+    ? yield* judgeBefore(parts, room, event, { before, auths: found, numbers })
+    : own
+  if (room.stale) throw new RoomReloaded()
+  const applied = yield* applyEvent(parts, room, {
+    event,
+    text: incoming.text,
+    prevs,
+    auths: found,
+    before,
+    numbers,
+    verdict,
+    relayed,
+    inboxIds: incoming.inboxIds,
+    claimed: event.version.eventFormat === 'named',
+    ...(there && { outlier: there }),
+  })
+  // What waits for it may be decided on top of it, before it is committed.
+  inbound.arrived(event.eventId)
+  return { applied }
 }
 
 /** v1–v2: other servers choose event IDs, so one is claimed for its room first. False if it is taken. */

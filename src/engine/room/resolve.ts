@@ -1,8 +1,14 @@
-import type { StateMap } from '#store/room/state-map.ts'
+import type { StateKey } from '#core/event/auth-events.ts'
+import { authEventKeys } from '#core/event/auth-events.ts'
+import { alsoNeeded, fullConflictedSet, type Resolution } from '#core/state-res/resolvable.ts'
+import { resolve } from '#core/state-res/resolve.ts'
+import type { Interned } from '#store/room/intern.ts'
+import { changesTo, conflictsOf } from '#store/room/state-conflicts.ts'
 import { sameHash } from '#store/room/state-hash.ts'
+import type { StateMap } from '#store/room/state-map.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import type { Room } from '#engine/room/room.ts'
-import type { Task } from '#engine/room/task.ts'
+import { isRejected, type Known, type Room } from '#engine/room/room.ts'
+import { type Task, steps, wait } from '#engine/room/task.ts'
 
 /** Each state once. */
 export function distinct(states: readonly StateMap[]): StateMap[] {
@@ -12,13 +18,112 @@ export function distinct(states: readonly StateMap[]): StateMap[] {
   return found
 }
 
-/** What states of a room resolve to. */
+/** What states of a room resolve to. Whatever the core may ask for is read before. */
 export function* resolveStates(
   parts: Parts,
   room: Room,
-  states: readonly StateMap[],
+  given: readonly StateMap[],
 ): Task<StateMap> {
-  const different = distinct(states)
-  if (different.length === 1) return different[0]!
-  throw new Error(`${parts.counters.local} ${room.nid}`)
+  const states = distinct(given)
+  if (states.length === 1) return states[0]!
+  if (!room.create) throw new Error(`${room.roomId} has no create event`)
+  const began = performance.now()
+  parts.counters.resolutions++
+  const conflicts = yield* steps(conflictsOf(states))
+  const base = states[0]!
+  const graph = yield* room.auth.read(parts.sql, room)
+  const shared = function* () {
+    for (const [key, event] of base) if (!conflicts.candidates.has(key)) yield event
+  }
+  const conflicted = [...conflicts.candidates.values()].flat()
+  const isV1 = room.version.stateResolution === 'v1'
+  const difference = isV1 ? [] : yield* steps(graph.difference(conflicts.perState, shared()))
+  const subgraph =
+    room.version.stateResolution === 'v2.1' ? yield* steps(graph.subgraph(conflicted)) : []
+
+  const found = new Map<number, Known>()
+  const unconflicted = (key: number) => (conflicts.candidates.has(key) ? undefined : base.get(key))
+  let numbers: Interned | undefined
+  const keysSeen = new Set<string>()
+  const resolution: Resolution = {
+    conflicts,
+    authDifference: difference,
+    subgraph,
+    create: room.create,
+    event: (nid) => {
+      const known = found.get(nid)
+      if (!known) throw new Error(`resolving ${room.roomId} asked for event ${nid}`)
+      const { event, stateKeyNid, authNids } = known
+      return { key: stateKeyNid!, event, auth: authNids, rejected: isRejected(known) }
+    },
+    powerLevelsOf: (nid) => found.get(nid)?.authNids.find((auth) => isPowerLevels(found.get(auth))),
+    keyOf: (type, stateKey) =>
+      keysSeen.has(placeOf(type, stateKey)) ? numbers!.stateKey(type, stateKey) : undefined,
+    unconflicted,
+  }
+  const full = yield* steps(fullConflictedSet(resolution))
+  yield* read(parts, room, full, found)
+  numbers = yield* numbersOfKeys(parts, full, found, keysSeen)
+  yield* read(parts, room, yield* steps(alsoNeeded(full, resolution)), found)
+  yield* readPowerLevels(parts, room, found)
+  const resolved = yield* steps(resolve(room.version, resolution))
+  parts.counters.resolutionMs += Math.round(performance.now() - began)
+  return base.with(changesTo(base, conflicts, resolved))
+}
+
+/** NUL is in no type and no state key. */
+const placeOf = (type: string, stateKey: string) => `${type}\0${stateKey}`
+
+const isPowerLevels = (known: Known | undefined) =>
+  known?.event.type === 'm.room.power_levels' && known.event.stateKey === ''
+
+function* read(
+  parts: Parts,
+  room: Room,
+  nids: Iterable<number>,
+  found: Map<number, Known>,
+): Task<void> {
+  const missing = [...nids].filter((nid) => !found.has(nid))
+  for (const [nid, known] of yield* parts.events.byNids(room, missing)) found.set(nid, known)
+}
+
+/** The numbers of every place that an event of the conflicted set asks for, or stands at. */
+function* numbersOfKeys(
+  parts: Parts,
+  full: ReadonlySet<number>,
+  found: ReadonlyMap<number, Known>,
+  seen: Set<string>,
+): Task<Interned> {
+  const stateKeys: StateKey[] = []
+  const add = (key: StateKey) => {
+    const name = placeOf(...key)
+    if (seen.has(name)) return
+    seen.add(name)
+    stateKeys.push(key)
+  }
+  add(['m.room.create', ''])
+  add(['m.room.power_levels', ''])
+  add(['m.room.join_rules', ''])
+  let step = 0
+  for (const nid of full) {
+    const { event } = found.get(nid)!
+    for (const key of authEventKeys(event)) add(key)
+    if (event.stateKey !== undefined) add([event.type, event.stateKey])
+    if (++step % 500 === 0) yield
+  }
+  return yield* wait(parts.interner.intern({ stateKeys }))
+}
+
+/** The power levels on which events rest, and on which those rest, down to the first. */
+function* readPowerLevels(parts: Parts, room: Room, found: Map<number, Known>): Task<void> {
+  let open = [...found.values()]
+  while (open.length > 0) {
+    const cited = new Set(open.flatMap(({ authNids }) => authNids))
+    const fresh = [...cited].filter((nid) => !found.has(nid))
+    if (fresh.length === 0) return
+    yield* read(parts, room, fresh, found)
+    // Only power levels lead on.
+    open = fresh.map((nid) => found.get(nid)!).filter(isPowerLevels)
+    yield
+  }
 }

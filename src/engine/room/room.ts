@@ -4,7 +4,7 @@ import { ServerAcl } from '#core/server-acl.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { RoomKind } from '#store/room/batch.ts'
 import type { ServerSet } from '#store/room/server-sets.ts'
-import type { AuthGraph } from '#engine/room/auth-graph.ts'
+import type { AuthChains } from '#engine/room/auth-chains.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
 import { eventFlags } from '#store/room/batch.ts'
@@ -54,7 +54,7 @@ export type RoomFacts = {
   nextIndex: number
   /** Where that chain stands in the reading order. */
   orderKey: Uint8Array
-  auth: AuthGraph
+  auth: AuthChains
   servers: Map<number, JoinedServer>
   /** Cited and not here, with the events that cite them. */
   missing: Map<string, number[]>
@@ -71,7 +71,7 @@ export class Room {
   readonly version: RoomVersion
   /** Its create event; a room that is known by an invite may lack it. */
   create: RoomEvent | undefined
-  readonly auth: AuthGraph
+  readonly auth: AuthChains
   orderKey: Uint8Array
   kind: RoomKind
   generation: number

@@ -93,7 +93,7 @@ export function* sendLocal(
     const { revision } = room
     const prevs = citedBy(room)
     const auths = selectAuthEvents(subject, state)
-    const event = build(parts, room, wish, content, prevs, auths)
+    const event = buildLocal(parts, room, wish, content, { prevs, auths })
     const verdict = authorize(event.event, state, () => true)
     if (!verdict.allowed) {
       parts.counters.refused++
@@ -143,13 +143,13 @@ function knownAuths(
   return known
 }
 
-function build(
+/** Builds and signs an event on top of these. */
+export function buildLocal(
   parts: Parts,
   room: Room,
   wish: LocalEvent,
   content: JsonObject,
-  prevs: readonly Known[],
-  auths: readonly RoomEvent[],
+  { prevs, auths }: { prevs: readonly Known[]; auths: readonly RoomEvent[] },
 ): { event: RoomEvent; text: string } {
   const { version } = room
   const built = buildEvent(

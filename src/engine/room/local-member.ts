@@ -1,0 +1,125 @@
+import { canonicalJson } from '#core/canonical-json.ts'
+import { authorize } from '#core/auth/authorize.ts'
+import { membershipOf } from '#core/content/m.room.member.ts'
+import { forbidden, notFound } from '#core/error.ts'
+import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { type JsonObject, without } from '#core/json.ts'
+import { lookupIn } from '#engine/room/decide.ts'
+import { type Answer, Asked, type Lane } from '#engine/room/lane.ts'
+import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
+import type { Parts } from '#engine/room/parts.ts'
+import { authoriserFor } from '#engine/room/restricted.ts'
+import type { Known, Room } from '#engine/room/room.ts'
+import { buildLocal, citedBy, contentOf, sendLocal } from '#engine/room/send.ts'
+import type { Task } from '#engine/room/task.ts'
+import type { Committed, Outcome } from '#engine/room/work.ts'
+import type { JoinRoom, Landed } from '#engine/worker/protocol.ts'
+
+const authoriserKey = 'join_authorised_via_users_server'
+
+/** A local user joins a room that we are in, or changes what their join says. */
+export class JoinLocal extends Asked<Landed> {
+  readonly bytes = 2_000
+  readonly #request: JoinRoom
+  #room: Room | undefined
+  #known: Known | undefined
+
+  constructor(answer: Answer<Landed>, request: JoinRoom) {
+    super(answer)
+    this.#request = request
+  }
+
+  *decide(lane: Lane): Task<Outcome | null> {
+    const room = yield* lane.load()
+    if (room?.kind !== 'joined') throw notFound('The room is not known')
+    const { userId } = this.#request
+    // A profile that is copied from another join must not bring its authoriser along.
+    const content: JsonObject = {
+      ...without(contentOf(this.#request.content), authoriserKey),
+      membership: 'join',
+    }
+    const state = yield* stateFor(lane.parts, room, userId, content)
+    const before = state('m.room.member', userId)
+    if (before && sameContent(before.content, content)) {
+      this.answer.resolve({ eventId: before.eventId, shard: room.shard, position: 0 })
+      return null
+    }
+    const authoriser = yield* authoriserFor(lane.parts, room, userId, state)
+    if (authoriser !== undefined) content[authoriserKey] = authoriser
+    const wish = { sender: userId, type: 'm.room.member', stateKey: userId, content: '' }
+    const { known, outcome } = yield* sendLocal(lane.parts, room, wish, content)
+    this.#room = room
+    this.#known = known
+    return outcome
+  }
+
+  override committed(committed: Committed): void {
+    this.#room!.committed(this.#known!)
+    super.committed(committed)
+  }
+
+  answerFor({ shard, firstPosition: position }: Committed): Landed {
+    return { eventId: this.#known!.event.eventId, shard, position }
+  }
+}
+
+const sameContent = (before: JsonObject, content: JsonObject): boolean =>
+  membershipOf(before) === 'join' &&
+  canonicalJson(without(before, authoriserKey), 'tolerant') === canonicalJson(content, 'tolerant')
+
+function* stateFor(parts: Parts, room: Room, userId: string, content: JsonObject) {
+  const subject = memberSubject(room, userId, content)
+  const numbers = yield* numbersFor(parts.interner, [subject])
+  return yield* lookupIn(parts, room, room.state, keysAsked(subject), numbers)
+}
+
+const memberSubject = (room: Room, userId: string, content: JsonObject): AuthSubject => ({
+  version: room.version,
+  type: 'm.room.member',
+  stateKey: userId,
+  sender: userId,
+  content,
+})
+
+/**
+ * A join or leave of another server's user, for that server to sign: what it would look like now.
+ *
+ * Spec: server-server-api/#joining-rooms
+ */
+export function* template(
+  lane: Lane,
+  userId: string,
+  membership: 'join' | 'leave',
+): Task<{ version: string; event: string }> {
+  const { parts } = lane
+  const room = yield* lane.load()
+  if (room?.kind !== 'joined' || !isOurs(parts, room)) throw notFound('The room is not known')
+  const content: JsonObject = { membership }
+  const state = yield* stateFor(parts, room, userId, content)
+  if (membership === 'join') {
+    const authoriser = yield* authoriserFor(parts, room, userId, state)
+    if (authoriser !== undefined) content[authoriserKey] = authoriser
+  }
+  const subject = memberSubject(room, userId, content)
+  const numbers = yield* numbersFor(parts.interner, [subject])
+  const now = yield* lookupIn(parts, room, room.state, keysAsked(subject), numbers)
+  const wish = { sender: userId, type: 'm.room.member', stateKey: userId, content: '' }
+  const auths = selectAuthEvents(subject, now)
+  const { event } = buildLocal(parts, room, wish, content, { prevs: citedBy(room), auths })
+  // The authoriser's signature, which is ours, comes with send_join.
+  const verdict = authorize(event, now, () => true)
+  if (!verdict.allowed) throw forbidden(verdict.reason)
+  return { version: room.version.id, event: templateOf(event) }
+}
+
+/** v1–v2: the joiner's server makes up the event ID. */
+const templateOf = ({ pdu }: RoomEvent): string =>
+  JSON.stringify(without(pdu, 'event_id', 'hashes', 'signatures'))
+
+/** Whether a user of ours is in the room: only then do we follow it. */
+export function isOurs({ signing }: Parts, room: Room): boolean {
+  for (const { name, joined } of room.servers.values())
+    if (name === signing.serverName) return joined > 0
+  return false
+}
