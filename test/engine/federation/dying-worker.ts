@@ -1,0 +1,14 @@
+import type { FederationWorkerCalls } from '#engine/federation/options.ts'
+import { Channel } from '#engine/worker/channel.ts'
+
+/** A federation worker that ends when it is asked for key documents. */
+declare const self: Worker
+
+new Channel<object, FederationWorkerCalls>(self, {
+  start: async () => null,
+  stop: async () => null,
+  counters: async () => ({}),
+  request: async () => ({ status: 200, body: '{}' }),
+  keys: async () => [],
+  keyDocuments: async () => process.exit(1),
+})
