@@ -4,8 +4,7 @@ import { reasonContent } from '#api/client-server/room/member-content.ts'
 import { op } from '#api/http/op.ts'
 import { forbidden } from '#core/error.ts'
 import { RoomId, UserId, open } from '#core/schema.ts'
-import { findRoom } from '#engine/read/room.ts'
-import { readKey } from '#engine/read/state-at.ts'
+import { findAccess } from '#engine/read/room.ts'
 
 const params = open({ roomId: RoomId })
 const body = open({ user_id: UserId, reason: t.Optional(t.String()) })
@@ -44,12 +43,8 @@ export const unban = op({
 
   async run({ who, params: { roomId }, body: { user_id: target, reason } }, ctx) {
     // A leave would kick who is not banned.
-    const { rooms } = await ctx.positions.settled()
-    const room = await findRoom(ctx.sql, roomId)
-    const now = room && rooms[room.shard]!
-    const member =
-      room && (await readKey(ctx.sql, { room }, now!, 'm.room.member', target))?.event.content
-    if (room && member?.['membership'] !== 'ban') throw forbidden(`${target} is not banned`)
+    const access = await findAccess(ctx.sql, roomId, target)
+    if (access && access.standing?.membership !== 'ban') throw forbidden(`${target} is not banned`)
     const at = await ctx.rooms.call('changeMembership', roomId, {
       sender: who.userId,
       target,

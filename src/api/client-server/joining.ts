@@ -1,16 +1,18 @@
-import { Type as t } from '@sinclair/typebox'
+import { type Static, Type as t } from '@sinclair/typebox'
 import { requireAlias } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
-import { memberContent } from '#api/client-server/room/member-content.ts'
+import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { op } from '#api/http/op.ts'
 import { invalidParam } from '#core/error.ts'
 import { domainOf, isRoomAlias, isRoomId, isServerName } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { invitersOf } from '#engine/read/inviters.ts'
+import { findAccess } from '#engine/read/room.ts'
 import type { Context } from '#src/context.ts'
 
 const body = open({ reason: t.Optional(t.String()), third_party_signed: t.Optional(t.Unknown()) })
+type Body = Static<typeof body>
 const response = open({ room_id: RoomId })
 
 export const joinRoomById = op({
@@ -64,14 +66,20 @@ async function join(
   userId: string,
   roomId: string,
   via: readonly string[],
-  body: { reason?: string; third_party_signed?: unknown },
+  { third_party_signed: signed, ...wanted }: Body,
 ): Promise<{ room_id: string }> {
   if (!isRoomId(roomId)) throw invalidParam(`${roomId} is not a room ID`)
-  if (body.third_party_signed !== undefined) throw noThirdParties()
-  const [content, inviters] = await Promise.all([
-    memberContent(ctx, userId, body.reason),
+  if (signed !== undefined) throw noThirdParties()
+  const access = await findAccess(ctx.sql, roomId, userId)
+  // Who is there already, and says nothing new, makes no second event.
+  if (access?.standing?.membership === 'join' && Object.keys(wanted).length === 0)
+    return { room_id: roomId }
+  const [profiles, inviters] = await Promise.all([
+    profilesOf(ctx, [userId]),
     invitersOf(ctx.sql, roomId, userId),
   ])
+  // Not spec: what else a client says goes into the event, as other servers have it.
+  const content = JSON.stringify({ ...profiles.get(userId), ...wanted })
   // Who asked the user in surely is in the room; a room's own domain (v1–v11) may still be.
   const candidates = [...via, ...inviters.map(domainOf), domainOf(roomId)]
   const servers = candidates.filter((server) => server !== undefined && isServerName(server))

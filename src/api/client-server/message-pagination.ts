@@ -7,6 +7,7 @@ import {
   writeEvents,
 } from '#api/client-server/room/reading.ts'
 import { op } from '#api/http/op.ts'
+import { missingParam } from '#core/error.ts'
 import { Content, RoomId, open } from '#core/schema.ts'
 import { writeEvent } from '#engine/read/events.ts'
 import { stateHorizon } from '#engine/read/state-at.ts'
@@ -24,7 +25,8 @@ export const getRoomEvents = op({
   query: open({
     from: t.Optional(t.String()),
     to: t.Optional(t.String()),
-    dir: t.Union([t.Literal('b'), t.Literal('f')]),
+    // Required, but a stranger to the room hears of that first.
+    dir: t.Optional(t.Union([t.Literal('b'), t.Literal('f')])),
     limit: t.Optional(t.Integer()),
     filter: t.Optional(t.String()),
   }),
@@ -39,6 +41,7 @@ export const getRoomEvents = op({
     const filter = filterIn(query.filter)
     const found = await accessOf(ctx, who, roomId)
     const { access } = await stateHorizon(ctx, found, roomId, who.userId)
+    if (query.dir === undefined) throw missingParam("'dir' is missing")
     const { events, seen, start, end } = await readPage(ctx, access, {
       userId: who.userId,
       direction: query.dir,
@@ -48,10 +51,10 @@ export const getRoomEvents = op({
       filter,
     })
     const senders = new Set(events.map((each) => each.event.sender))
-    const oldest = query.dir === 'b' ? events.at(-1) : events[0]
+    const newest = query.dir === 'b' ? events[0] : events.at(-1)
     const [chunk, state] = await Promise.all([
       writeEvents(ctx, who, events, seen),
-      oldest && filter.lazyLoadMembers ? membersBefore(ctx, oldest, senders) : [],
+      newest && filter.lazyLoadMembers ? membersBefore(ctx, newest, senders) : [],
     ])
     const audience = audienceOf(ctx, who)
     return {

@@ -2,12 +2,14 @@ import { Type as t } from '@sinclair/typebox'
 import { checkCanonicalAlias } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { op } from '#api/http/op.ts'
+import { canonicalJson } from '#core/canonical-json.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { invalidParam } from '#core/error.ts'
 import { isUserId } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { findAccess } from '#engine/read/room.ts'
+import { readKey } from '#engine/read/state-at.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
 import type { Context } from '#src/context.ts'
 
@@ -27,8 +29,10 @@ export const setRoomStateWithKey = op({
   body: Content,
   response: open({ event_id: EventId }),
 
-  async run({ who: { userId }, params: { roomId, eventType, stateKey = '' }, body }, ctx) {
+  async run({ who: { userId }, params: { roomId, eventType, stateKey = '' }, body, request }, ctx) {
     const content = body as JsonObject
+    const same = await sameAsBefore(ctx, userId, roomId, eventType, stateKey, content)
+    if (same !== undefined) return { event_id: same }
     if (eventType === 'm.room.canonical_alias' && stateKey === '')
       await checkCanonicalAlias(ctx, roomId, content)
     const at =
@@ -38,11 +42,31 @@ export const setRoomStateWithKey = op({
             sender: userId,
             type: eventType,
             stateKey,
-            content: JSON.stringify(content),
+            content: request.text || '{}',
           })
     return { event_id: landed(ctx, at) }
   },
 })
+
+/** The state event there is, if the caller sent it with this very content: nothing changes then. */
+async function sameAsBefore(
+  ctx: Context,
+  userId: string,
+  roomId: string,
+  type: string,
+  stateKey: string,
+  content: JsonObject,
+): Promise<string | undefined> {
+  const access = await findAccess(ctx.sql, roomId, userId)
+  if (access?.standing?.membership !== 'join') return undefined
+  const { rooms } = await ctx.positions.settled()
+  const before = await readKey(ctx.sql, access, rooms[access.room.shard]!, type, stateKey)
+  if (before?.event.sender !== userId || before.redactedBecause) return undefined
+  const text = canonicalJson(content, 'tolerant')
+  return text !== undefined && text === canonicalJson(before.event.content, 'tolerant')
+    ? before.event.eventId
+    : undefined
+}
 
 /** A membership set as state goes the way of the call that the spec has for it. */
 async function setMember(

@@ -41,7 +41,10 @@ export async function positionAt(
   at: string,
 ): Promise<number> {
   if (isSyncToken(at)) return decodeToken(at).rooms[room.shard]!
-  const position = await positionOf(reader.sql, room, decodePlace(at))
+  const place = decodePlace(at)
+  // Nothing is before it, so members are those of the sync that it came with.
+  if (place.position !== undefined) return place.position
+  const position = await positionOf(reader.sql, room, place)
   if (position === undefined) throw invalidParam('`at` is not a token of this room')
   return position
 }

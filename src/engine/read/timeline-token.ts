@@ -5,17 +5,24 @@ import { Reader, writeVarint } from './varint.ts'
  * A place in a room's reading order: an event, and the side of it that was not yet read. It stays
  * right when history is inserted on that side later.
  */
-export type TimelinePlace = { chain: number; index: number; side: 'before' | 'after' }
+export type TimelinePlace = {
+  chain: number
+  index: number
+  side: 'before' | 'after'
+  /** For a place with nothing before it: the position of the sync that gave it out. */
+  position?: number
+}
 
 const format = 1
 
 // Indexes of chains that grew towards older are below zero.
 const zero = 2 ** 32
 
-export function encodePlace({ chain, index, side }: TimelinePlace): string {
+export function encodePlace({ chain, index, side, position }: TimelinePlace): string {
   const bytes = [format]
   writeVarint(bytes, chain)
   writeVarint(bytes, (index + zero) * 2 + (side === 'after' ? 1 : 0))
+  if (position !== undefined) writeVarint(bytes, position)
   return `t${Buffer.from(bytes).toString('base64url')}`
 }
 
@@ -26,11 +33,17 @@ export function decodePlace(token: string): TimelinePlace {
     if (reader.byte() === format) {
       const chain = reader.varint()
       const packed = reader.varint()
+      const position = reader.atEnd ? undefined : reader.varint()
       if (chain !== undefined && packed !== undefined && reader.atEnd) {
         const index = Math.floor(packed / 2) - zero
         // Its neighbours are integers of the database too.
         if (Math.abs(index) <= 2 ** 31 - 2)
-          return { chain, index, side: packed % 2 === 1 ? 'after' : 'before' }
+          return {
+            chain,
+            index,
+            side: packed % 2 === 1 ? 'after' : 'before',
+            ...(position !== undefined && { position }),
+          }
       }
     }
   }

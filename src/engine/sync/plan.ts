@@ -86,7 +86,8 @@ export async function planRooms(
   for (const room of departed) {
     // Told before: what was read of it was only uncertain.
     if (before.get(room.roomNid)?.eventNid === room.eventNid) continue
-    if (forgotten.has(room.roomNid)) continue
+    // Not spec: who was told of the room must be told that it is left, forgotten or not.
+    if (forgotten.has(room.roomNid) && !isKnown(before.get(room.roomNid))) continue
     const until = leftAt.get(room.roomNid)
     const told = until === undefined ? undefined : planLeft(room, until, known)
     if (told) plan.rooms.push(told)
@@ -94,6 +95,10 @@ export async function planRooms(
   }
   return plan
 }
+
+/** Whether the client has the room among its joined, invited or knocked ones. */
+const isKnown = (past: Before | undefined): boolean =>
+  past?.membership === 'join' || past?.membership === 'invite' || past?.membership === 'knock'
 
 type Known = {
   since: Vector | undefined

@@ -77,7 +77,12 @@ export async function readTimelines(
     const prevBatch =
       first?.chain === undefined || first.index === undefined
         ? undefined
-        : encodePlace({ chain: first.chain, index: first.index, side: 'before' })
+        : encodePlace({
+            chain: first.chain,
+            index: first.index,
+            side: 'before',
+            ...(!limited && plan.low === 0 && { position: plan.high }),
+          })
     timelines.set(plan.room.roomNid, { events: shown, limited, prevBatch })
   }
   return { timelines, seen }
@@ -91,8 +96,8 @@ function passes(read: ReadEvent, filter: EventFilter, ignored: ReadonlySet<strin
 }
 
 /**
- * Where a room's timeline must begin because what is older lies behind a gap: we were away, and the
- * client could not know. Only rooms that are told from scratch can have one.
+ * Where a room's timeline must begin because what is older lies behind a gap: we were away, or
+ * another server did not give us what is between.
  */
 async function gapsWithin(
   sql: Sql,
@@ -104,7 +109,6 @@ async function gapsWithin(
   const cuts = new Map<number, number>()
   const borders = new Map<number, { roomNid: number; at: number }>()
   for (const plan of plans) {
-    if (plan.low > 0) continue
     const nids = (rows.get(plan.room.roomNid)?.nids ?? []).slice(0, limit).toReversed()
     const chains = nids.map((nid) => loaded.get(nid)?.chain)
     for (let at = 1; at < chains.length; at++) {

@@ -81,7 +81,8 @@ describe('reading a room', () => {
   test('members come by membership, and as they were at a token', async () => {
     const [alice, bob] = [someone('alice'), someone('bob')]
     const room = await story.room(alice)
-    const { next_batch: before } = await story.sync(alice)
+    const { next_batch: before, rooms } = await story.sync(alice)
+    const start = rooms!.join![room.roomId]!.timeline.prev_batch
     await room.member(bob, 'join', { content: { displayname: 'Bob' } })
     const ids = async (query: string) => {
       const { body } = await front.get(path(room, `members${query}`), alice)
@@ -89,6 +90,8 @@ describe('reading a room', () => {
     }
     expect(await ids('')).toEqual([alice, bob].sort())
     expect(await ids(`?at=${before}`)).toEqual([alice])
+    // Nothing is before this one: it stands for the sync that it came with.
+    expect(await ids(`?at=${start}`)).toEqual([alice])
     await room.member(bob, 'leave')
     expect(await ids('?membership=join')).toEqual([alice])
     expect(await ids('?not_membership=join')).toEqual([bob])

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:tes
 import { forbidden } from '#core/error.ts'
 import { testDatabase } from '#test/database.ts'
 import { Story } from '#test/engine/read/story.ts'
-import { Front } from './front.ts'
+import { Front, RawBody } from './front.ts'
 
 const db = await testDatabase()
 let story: Story
@@ -40,6 +40,12 @@ describe('sending', () => {
         txn: { userId: alice, deviceId: 'DEVICE', path: `${at}/send/m.room.message`, txnId: 't1' },
       },
     })
+  })
+
+  test('numbers keep the digits that came', async () => {
+    const text = '{"big":9007199254740993,"float":1.50}'
+    await front.put(`${room}/send/org.example/t1`, alice, new RawBody(text))
+    expect(front.lastCall!.request['content']).toBe(text)
   })
 
   test('a redaction names its target, by either call', async () => {
@@ -106,6 +112,25 @@ describe('setting state', () => {
     expect(
       (await front.put(`${room}/state/m.room.member/bob`, alice, { membership: 'ban' })).status,
     ).toBe(400)
+  })
+
+  test('what is set already makes no second event', async () => {
+    const own = await story.room(alice)
+    const bob = someone('bob')
+    await own.member(bob, 'join')
+    const topic = await own.state(alice, 'm.room.topic', '', { topic: 'tea', n: 1 })
+    const path = `/rooms/${encodeURIComponent(own.roomId)}/state/m.room.topic`
+    const same = await front.put(path, alice, { n: 1, topic: 'tea' })
+    expect(same.body).toEqual({ event_id: topic.eventId })
+    expect(front.calls).toEqual([])
+    await front.put(path, alice, { n: 2, topic: 'tea' })
+    await front.put(path, bob, { n: 1, topic: 'tea' })
+    expect(front.calls).toHaveLength(2)
+    const join = `/rooms/${encodeURIComponent(own.roomId)}/join`
+    expect((await front.post(join, bob)).body).toEqual({ room_id: own.roomId })
+    expect(front.calls).toHaveLength(2)
+    await front.post(join, bob, { 'org.example': 1 })
+    expect(json(front.lastCall!.request['content'])).toEqual({ 'org.example': 1 })
   })
 
   test('an alias must point to the room, unless it did before', async () => {
@@ -189,6 +214,8 @@ describe('membership', () => {
     await front.post(`${room}/leave`, alice)
     expect(front.lastCall!.request).toMatchObject({ membership: 'leave', target: alice })
     const own = await story.room(alice)
+    const kick = `/rooms/${encodeURIComponent(own.roomId)}/kick`
+    expect((await front.post(kick, alice, { user_id: bob })).status).toBe(403)
     await own.member(bob, 'join')
     const unban = `/rooms/${encodeURIComponent(own.roomId)}/unban`
     expect((await front.post(unban, alice, { user_id: bob })).status).toBe(403)
