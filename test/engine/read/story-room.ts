@@ -192,6 +192,24 @@ export class StoryRoom {
     return { eventId, nid: event.eventNid, position, chain, index }
   }
 
+  /** What comes next lies behind a gap: the events between were not to be had. */
+  async openGap(missing: string): Promise<void> {
+    await this.#story.inTurn(this.shard, async () => {
+      const part = this.part()
+      this.chain = this.#story.owner.shard(this.shard).nextNid()
+      this.index = 0
+      part.spans.push({
+        orderKey: Buffer.from([0xc0]),
+        chain: this.chain,
+        from: null,
+        to: null,
+        gap: [missing],
+        hidden: false,
+      })
+      await this.commit(part)
+    })
+  }
+
   /**
    * A local user joins through another server: events that are no part of the timeline become a new
    * generation of the room's state, and the join opens a chain behind a gap.

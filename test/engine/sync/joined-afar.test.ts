@@ -59,3 +59,15 @@ describe('a room that was joined through another server', () => {
     other.positions.close()
   })
 })
+
+test('events that other servers kept back leave a gap, of which the timeline tells the newer side', async () => {
+  const alice = someone('alice')
+  const room = await story.room(alice)
+  const { next_batch: since } = await story.sync(alice)
+  await room.send(alice, 'before')
+  await room.openGap('$missing')
+  const after = await room.send('@bob:there.example', 'after')
+  const { timeline } = joined(await story.sync(alice, { since }), room)
+  expect(ids(timeline.events)).toEqual([after.eventId])
+  expect(timeline.limited).toBe(true)
+})
