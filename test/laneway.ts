@@ -46,6 +46,7 @@ export class Laneway {
       [process.execPath, 'src/main.ts', '--config', `${this.directory}/laneway.toml`],
       {
         cwd: root,
+        env: ownEnvironment(),
         stdout: Bun.file(`${this.directory}/stdout.log`),
         stderr: Bun.file(`${this.directory}/stderr.log`),
       },
@@ -90,6 +91,14 @@ export class Laneway {
     return new Login(this.clientUrl, body.user_id, body.access_token)
   }
 }
+
+/** Ours without what is meant for the test run: the server takes options from the environment. */
+const ownEnvironment = () =>
+  Object.fromEntries(
+    Object.entries(process.env).filter(
+      ([name]) => !name.startsWith('LANEWAY_') && name !== 'DATABASE_URL',
+    ),
+  )
 
 /** One access token, for requests that a test makes itself. */
 export class Login {

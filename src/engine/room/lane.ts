@@ -1,11 +1,12 @@
 import { MatrixError, unavailable } from '#core/error.ts'
+import type { Answer } from '#engine/room/asked.ts'
 import { Inbound } from '#engine/room/inbound.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Persisted } from '#engine/room/persist.ts'
 import { forget, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { Seat } from '#engine/room/turns.ts'
-import { type Committed, RoomReloaded, type Work } from '#engine/room/work.ts'
+import { RoomReloaded, type Work } from '#engine/room/work.ts'
 
 /** Work as a lane holds it; `alone` if its commit failed before. */
 export type Item = { work: Work<Lane>; alone: boolean }
@@ -140,31 +141,5 @@ export class Lane implements Persisted {
       this.#localRunning = false
       this.usedAt = this.parts.now()
     }
-  }
-}
-
-/** Where the outcome of work goes. */
-export type Answer<T> = { resolve: (value: T) => void; reject: (error: Error) => void }
-
-/** Work whose outcome somebody waits for: `decide` notes the answer that is given after the commit. */
-export abstract class Asked<T> implements Work<Lane> {
-  readonly local = true
-  abstract readonly bytes: number
-  readonly inboxIds: readonly number[] = []
-  readonly answer: Answer<T>
-
-  constructor(answer: Answer<T>) {
-    this.answer = answer
-  }
-
-  abstract decide(lane: Lane): ReturnType<Work<Lane>['decide']>
-  abstract answerFor(committed: Committed): T
-
-  committed(committed: Committed): void {
-    this.answer.resolve(this.answerFor(committed))
-  }
-
-  failed(error: Error): void {
-    this.answer.reject(error)
   }
 }

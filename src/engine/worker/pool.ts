@@ -19,8 +19,8 @@ export type PoolOptions = {
   shards: number
   /** The module that a worker runs: `src/room-worker.ts`. */
   entry: string
-  /** What every worker is told; its shards are added. */
-  start: Omit<RoomWorkerStart, 'shards'>
+  /** What every worker is told; its name and shards are added. */
+  start: Omit<RoomWorkerStart, 'name' | 'shards'>
   /** Answers the workers' requests to other servers: they cross this thread. */
   federation: Federation
   onSignal: (signal: Signal) => void
@@ -140,7 +140,11 @@ class Slot {
     worker.addEventListener('close', () => this.#died(worker, line))
     this.#startedAt = performance.now()
     try {
-      await line.call('start', { ...this.#options.start, shards: this.#shards })
+      await line.call('start', {
+        ...this.#options.start,
+        name: this.#name,
+        shards: this.#shards,
+      })
     } catch (error) {
       worker.terminate()
       throw error

@@ -1,3 +1,5 @@
+import type { LogOptions } from '#src/log.ts'
+
 /**
  * Everything that may be said between threads. Adding a call is adding a line here; both ends then
  * fail to compile until they handle it.
@@ -120,7 +122,11 @@ export type FederationCalls = {
 
 /** What a room worker needs to begin with. */
 export type RoomWorkerStart = {
+  /** How the log calls it. */
+  name: string
   databaseUrl: string
+  connections: number
+  log: LogOptions
   /** Written into the leases of its shards. */
   owner: string
   shards: number[]

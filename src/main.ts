@@ -1,0 +1,106 @@
+import { parseArgs } from 'node:util'
+import packageJson from '../package.json' with { type: 'json' }
+import { loadConfig, ConfigError } from '#src/config/load.ts'
+import { printExample } from '#src/config/example.ts'
+import { type LogOptions, defaultLogOptions, openLog, reportFailure } from '#src/log.ts'
+import { addUser } from '#src/add-user.ts'
+import { startServer } from '#src/server.ts'
+import { StartupError } from '#store/startup-error.ts'
+
+/** How long a clean end may take before the process ends anyway. */
+const longestStop = 5_000
+
+const help = `Laneway ${packageJson.version}, a Matrix homeserver in which every room has its own lane.
+
+Usage
+  bun run server [--config FILE]            start the server
+  bun run server config                     print every option with its default, as a file to edit
+  bun run server user add NAME [--admin]    make an account; asks for the password on standard input
+  bun run server --help | --version
+
+Options
+  -c, --config FILE   the configuration; ./laneway.toml if it is there, else defaults
+  --admin             the new account may use the admin API
+
+Examples
+  bun run server
+  bun run server config > laneway.toml
+  echo 'a long password' | bun run server user add alice --admin
+  LANEWAY_SERVER_NAME=example.org LANEWAY_LOG_LEVEL=debug bun run server
+`
+
+/** Where failures are logged: as far as the configuration could be read. */
+let logOptions: LogOptions = defaultLogOptions
+
+try {
+  await run(Bun.argv.slice(2))
+} catch (error) {
+  reportFailure(error, error instanceof ConfigError ? error.log : logOptions)
+  process.exit(1)
+}
+
+async function run(argv: string[]): Promise<void> {
+  const { values, positionals } = parse(argv)
+  const command = positionals.join(' ')
+  if (values.help) return print(help)
+  if (values.version) return print(`${packageJson.version}\n`)
+  if (command === 'config') return print(printExample())
+  const isUserAdd =
+    positionals[0] === 'user' && positionals[1] === 'add' && positionals.length === 3
+  if (command !== '' && !isUserAdd)
+    throw new StartupError(`There is no command '${command}'. --help lists what there is.`)
+
+  const config = await loadConfig({ file: values.config, env: Bun.env })
+  logOptions = config.log
+  if (isUserAdd) return addUser(config, positionals[2]!, { admin: values.admin })
+  await serve(config)
+}
+
+function parse(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        config: { type: 'string', short: 'c' },
+        admin: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+        version: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    throw new StartupError(`${(error as Error).message}. --help lists what there is.`)
+  }
+}
+
+async function serve(config: Awaited<ReturnType<typeof loadConfig>>): Promise<void> {
+  const log = openLog(config.log)
+  const server = await startServer(config, { log, version: packageJson.version })
+  let stopping = false
+  const stop = (signal: string) => {
+    if (stopping) process.exit(1)
+    stopping = true
+    log.info(`${signal}: ending`)
+    const timer = setTimeout(() => {
+      log.error(`the end took longer than ${longestStop} ms`)
+      process.exit(1)
+    }, longestStop)
+    server.stop().then(
+      () => {
+        clearTimeout(timer)
+        log.info('ended')
+        process.exit(0)
+      },
+      (error: unknown) => {
+        log.error({ err: error }, 'the end failed')
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGTERM', () => stop('SIGTERM'))
+  process.on('SIGINT', () => stop('SIGINT'))
+}
+
+function print(text: string): void {
+  process.stdout.write(text)
+}
