@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { firstKey, keyBetween } from '#engine/room/order-key.ts'
+import { firstKey, keyBetween } from '#store/room/order-key.ts'
 
 const compare = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b)
 

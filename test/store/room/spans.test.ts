@@ -1,0 +1,443 @@
+import { beforeAll, describe, expect, test } from 'bun:test'
+import { testDatabase } from '#test/database.ts'
+import type { Span } from '#store/room/batch.ts'
+import { placeLate, type LateEvent } from '#store/room/plan-late.ts'
+import { hide, openChain, openGap, publish } from '#store/room/plan-spans.ts'
+import { around, ofChain, type Place, SpanList } from '#store/room/span-list.ts'
+import { Owner, next } from './fixtures.ts'
+import { random } from './random.ts'
+
+const db = await testDatabase()
+
+/** A room that lives in memory: what the engine does with plans, told without the engine. */
+class Room {
+  readonly list = new SpanList()
+  readonly placed = new Map<string, Place>()
+  readonly missing = new Map<string, string[]>()
+  live: { chain: number; next: number }
+  #chains = 1
+  /** Rows as the database would have them. */
+  readonly rows = new Map<string, Span>()
+  puts = 0
+
+  constructor() {
+    this.live = { chain: 1, next: 0 }
+    this.put([openChain(null, 1, [])])
+  }
+
+  put(spans: readonly Span[]) {
+    for (const span of spans) {
+      this.list.put(span)
+      this.rows.set(Buffer.from(span.orderKey).toString('hex'), span)
+      this.puts++
+    }
+  }
+
+  nextChain = () => ++this.#chains
+
+  append(id: string, missing: string[] = []) {
+    const index = this.live.next++
+    if (missing.length) this.put(openGap(this.list.end(this.live.chain)!, index, missing))
+    this.list.used(this.live.chain, index)
+    this.placed.set(id, { chain: this.live.chain, index })
+    this.cite(id, missing)
+  }
+
+  cite(id: string, missing: readonly string[]) {
+    for (const cited of missing) this.missing.set(cited, [...(this.missing.get(cited) ?? []), id])
+  }
+
+  late(events: { id: string; cites?: string[]; depth?: number }[]) {
+    const ids = new Set(events.map(({ id }) => id))
+    const late = events.map(({ id, cites = [], depth = 0 }): LateEvent => ({
+      eventId: id,
+      depth,
+      children: (this.missing.get(id) ?? []).flatMap((child) => this.placed.get(child) ?? []),
+      lateChildren: events.filter((each) => each.cites?.includes(id)).map((each) => each.id),
+      missing: cites.filter((cited) => !ids.has(cited) && !this.placed.has(cited)),
+    }))
+    const plan = placeLate(this.list, late, this.nextChain)
+    this.put(plan.spans)
+    for (const [id, place] of plan.places) {
+      expect(this.placed.has(id)).toBeFalse()
+      this.placed.set(id, place)
+      this.missing.delete(id)
+    }
+    for (const { eventId, missing } of late)
+      if (plan.places.has(eventId)) this.cite(eventId, missing)
+    return plan
+  }
+
+  /** Everything in reading order, gaps in brackets. */
+  read(hidden = false): string[] {
+    const byPlace = new Map(
+      Array.from(this.placed, ([id, { chain, index }]) => [`${chain} ${index}`, id]),
+    )
+    const rows = [...this.rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, span]) => span)
+    expect(rows).toEqual(this.list.spans)
+    return rows.flatMap((span) => {
+      if (span.hidden && !hidden) return []
+      const ids = [...this.placed.values()]
+        .filter(
+          ({ chain, index }) =>
+            chain === span.chain &&
+            index >= (span.from ?? -Infinity) &&
+            index <= (span.to ?? Infinity),
+        )
+        .map(({ index }) => index)
+        .sort((a, b) => a - b)
+        .map((index) => byPlace.get(`${span.chain} ${index}`)!)
+      return [...(span.gap ? [`[${span.gap.join()}]`] : []), ...ids]
+    })
+  }
+}
+
+describe('live events', () => {
+  test('touch no span', () => {
+    const room = new Room()
+    for (const id of ['a', 'b', 'c']) room.append(id)
+    expect(room.puts).toBe(1)
+    expect(room.read()).toEqual(['a', 'b', 'c'])
+  })
+
+  test('begin a span where something before them is missing', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('b', ['x', 'y'])
+    room.append('c')
+    expect(room.read()).toEqual(['a', '[x,y]', 'b', 'c'])
+    expect(room.rows.size).toBe(2)
+  })
+})
+
+describe('a late event', () => {
+  test('goes directly before the event that cites it, and its own gap before it', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('d', ['c'])
+    room.append('e')
+    room.late([{ id: 'c', cites: ['b'] }])
+    expect(room.read()).toEqual(['a', '[b]', 'c', 'd', 'e'])
+    room.late([{ id: 'b', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'b', 'c', 'd', 'e'])
+    // One span for the missing event: the second one extends the chain that the first one opened.
+    expect(room.rows.size).toBe(3)
+  })
+
+  test('before the room’s first event extends its chain towards older', () => {
+    const room = new Room()
+    room.append('m', ['l'])
+    for (const [id, cited] of ['lk', 'kj', 'ji', 'ih']) room.late([{ id: id!, cites: [cited!] }])
+    expect(room.read()).toEqual(['[h]', 'i', 'j', 'k', 'l', 'm'])
+    expect(room.placed.get('i')).toEqual({ chain: 1, index: -4 })
+    expect(room.rows.size).toBe(1)
+  })
+
+  test('of several that one event cites, goes after the others, and what is missing stays missing', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('z', ['p', 'q', 'r'])
+    room.late([{ id: 'p', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'p', '[q,r]', 'z'])
+    room.late([{ id: 'r', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'p', 'r', '[q]', 'z'])
+    room.late([{ id: 'q', cites: ['o'] }])
+    expect(room.read()).toEqual(['a', 'p', 'r', '[o]', 'q', 'z'])
+  })
+
+  test('cited twice, goes before the one that reads first, and no gap names it any more', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('b', ['x'])
+    room.append('c')
+    room.append('d', ['x', 'y'])
+    room.late([{ id: 'x', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'x', 'b', 'c', '[y]', 'd'])
+  })
+
+  test('in the middle of a span cuts it', () => {
+    const room = new Room()
+    for (const id of ['a', 'b', 'c', 'd']) room.append(id)
+    room.cite('c', ['x'])
+    room.late([{ id: 'x', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'b', 'x', 'c', 'd'])
+    room.append('e')
+    expect(room.read()).toEqual(['a', 'b', 'x', 'c', 'd', 'e'])
+    expect(room.rows.size).toBe(3)
+  })
+
+  test('that nothing placed leads to has no place', () => {
+    const room = new Room()
+    room.append('a')
+    expect(room.late([{ id: 'x' }, { id: 'y', cites: ['x'] }])).toEqual({
+      places: new Map(),
+      spans: [],
+    })
+  })
+
+  test('comes with others: a branch is one stretch, and takes one span', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('z', ['y', 'x'])
+    room.late([
+      { id: 'x', cites: ['v'], depth: 5 },
+      { id: 'v', cites: ['a'], depth: 4 },
+      { id: 'w', cites: ['a'], depth: 8 },
+      { id: 'y', cites: ['w'], depth: 9 },
+    ])
+    expect(room.read()).toEqual(['a', 'v', 'x', 'w', 'y', 'z'])
+    expect(room.rows.size).toBe(3)
+  })
+
+  test('behind an absence extends the new chain, and never fills the old one', () => {
+    const room = new Room()
+    room.append('a')
+    const chain = room.nextChain()
+    room.put([openChain(room.list.spans.at(-1)!, chain, ['g'])])
+    room.live = { chain, next: 0 }
+    room.append('h')
+    room.missing.set('g', ['h'])
+    room.append('i')
+    expect(room.read()).toEqual(['a', '[g]', 'h', 'i'])
+    room.late([{ id: 'g', cites: ['f'] }])
+    room.late([{ id: 'f', cites: ['a'] }])
+    expect(room.read()).toEqual(['a', 'f', 'g', 'h', 'i'])
+    expect(room.placed.get('f')).toEqual({ chain, index: -2 })
+    expect(room.rows.size).toBe(2)
+  })
+})
+
+describe('any order of arrival', () => {
+  test('reads ancestors first, keeps every place, and opens a span for a missing event at most', () => {
+    for (let seed = 1; seed <= 150; seed++) {
+      const draw = random(seed)
+      const size = 5 + draw(40)
+      const ids = Array.from({ length: size }, (_, at) => `e${at}`)
+      const cites = new Map(
+        ids.map((id, at) => [
+          id,
+          [...new Set(Array.from({ length: 1 + draw(3) }, () => at - 1 - draw(Math.min(at, 4))))]
+            .filter((cited) => cited >= 0)
+            .map((cited) => ids[cited]!),
+        ]),
+      )
+      const room = new Room()
+      const here = new Set<string>()
+      let cuts = 0
+      // Live: some of the events, in order. What they cite and is not there is missing.
+      const lost: string[] = []
+      for (const id of ids) {
+        if (draw(3) === 0 && id !== ids.at(-1)) {
+          lost.push(id)
+          continue
+        }
+        room.append(
+          id,
+          cites.get(id)!.filter((cited) => !here.has(cited)),
+        )
+        here.add(id)
+      }
+      // Late: whatever is cited by something that is here, in batches of any size.
+      for (;;) {
+        const before = room.read()
+        const ready = lost.filter((id) => !room.placed.has(id) && room.missing.has(id))
+        if (ready.length === 0) break
+        const batch = new Set([ready[draw(ready.length)]!])
+        const wide = draw(8)
+        for (let more = 0; more < wide; more++)
+          for (const id of batch)
+            for (const cited of cites.get(id)!)
+              if (lost.includes(cited) && !room.placed.has(cited) && draw(2)) batch.add(cited)
+        const events = [...batch].map((id) => ({
+          id,
+          cites: cites.get(id)!,
+          depth: ids.indexOf(id),
+        }))
+        // The order within a batch is of no account.
+        if (draw(2)) events.reverse()
+        room.late(events)
+        cuts += events.length
+        // What was there reads in the order in which it did.
+        const after = room.read()
+        const old = before.filter((id) => room.placed.has(id))
+        expect(after.filter((id) => old.includes(id))).toEqual(old)
+      }
+      const order = room.read()
+      // No event is left that something here misses, so no gap is left either.
+      expect(order.filter((id) => id.startsWith('['))).toEqual([])
+      const place = new Map(order.map((id, at) => [id, at]))
+      expect(place.size).toBe(order.length)
+      expect(new Set(order)).toEqual(new Set(room.placed.keys()))
+      for (const id of order)
+        for (const cited of cites.get(id)!) {
+          const [parent, child] = [place.get(cited), place.get(id)!]
+          if (parent !== undefined && parent >= child)
+            // Only what came before the event that ties them together: nobody knew.
+            expect(lost.some((each) => cites.get(id)!.includes(each) || each === id)).toBeTrue()
+        }
+      expect(room.rows.size).toBeLessThanOrEqual(1 + 2 * (lost.length + cuts) + lost.length)
+      const places = [...room.placed.values()].map(({ chain, index }) => `${chain} ${index}`)
+      expect(new Set(places).size).toBe(places.length)
+    }
+  })
+})
+
+describe('an import', () => {
+  const imported = (room: Room, count: number) => {
+    const chain = room.nextChain()
+    for (let index = 0; index < count; index++) {
+      room.placed.set(`i${index}`, { chain, index })
+      room.list.used(chain, index)
+    }
+    return chain
+  }
+  const live = (room: Room) => ({
+    span: room.list.end(room.live.chain)!,
+    nextIndex: room.live.next,
+  })
+
+  test('is published in the middle by a row and a cut, and hidden by a row', () => {
+    const room = new Room()
+    for (const id of ['a', 'b', 'c']) room.append(id)
+    const chain = imported(room, 3)
+    expect(room.read()).toEqual(['a', 'b', 'c'])
+    const { spans, importChain } = publish(room.list, chain, room.placed.get('b')!, live(room), 77)
+    expect(spans).toHaveLength(3)
+    expect(importChain).toEqual({ chain, publishedAt: 77, hiddenAt: null })
+    room.put(spans)
+    room.append('d')
+    expect(room.read()).toEqual(['a', 'i0', 'i1', 'i2', 'b', 'c', 'd'])
+    const undone = hide(
+      room.list.spans.filter((span) => span.chain === chain),
+      importChain,
+      80,
+    )
+    expect(undone.importChain.hiddenAt).toBe(80)
+    room.put(undone.spans)
+    expect(undone.spans).toHaveLength(1)
+    expect(room.read()).toEqual(['a', 'b', 'c', 'd'])
+    expect(room.read(true)).toEqual(['a', 'i0', 'i1', 'i2', 'b', 'c', 'd'])
+  })
+
+  test('is published before the room’s first event, and at its end', () => {
+    const room = new Room()
+    room.append('a')
+    const first = imported(room, 1)
+    room.put(publish(room.list, first, room.placed.get('a')!, live(room), 1).spans)
+    const chain = room.nextChain()
+    room.placed.set('j', { chain, index: 0 })
+    room.put(publish(room.list, chain, null, live(room), 2).spans)
+    room.append('b')
+    expect(room.read()).toEqual(['i0', 'a', 'j', 'b'])
+  })
+
+  test('never takes in an event of the room', () => {
+    const room = new Room()
+    room.append('a')
+    room.append('b', ['x'])
+    const chain = imported(room, 2)
+    // As it is loaded: the list knows an import by its row.
+    const { spans } = publish(room.list, chain, room.placed.get('b')!, live(room), 1)
+    room.put(spans)
+    room.list.merge([
+      {
+        order_key: room.list.spans.find((span) => span.chain === chain)!.orderKey,
+        chain,
+        from_index: null,
+        to_index: null,
+        gap: null,
+        hidden: false,
+        low: 0,
+        high: 1,
+        imported: true,
+        settled: true,
+      },
+    ])
+    room.late([{ id: 'x', cites: ['a'] }])
+    expect(room.placed.get('x')!.chain).not.toBe(chain)
+    expect(room.read()).toEqual(['a', 'i0', 'i1', 'x', 'b'])
+  })
+})
+
+describe('stored spans', () => {
+  let owner: Owner
+  beforeAll(async () => {
+    owner = await Owner.of(db.pool, [8])
+  })
+
+  test('are loaded around the places that a plan asks about, and no others', async () => {
+    const sql = db.pool
+    const part = owner.room(8)
+    const keys = [10, 20, 30, 40, 50, 60].map((byte) => Uint8Array.of(byte))
+    const span = (at: number, chain: number, from: number | null, to: number | null): Span => ({
+      orderKey: keys[at]!,
+      chain,
+      from,
+      to,
+      gap: at === 2 ? ['$x:y'] : null,
+      hidden: false,
+    })
+    part.spans.push(
+      span(0, 801, null, 4),
+      span(1, 802, null, null),
+      span(2, 801, 5, 9),
+      span(3, 803, null, null),
+      span(4, 801, 10, null),
+      span(5, 804, null, null),
+    )
+    part.importChains.push({ chain: 803, publishedAt: 1, hiddenAt: null })
+    for (const [chain, index] of [
+      [801, -3],
+      [801, 12],
+      [802, 0],
+      [803, 5],
+    ] as const)
+      owner.event(part, { chain, chainIndex: index, position: null })
+    await owner.commit(part)
+
+    const list = new SpanList()
+    const places = [{ chain: 801, index: 7 }]
+    expect(list.unknown(places)).toEqual(places)
+    list.merge(await around(sql, 8, part.roomNid, places))
+    expect(list.unknown(places)).toEqual([])
+    expect(list.spans.map(({ chain, from }) => [chain, from])).toEqual([
+      [802, null],
+      [801, 5],
+      [803, null],
+    ])
+    expect(list.spans[1]!.gap).toEqual(['$x:y'])
+    expect(list.extent(801)).toEqual({ low: -3, high: 12 })
+    expect(list.isImport(803)).toBeTrue()
+    expect(list.unknown([{ chain: 802, index: 0 }])).toHaveLength(1)
+    const { spans, places: placed } = placeLate(
+      list,
+      [{ eventId: '$x:y', depth: 1, children: places, lateChildren: [], missing: [] }],
+      () => 900,
+    )
+    expect([...placed.values()]).toEqual([{ chain: 900, index: 0 }])
+    const later = next(part)
+    later.spans.push(...spans)
+    await owner.commit(later)
+    list.merge(
+      await around(sql, 8, part.roomNid, [
+        { chain: 900, index: 0 },
+        { chain: 801, index: 0 },
+      ]),
+    )
+    expect(list.spans.map(({ chain, from, to }) => [chain, from, to])).toEqual([
+      [801, null, 4],
+      [802, null, null],
+      [801, 5, 6],
+      [900, null, null],
+      [801, 7, 9],
+      [803, null, null],
+    ])
+    expect((await ofChain(sql, 8, part.roomNid, 801)).map(({ from }) => from)).toEqual([
+      null,
+      5,
+      7,
+      10,
+    ])
+    expect(list.end(801)).toBeUndefined()
+  })
+})
