@@ -19,6 +19,7 @@ export const perspectivesKeyQuery = op({
   method: 'GET',
   path: '/_matrix/key/v2/query/:serverName',
   auth: 'none',
+  limit: 'lookup',
   params: open({ serverName: t.String() }),
   query: open({ minimum_valid_until_ts: t.Optional(t.Integer({ minimum: 0 })) }),
 
@@ -36,6 +37,7 @@ export const bulkPerspectivesKeyQuery = op({
   method: 'POST',
   path: '/_matrix/key/v2/query',
   auth: 'none',
+  limit: 'lookup',
   body: open({ server_keys: t.Record(t.String(), t.Record(t.String(), Criteria)) }),
 
   async run({ body }, ctx) {

@@ -4,8 +4,8 @@ import { open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
 
-/** 50 PDUs of 64 KiB with what `unsigned` adds, and 100 EDUs. */
-const maxBytes = 16 * 1024 * 1024
+/** 50 PDUs of 64 KiB with what `unsigned` adds, and 100 EDUs, few of which are as large. */
+const maxBytes = 10 * 1024 * 1024
 
 export const sendTransaction = op({
   id: 'sendTransaction',

@@ -30,6 +30,8 @@ export type IntakeLimits = {
   maxLagMs: number
   /** PDUs of one origin that may wait in the inbox. */
   maxBacklog: number
+  /** Transactions in hand at once, of all origins: each may hold megabytes. */
+  maxInFlight: number
 }
 
 const defaultLimits: IntakeLimits = {
@@ -37,6 +39,7 @@ const defaultLimits: IntakeLimits = {
   pdusAtOnce: 20_000,
   maxLagMs: 250,
   maxBacklog: 50_000,
+  maxInFlight: 200,
 }
 
 export type Transaction = { pdus: readonly Json[]; edus: readonly Json[] }
@@ -89,6 +92,7 @@ export class Intake {
     // An impatient sender that repeats itself gets the same answer, when there is one.
     if (current?.txnId === txnId) return current.answer
     if (current) throw limitExceeded(500)
+    if (this.#inFlight.size >= this.#limits.maxInFlight) throw limitExceeded(1_000)
     this.#shed(origin, transaction.pdus.length)
     const answer = this.#take(origin, txnId, transaction).finally(() =>
       this.#inFlight.delete(origin),

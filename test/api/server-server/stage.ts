@@ -2,6 +2,7 @@ import { authorizationHeader } from '#core/x-matrix.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 import { type AnyOp } from '#api/http/op.ts'
 import { type App, mount } from '#api/http/mount.ts'
+import { RateLimits } from '#api/http/rate-limit.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { takeEdus } from '#engine/federation/inbound-edus.ts'
 import { Intake, type IntakeLimits } from '#engine/federation/intake.ts'
@@ -99,6 +100,7 @@ export class Stage {
       users,
       federation,
       snapshots,
+      limits: new RateLimits(undefined, clock),
     } as unknown as Context
     stage = new Stage({ ctx, rooms, federation, snapshots }, ops, () => {
       intake.stop()
