@@ -98,7 +98,21 @@ export class Backoff {
     this.#write(server)
   }
 
-  /** The server answered, or asked us something: it can be reached. */
+  /**
+   * The server made a good request, so it is up, and is tried again soon; that it can be reached too,
+   * only an answer shows.
+   */
+  heardFrom(server: string): void {
+    const state = this.#states.get(server)
+    if (!state || state.failures === 0) return
+    const soon = state.failedAt + this.#options.firstMs
+    if (state.retryAt <= soon) return
+    this.#states.set(server, { ...state, retryAt: soon })
+    this.#write(server)
+    for (const listener of this.#onCleared) listener(server)
+  }
+
+  /** The server answered. */
   succeeded(server: string): void {
     const now = this.#options.clock()
     const before = this.#states.get(server)

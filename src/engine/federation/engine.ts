@@ -154,7 +154,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
       case 'rooms-at':
         return this.follower.tell(signal.positions)
       case 'heard-from':
-        for (const server of signal.servers) this.#backoff.succeeded(server)
+        for (const server of signal.servers) this.#backoff.heardFrom(server)
         return
       case 'outbox':
         return this.outbox.wake(signal.servers)

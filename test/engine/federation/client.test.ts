@@ -5,7 +5,7 @@ import { parseAuthorization, verifyRequest } from '#core/x-matrix.ts'
 import type { FederationEngine } from '#engine/federation/engine.ts'
 import type { OutgoingRequest } from '#engine/worker/protocol.ts'
 import { testDatabase } from '#test/database.ts'
-import { Authority, Peer, startEngine, testOptions } from './peers.ts'
+import { Authority, Peer, startEngine, testOptions, until } from './peers.ts'
 
 const db = await testDatabase()
 let authority: Authority
@@ -186,11 +186,21 @@ describe('a server that failed', () => {
     expect((await engine.request(ask())).status).toBe(404)
   })
 
-  test('is asked again once it made a good request itself', async () => {
+  test('is asked again soon once it made a good request itself', async () => {
+    await engine.stop()
+    const changed = { retryMinMs: 20, retryMaxMs: 3_600_000 }
+    engine = await startEngine(
+      db.pool,
+      testOptions('here.test', { peers: [peer], authority }, changed),
+    )
     peer.answer = () => new Response('', { status: 502 })
-    await engine.request(ask())
+    for (let failures = 0; failures < 12; failures++) {
+      await engine.request(ask({ ignoreBackoff: true }))
+      await Bun.sleep(2)
+    }
+    expect((await failure(ask())).errcode).toBe('laneway.backing_off')
     engine.signal({ s: 'heard-from', servers: ['peer.test'] })
-    expect((await engine.request(ask())).status).toBe(502)
+    await until(async () => (await engine.request(ask()).catch(() => undefined)) !== undefined)
   })
 
   test('is counted once for requests that hung side by side', async () => {
