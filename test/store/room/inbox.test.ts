@@ -1,0 +1,114 @@
+import { expect, test } from 'bun:test'
+import { testDatabase } from '#test/database.ts'
+import * as inbox from '#store/room/inbox.ts'
+import * as localTxns from '#store/room/local-txns.ts'
+import * as pendingJoins from '#store/room/pending-joins.ts'
+import { Owner } from './fixtures.ts'
+
+const { pool: sql } = await testDatabase()
+
+async function insert(roomId: string, count: number, shard = 1): Promise<number[]> {
+  const rows = await sql<{ inbox_id: number }[]>`
+    insert into inbox (shard, room_id, origin, json, received_at)
+    select ${shard}, ${roomId}, 'o', at::text, 1000 + at from generate_series(1, ${count}::int) at
+    order by at returning inbox_id`
+  return rows.map(({ inbox_id }) => inbox_id)
+}
+
+test('a room’s rows are read in their order, some at a time', async () => {
+  const ids = await insert('!a:x', 5)
+  await insert('!b:x', 2)
+  const { rows, nextAt } = await inbox.list(sql, 1, '!a:x', 50, 3)
+  expect(rows.map(({ inbox_id }) => inbox_id)).toEqual(ids.slice(0, 3))
+  expect(rows[0]).toMatchObject({ origin: 'o', json: '1', attempts: 0 })
+  expect(nextAt).toBeNull()
+  const waiting = await inbox.roomsWaiting(sql, [1, 2])
+  expect(waiting).toMatchObject([
+    { room_id: '!a:x', rows: 5 },
+    { room_id: '!b:x', rows: 2 },
+  ])
+  expect(await inbox.roomsWaiting(sql, [2])).toHaveLength(0)
+})
+
+test('rows are put off for twice as long each time, and dropped in the end', async () => {
+  const ids = await insert('!c:x', 2)
+  const off = (now: number) =>
+    inbox.postpone(sql, 1, ids.slice(0, 1), { now, pauseMs: 100, attempts: 3 })
+  expect(await off(1000)).toBe(0)
+  expect(await inbox.list(sql, 1, '!c:x', 1099, 9)).toMatchObject({ nextAt: 1100 })
+  expect((await inbox.list(sql, 1, '!c:x', 1100, 9)).rows).toHaveLength(2)
+  expect(await off(2000)).toBe(0)
+  expect(await inbox.list(sql, 1, '!c:x', 2000, 9)).toMatchObject({ nextAt: 2200 })
+  expect(await off(3000)).toBe(1)
+  expect((await inbox.list(sql, 1, '!c:x', 1e9, 9)).rows.map(({ inbox_id: id }) => id)).toEqual(
+    ids.slice(1),
+  )
+})
+
+test('a quarantined row is kept with its error, out of the way', async () => {
+  const ids = await insert('!d:x', 2)
+  await inbox.quarantine(sql, 1, ids.slice(0, 1), 'bad \0 row', 77)
+  expect((await inbox.list(sql, 1, '!d:x', 1e9, 9)).rows).toHaveLength(1)
+  const [row] = await sql`select * from inbox_quarantine where inbox_id = ${ids[0]!}`
+  expect(row).toMatchObject({ room_id: '!d:x', json: '1', error: 'bad  row', quarantined_at: 77 })
+  await inbox.drop(sql, 1, ids)
+  expect((await inbox.list(sql, 1, '!d:x', 1e9, 9)).rows).toHaveLength(0)
+})
+
+test('the gauges tell how much waits, where, and since when', async () => {
+  await insert('!e:x', 3, 40)
+  await insert('!f:x', 1, 40)
+  expect(await inbox.gauges(sql)).toContainEqual({ shard: 40, rows: 4, oldest: 1001 })
+  const [first] = await inbox.longest(sql, 1)
+  expect(first!.rows).toBeGreaterThanOrEqual(3)
+})
+
+test('a join that fails for good takes its backlog with it, unless another one still runs', async () => {
+  const join = {
+    shard: 3,
+    room_id: '!j:x',
+    user_id: '@a:x',
+    version: '11',
+    event: '{}',
+    via: ['b', 'c'],
+    created_at: 5,
+  }
+  await pendingJoins.put(sql, join)
+  await pendingJoins.put(sql, { ...join, user_id: '@b:x', created_at: 6 })
+  await pendingJoins.put(sql, { ...join, event: '{"again":1}' })
+  expect([...(await pendingJoins.list(sql, [3]))]).toEqual([
+    { ...join, event: '{"again":1}' },
+    { ...join, user_id: '@b:x', created_at: 6 },
+  ])
+  await insert('!j:x', 2, 3)
+  await pendingJoins.fail(sql, 3, '!j:x', '@a:x')
+  expect((await inbox.list(sql, 3, '!j:x', 1e9, 9)).rows).toHaveLength(2)
+  await pendingJoins.fail(sql, 3, '!j:x', '@b:x')
+  expect((await inbox.list(sql, 3, '!j:x', 1e9, 9)).rows).toHaveLength(0)
+  expect(await pendingJoins.list(sql, [3])).toHaveLength(0)
+})
+
+test('a join that fails leaves the backlog of a room that is known', async () => {
+  const owner = await Owner.of(sql, [5])
+  await owner.commit(owner.room(5, '!known:x'))
+  await insert('!known:x', 1, 5)
+  await pendingJoins.fail(sql, 5, '!known:x', '@a:x')
+  expect((await inbox.list(sql, 5, '!known:x', 1e9, 9)).rows).toHaveLength(1)
+})
+
+test('a transaction ID is found again, until it is old', async () => {
+  const owner = await Owner.of(sql, [7])
+  const part = owner.room(7)
+  const event = owner.event(part)
+  const txn = { userId: '@a:x', deviceId: 'D', path: 'p', txnId: 't' }
+  part.txns.push({ ...txn, eventNid: event.eventNid, sentAt: 100 })
+  await owner.commit(part)
+  expect(await localTxns.find(sql, 7, txn)).toMatchObject({
+    event_nid: event.eventNid,
+    position: event.position,
+  })
+  expect(await localTxns.find(sql, 7, { ...txn, deviceId: 'E' })).toBeUndefined()
+  expect(await localTxns.forget(sql, 7, 100, 10)).toBe(0)
+  expect(await localTxns.forget(sql, 7, 101, 10)).toBe(1)
+  expect(await localTxns.find(sql, 7, txn)).toBeUndefined()
+})
