@@ -39,9 +39,9 @@ test('a text keeps its number, whoever asks', async () => {
 test('what is in memory costs no statement', async () => {
   let statements = 0
   const counted = new Proxy(sql, {
-    apply: (target, _, given: Parameters<typeof target>) => {
+    apply: (target, self, given: unknown[]): unknown => {
       statements++
-      return target(...given)
+      return Reflect.apply(target as (...given: unknown[]) => unknown, self, given)
     },
   })
   const interner = new Interner(counted)
