@@ -6,7 +6,7 @@ export type Answer<T> = { resolve: (value: T) => void; reject: (error: Error) =>
 
 /** Work whose outcome somebody waits for: `decide` notes the answer that is given after the commit. */
 export abstract class Asked<T> implements Work<Lane> {
-  readonly local = true
+  readonly local: boolean = true
   abstract readonly bytes: number
   readonly inboxIds: readonly number[] = []
   readonly answer: Answer<T>

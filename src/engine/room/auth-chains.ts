@@ -6,6 +6,8 @@ import { authGraph } from '#store/room/load-room.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 
+type Cited = Pick<Known, 'authOrder'>
+
 /**
  * The auth chains of a room's state events. Each event is numbered once the chains of all that it
  * cites are known. The graph itself is read when a resolution first asks for it.
@@ -25,7 +27,7 @@ export class AuthChains {
   }
 
   /** Numbers an event, if the chains of all that it cites are known. */
-  add(known: Known, cited: readonly (Known | undefined)[], part: RoomPart): void {
+  add(known: Known, cited: readonly (Cited | undefined)[], part: RoomPart): void {
     const parents: number[] = []
     for (const auth of cited) {
       if (!auth || auth.authOrder === null) return

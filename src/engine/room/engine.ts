@@ -22,8 +22,24 @@ import { Persister, type PersistOptions } from '#engine/room/persist.ts'
 import { Send } from '#engine/room/send.ts'
 import { States } from '#engine/room/states.ts'
 import { Turns } from '#engine/room/turns.ts'
-import type { Federation, InboxEntry, Landed, LocalEvent, Signal } from '#engine/worker/protocol.ts'
-import type { CreateRoom } from '#engine/worker/protocol.ts'
+import { backfill } from '#engine/room/backfill.ts'
+import { template } from '#engine/room/local-member.ts'
+import { changeMembership, join } from '#engine/room/members.ts'
+import { handIn, TakeInvite } from '#engine/room/other-member.ts'
+import { RemoteJoins } from '#engine/room/remote-joins.ts'
+import type { Task } from '#engine/room/task.ts'
+import type { Handlers } from '#engine/worker/channel.ts'
+import type {
+  CreateRoom,
+  Federation,
+  InboxEntry,
+  JoinRoom,
+  Landed,
+  LocalEvent,
+  MembershipChange,
+  RoomCalls,
+  Signal,
+} from '#engine/worker/protocol.ts'
 
 export type EngineOptions = {
   pool: Pool
@@ -45,12 +61,12 @@ export type EngineOptions = {
  * The rooms of some shards: their only writer. It lives in a room worker, or in the calling thread
  * behind the same interface.
  */
-export class RoomEngine {
+export class RoomEngine implements Handlers<RoomCalls> {
   readonly parts: Parts
   readonly lanes = new Map<string, Lane>()
+  readonly joins: RemoteJoins
   /** Local sends under way, by transaction: one that comes twice at once is made once. */
   readonly #txns = new Map<string, Promise<Landed>>()
-  readonly #joining = new Set<string>()
   readonly #timers: ReturnType<typeof setInterval>[] = []
   #stopping = false
 
@@ -86,10 +102,11 @@ export class RoomEngine {
       now,
       onError,
       onDrop: options.onDrop ?? (() => {}),
-      isJoining: (roomId) => this.#joining.has(roomId),
+      isJoining: (roomId) => this.joins.has(roomId),
       loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
       fetchMissing: (lane) => fetcher.start(lane),
     }
+    this.joins = new RemoteJoins(this.parts)
     this.#timers.push(setInterval(() => this.#tidy(), 10_000))
     for (const timer of this.#timers) timer.unref()
   }
@@ -98,6 +115,7 @@ export class RoomEngine {
   static async start(options: EngineOptions): Promise<RoomEngine> {
     const shards = await takeOver(options.pool, options.shards, options.owner)
     const engine = new RoomEngine(options, new Map(shards.map((shard) => [shard.shard, shard])))
+    await engine.joins.resume((roomId) => engine.lane(roomId))
     const waiting = await inbox.roomsWaiting(options.pool, options.shards)
     for (const { room_id: roomId } of waiting) engine.lane(roomId).inbound.wake()
     return engine
@@ -146,6 +164,59 @@ export class RoomEngine {
     return null
   }
 
+  async join(roomId: string, request: JoinRoom): Promise<Landed> {
+    this.#open()
+    return join(this.lane(roomId), this.joins, request)
+  }
+
+  async changeMembership(roomId: string, request: MembershipChange): Promise<Landed> {
+    this.#open()
+    return changeMembership(this.lane(roomId), request)
+  }
+
+  async makeJoin(roomId: string, userId: string, versions: string[], _origin: string) {
+    this.#open()
+    const made = await this.#task(template(this.lane(roomId), userId, 'join'))
+    if (versions.includes(made.version)) return made
+    throw new MatrixError(
+      400,
+      'M_INCOMPATIBLE_ROOM_VERSION',
+      `The room has version ${made.version}, which your server does not know`,
+      { room_version: made.version },
+    )
+  }
+
+  async makeLeave(roomId: string, userId: string, _origin: string) {
+    this.#open()
+    return this.#task(template(this.lane(roomId), userId, 'leave'))
+  }
+
+  async sendJoin(roomId: string, origin: string, pdu: string) {
+    this.#open()
+    return handIn(this.lane(roomId), origin, pdu)
+  }
+
+  async sendLeave(roomId: string, origin: string, pdu: string): Promise<Landed> {
+    this.#open()
+    return handIn(this.lane(roomId), origin, pdu)
+  }
+
+  async receiveInvite(
+    roomId: string,
+    version: string,
+    pdu: string,
+    state: string[],
+  ): Promise<Landed> {
+    this.#open()
+    const invite = { version, pdu, state }
+    return this.lane(roomId).perform((answer) => new TakeInvite(answer, invite))
+  }
+
+  async backfill(roomId: string, before: string[], limit: number): Promise<number> {
+    this.#open()
+    return backfill(this.lane(roomId), before, limit)
+  }
+
   /** Counters, and gauges of the moment. */
   counters(): { [name: string]: number } {
     const { parts } = this
@@ -178,8 +249,13 @@ export class RoomEngine {
   async stop(): Promise<void> {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
+    this.joins.stop()
     for (const lane of this.lanes.values()) lane.inbound.stop()
     await this.parts.persister.idle()
+  }
+
+  #task<T>(task: Task<T>): Promise<T> {
+    return this.parts.turns.seat(true).run(task)
   }
 
   #open(): void {
@@ -202,7 +278,7 @@ export class RoomEngine {
     const lane = this.lane(roomId)
     const before = await localTxns.find(this.parts.sql, lane.shard, txn)
     if (!before) return lane.perform((answer) => new Send(answer, event))
-    const room = await this.parts.turns.seat(true).run(lane.load())
+    const room = await this.#task(lane.load())
     if (!room) throw new Error(`${roomId} is gone`)
     return {
       eventId: unpackEventId(before.event_id, room.version),

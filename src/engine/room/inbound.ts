@@ -104,7 +104,7 @@ export class Inbound {
 
   /** Rows that need not be persisted: the next commit takes them out of the inbox. */
   discard(inboxIds: readonly number[]): void {
-    if (inboxIds.length > 0) void this.#lane.parts.persister.add(discardOf(this.#lane, inboxIds))
+    if (inboxIds.length > 0) this.#lane.parts.persister.add(discardOf(this.#lane, inboxIds))
   }
 
   /** Rows of a room that we do not know: they wait if a join is under way, else they go. */

@@ -30,6 +30,7 @@ export class Lane implements Persisted {
   readonly #local: Item[] = []
   #localRunning = false
   #loading: Promise<Room | null> | undefined
+  #kept = 0
   usedAt = 0
 
   constructor(parts: Parts, roomId: string, shard: number) {
@@ -46,6 +47,7 @@ export class Lane implements Persisted {
       !this.#localRunning &&
       this.#local.length === 0 &&
       this.#loading === undefined &&
+      this.#kept === 0 &&
       this.inbound.idle &&
       (this.room?.uncommitted.size ?? 0) === 0
     )
@@ -55,15 +57,40 @@ export class Lane implements Persisted {
     return this.#local.length + this.inbound.length
   }
 
-  /** Decides and persists something that a local user, or another server's request, waits for. */
+  /** Decides and persists something that a local user waits for. */
   perform<T>(make: (answer: Answer<T>) => Work<Lane>): Promise<T> {
+    return this.#ask(make, (item) => {
+      this.#local.push(item)
+      this.#runLocal()
+    })
+  }
+
+  /**
+   * The same for what another server hands in and waits for: it may take a resolution, so it is
+   * decided among the events of other servers, before those that nobody waits for.
+   */
+  admit<T>(make: (answer: Answer<T>) => Work<Lane>): Promise<T> {
+    return this.#ask(make, (item) => this.inbound.again([item]))
+  }
+
+  #ask<T>(make: (answer: Answer<T>) => Work<Lane>, take: (item: Item) => void): Promise<T> {
     const { awayMs } = this.parts.persister
     if (awayMs > this.parts.limits.awayMs)
       return Promise.reject(unavailable('The database is away', 2_000))
     const { promise, resolve, reject } = Promise.withResolvers<T>()
-    this.#local.push({ work: make({ resolve, reject }), alone: false })
-    this.#runLocal()
+    take({ work: make({ resolve, reject }), alone: false })
     return promise
+  }
+
+  /** Keeps the lane in memory while something is under way that will come back to it. */
+  async keep<T>(run: () => Promise<T>): Promise<T> {
+    this.#kept++
+    try {
+      return await run()
+    } finally {
+      this.#kept--
+      this.usedAt = this.parts.now()
+    }
   }
 
   /** The room, loaded if it must be. */

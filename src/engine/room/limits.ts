@@ -24,6 +24,10 @@ export const defaultLimits = {
   /** One request for missing events, or for keys. */
   requestMs: 20_000,
   keysMs: 20_000,
+  /** A join, an invite, the rejection of an invite through other servers. */
+  joinMs: 150_000,
+  inviteMs: 60_000,
+  leaveMs: 30_000,
   /** Ancestors fetched for one parked event before its state is fetched instead. */
   missingEvents: 200,
   /** Attempts of an inbox row before it is dropped, and the first pause between them. */

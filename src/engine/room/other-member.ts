@@ -4,13 +4,15 @@ import { badJson, forbidden, invalidParam, MatrixError, notFound } from '#core/e
 import { signEvent } from '#core/event/build.ts'
 import { inspectPdu } from '#core/event/check.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf } from '#core/ids.ts'
 import { isObject } from '#core/json.ts'
 import { roomVersions } from '#core/room-version.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { type Incoming, judge } from '#engine/room/incoming.ts'
-import { type Answer, Asked, type Lane } from '#engine/room/lane.ts'
+import { type Answer, Asked } from '#engine/room/asked.ts'
+import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/local-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import { applyOutside } from '#engine/room/outside.ts'
@@ -27,64 +29,76 @@ import type { Landed } from '#engine/worker/protocol.ts'
  *
  * Spec: server-server-api/#joining-rooms
  */
-export class HandedIn extends Asked<Landed & { event: string }> {
+export async function handIn(
+  lane: Lane,
+  origin: string,
+  pdu: string,
+): Promise<Landed & { event: string }> {
+  // Keys may have to be fetched: no local send waits for that.
+  const incoming = await lane.parts.turns.seat(true).run(read(lane, origin, pdu))
+  return lane.perform((answer) => new PutIn(answer, incoming))
+}
+
+/** An event that was checked already: one of ours that another server has signed too. */
+export function putIn(
+  lane: Lane,
+  checked: { event: RoomEvent; text: string; origin: string },
+): Promise<Landed> {
+  const { eventId } = checked.event
+  const incoming = { ...checked, eventId, rejection: undefined, inboxIds: [] }
+  return lane.perform((answer) => new PutIn(answer, incoming))
+}
+
+/** Checks 1 to 3, with our signature where one of our users vouches for the join. */
+function* read(lane: Lane, origin: string, pdu: string): Task<Incoming> {
+  const { parts } = lane
+  const room = yield* lane.load()
+  if (room?.kind !== 'joined' || !isOurs(parts, room)) throw notFound('The room is not known')
+  const raw = { json: yield* vouched(lane, room, pdu), origin }
+  for (let tries = 0; ; tries++) {
+    const judged = judge(raw, room.version, room.roomId, parts.keys, parts.now())
+    if (judged.outcome === 'drop') throw badJson(judged.reason)
+    if (judged.outcome === 'accept') {
+      if (judged.redacted) throw invalidParam('The content hash of the event is wrong')
+      return judged.incoming
+    }
+    if (tries > 0) throw forbidden('The keys that signed the event cannot be had')
+    yield* wait(parts.keys.fetch(judged.keys, parts.limits.keysMs))
+  }
+}
+
+/** An event that somebody waits for, into the room and on to its servers. */
+class PutIn extends Asked<Landed & { event: string }> {
   readonly bytes: number
-  readonly #origin: string
-  readonly #pdu: string
+  readonly #incoming: Incoming
   #room: Room | undefined
   #known: Known | undefined
-  #text = ''
 
-  constructor(answer: Answer<Landed & { event: string }>, origin: string, pdu: string) {
+  constructor(answer: Answer<Landed & { event: string }>, incoming: Incoming) {
     super(answer)
-    this.#origin = origin
-    this.#pdu = pdu
-    this.bytes = pdu.length
+    this.#incoming = incoming
+    this.bytes = incoming.text.length
   }
 
   *decide(lane: Lane): Task<Outcome | null> {
     const room = yield* lane.load()
     if (room?.kind !== 'joined' || !isOurs(lane.parts, room))
       throw notFound('The room is not known')
-    const incoming = yield* this.#read(lane, room)
-    const { event } = incoming
-    this.#text = incoming.text
-    const received = yield* receiveEvent(lane, room, incoming, true)
+    const received = yield* receiveEvent(lane, room, this.#incoming, true)
     if ('missing' in received)
       throw new MatrixError(400, 'M_BAD_STATE', 'The event cites events that are not known')
     if ('known' in received) {
       if (!received.known || received.known.flags & eventFlags.rejected)
         throw forbidden('The event was refused before')
       // Handed in again, since the answer was lost.
-      this.answer.resolve({
-        eventId: event.eventId,
-        shard: room.shard,
-        position: 0,
-        event: incoming.text,
-      })
+      const { eventId, text: event } = this.#incoming
+      this.answer.resolve({ eventId, shard: room.shard, position: 0, event })
       return null
     }
     const { known, outcome } = received.applied
     this.#room = room
     this.#known = known
     return outcome
-  }
-
-  /** Checks 1 to 3, with our signature where one of our users vouches for the join. */
-  *#read(lane: Lane, room: Room): Task<Incoming> {
-    const { parts } = lane
-    const json = yield* vouched(lane, room, this.#pdu)
-    const raw = { json, origin: this.#origin }
-    for (let tries = 0; ; tries++) {
-      const judged = judge(raw, room.version, room.roomId, parts.keys, parts.now())
-      if (judged.outcome === 'drop') throw badJson(judged.reason)
-      if (judged.outcome === 'accept') {
-        if (judged.redacted) throw invalidParam('The content hash of the event is wrong')
-        return judged.incoming
-      }
-      if (tries > 0) throw forbidden('The keys that signed the event cannot be had')
-      yield* wait(parts.keys.fetch(judged.keys, parts.limits.keysMs))
-    }
   }
 
   override committed(committed: Committed): void {
@@ -96,7 +110,8 @@ export class HandedIn extends Asked<Landed & { event: string }> {
   }
 
   answerFor({ shard, firstPosition: position }: Committed): Landed & { event: string } {
-    return { eventId: this.#known!.event.eventId, shard, position, event: this.#text }
+    const { eventId, text: event } = this.#incoming
+    return { eventId, shard, position, event }
   }
 }
 

@@ -23,7 +23,7 @@ export function* prepare(lane: Lane, batch: readonly Raw[]): Task<Prepared> {
   const { parts } = lane
   const prepared: Prepared = { ready: [], wantKeys: [] }
   const room = yield* lane.load()
-  if (!room) {
+  if (!room || (parts.isJoining(lane.roomId) && !isOurs(parts, room))) {
     yield* lane.inbound.unknownRoom(batch)
     return prepared
   }

@@ -1,4 +1,4 @@
-import type { RoomPart } from '#store/room/batch.ts'
+import { emptyPart, type RoomPart } from '#store/room/batch.ts'
 import type { Task } from '#engine/room/task.ts'
 
 /** What became of a piece of work: the shard's positions that its events and deltas took. */
@@ -32,6 +32,13 @@ export interface Work<Room> {
  * is known when the batch is put together.
  */
 export type Outcome = { part: RoomPart; positions: number; ingests: number }
+
+/** Persists nothing: it is committed once all is that was decided before. */
+export const nothing = ({ shard, nid }: { shard: number; nid: number }): Outcome => ({
+  part: emptyPart(shard, nid),
+  positions: 0,
+  ingests: 0,
+})
 
 /** Thrown into work whose room was reloaded while it was being decided: it is decided again. */
 export class RoomReloaded extends Error {

@@ -1,0 +1,191 @@
+import { membershipOf } from '#core/content/m.room.member.ts'
+import { forbidden, MatrixError, notFound } from '#core/error.ts'
+import { authorize } from '#core/auth/authorize.ts'
+import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
+import { canonicalEvent } from '#core/event/hash.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { domainOf } from '#core/ids.ts'
+import type { JsonObject } from '#core/json.ts'
+import { lookupIn } from '#engine/room/decide.ts'
+import { remoteInvite } from '#engine/room/fetch/invite.ts'
+import { localLeave, remoteLeave, type Signed } from '#engine/room/fetch/leave.ts'
+import type { Lane } from '#engine/room/lane.ts'
+import { isOurs, JoinLocal } from '#engine/room/local-member.ts'
+import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
+import { LeaveOutside, putIn } from '#engine/room/other-member.ts'
+import type { Known, Room } from '#engine/room/room.ts'
+import type { RemoteJoins } from '#engine/room/remote-joins.ts'
+import { buildLocal, citedBy, contentOf, Send } from '#engine/room/send.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+import type { JoinRoom, Landed, MembershipChange } from '#engine/worker/protocol.ts'
+
+/** Joining, inviting, leaving: what is between the room here, and other servers. */
+
+/** A room's state as an invite or a knock shows it. Spec: client-server-api/#stripped-state */
+const shownToInvited = [
+  'm.room.create',
+  'm.room.join_rules',
+  'm.room.canonical_alias',
+  'm.room.avatar',
+  'm.room.encryption',
+  'm.room.name',
+  'm.room.topic',
+]
+
+const roomOf = (lane: Lane) => lane.parts.turns.seat(true).run(lane.load())
+
+/** Joins a local user: here if we are in the room and may let them in, else through other servers. */
+export async function join(lane: Lane, joins: RemoteJoins, request: JoinRoom): Promise<Landed> {
+  // Two users of ours may join a room at once: the second then joins where the first is.
+  for (let other = joins.other(lane.roomId); other; other = joins.other(lane.roomId))
+    await other.catch(() => {})
+  const { parts } = lane
+  const room = await roomOf(lane)
+  const inviter = room ? await inviterOf(lane, room, request.userId) : undefined
+  const via = new Set([...(inviter === undefined ? [] : [inviter]), ...request.via])
+  via.delete(parts.signing.serverName)
+  if (room?.kind === 'joined' && isOurs(parts, room)) {
+    try {
+      return await lane.perform((answer) => new JoinLocal(answer, request))
+    } catch (error) {
+      // Another server may be able to let the user in.
+      if (!unableToGrant(error) || via.size === 0) throw error
+    }
+  }
+  if (via.size === 0) throw notFound('The room is not known, and no server to ask for it')
+  return joins.join(lane, { ...request, via: [...via] })
+}
+
+const unableToGrant = (error: unknown) =>
+  error instanceof MatrixError &&
+  (error.errcode === 'M_UNABLE_TO_GRANT_JOIN' || error.errcode === 'M_UNABLE_TO_AUTHORISE_JOIN')
+
+async function inviterOf(lane: Lane, room: Room, userId: string): Promise<string | undefined> {
+  const member = await lane.parts.turns.seat(true).run(memberOf(lane, room, userId))
+  if (!member || membershipOf(member.event.content) !== 'invite') return undefined
+  return domainOf(member.event.sender)
+}
+
+function* memberOf(lane: Lane, room: Room, userId: string): Task<Known | undefined> {
+  const { parts } = lane
+  const numbers = yield* wait(parts.interner.intern({ stateKeys: [['m.room.member', userId]] }))
+  const nid = room.state.get(numbers.stateKey('m.room.member', userId))
+  if (nid === undefined) return undefined
+  return (yield* parts.events.byNids(room, [nid])).get(nid)
+}
+
+/** Invites, kicks, bans, unbans, leaves: an event of ours, and what other servers must do first. */
+export async function changeMembership(lane: Lane, change: MembershipChange): Promise<Landed> {
+  const { parts } = lane
+  const { sender, target, membership } = change
+  const content: JsonObject = { ...contentOf(change.content), membership }
+  const room = await roomOf(lane)
+  if (!room) throw notFound('The room is not known')
+  if (room.kind !== 'joined' || !isOurs(parts, room)) {
+    if (membership === 'leave' && sender === target)
+      return leaveOutside(lane, room, sender, content)
+    throw forbidden('You are not in the room')
+  }
+  const isRemote = domainOf(target) !== parts.signing.serverName
+  if (membership === 'invite' && isRemote) return inviteOther(lane, { sender, target, content })
+  return lane.perform(
+    (answer) =>
+      new Send(answer, {
+        sender,
+        type: 'm.room.member',
+        stateKey: target,
+        content: JSON.stringify(content),
+      }),
+  )
+}
+
+/** Rejects an invite to a room that we are not in. The user gets rid of it whatever others say. */
+async function leaveOutside(
+  lane: Lane,
+  room: Room,
+  userId: string,
+  content: JsonObject,
+): Promise<Landed> {
+  const { signing, federation, now, keys, limits } = lane.parts
+  const before = await lane.parts.turns.seat(true).run(memberOf(lane, room, userId))
+  const was = membershipOf(before?.event.content)
+  if (!before || (was !== 'invite' && was !== 'knock')) throw forbidden('You are not in the room')
+  let signed: Signed
+  try {
+    signed = await remoteLeave({
+      federation,
+      now,
+      deadlineMs: limits.leaveMs,
+      keys: keys.lookup,
+      roomId: lane.roomId,
+      userId,
+      content,
+      via: [domainOf(was === 'invite' ? before.event.sender : lane.roomId) ?? ''].filter(
+        (server) => server !== '' && server !== signing.serverName,
+      ),
+      version: room.version.id,
+      signing,
+    })
+  } catch (error) {
+    if (!(error instanceof MatrixError)) throw error
+    signed = localLeave(before.event, content, { signing, now })
+  }
+  const { event, json } = signed
+  return lane.perform((answer) => new LeaveOutside(answer, event, json))
+}
+
+/** Invites a user of another server, which must sign the invite before the room has it. */
+async function inviteOther(
+  lane: Lane,
+  wish: { sender: string; target: string; content: JsonObject },
+): Promise<Landed> {
+  const { federation, now, keys, limits, turns, signing } = lane.parts
+  const { event, json, state } = await turns.seat(true).run(buildInvite(lane, wish))
+  const signed = await remoteInvite({
+    federation,
+    now,
+    deadlineMs: limits.inviteMs,
+    keys: keys.lookup,
+    event,
+    json,
+    inviteRoomState: state,
+  })
+  const origin = signing.serverName
+  return putIn(lane, { event: signed.event, text: signed.json, origin })
+}
+
+function* buildInvite(
+  lane: Lane,
+  { sender, target, content }: { sender: string; target: string; content: JsonObject },
+): Task<{ event: RoomEvent; json: string; state: string[] }> {
+  const { parts } = lane
+  const room = yield* lane.load()
+  if (room?.kind !== 'joined') throw notFound('The room is not known')
+  const type = 'm.room.member'
+  const subject: AuthSubject = { version: room.version, type, stateKey: target, sender, content }
+  const numbers = yield* numbersFor(parts.interner, [subject])
+  const { state: map } = room
+  const prevs = citedBy(room)
+  const state = yield* lookupIn(parts, room, map, keysAsked(subject), numbers)
+  const auths = selectAuthEvents(subject, state)
+  const wish = { sender, type, stateKey: target, content: '' }
+  const { event, text: json } = buildLocal(parts, room, wish, content, { prevs, auths })
+  const verdict = authorize(event, state, () => true)
+  if (!verdict.allowed) throw forbidden(verdict.reason)
+  const shown = yield* wait(
+    parts.interner.intern({
+      stateKeys: [...shownToInvited.map((each) => [each, ''] as const), [type, sender]],
+    }),
+  )
+  const keys = [
+    ...shownToInvited.map((each) => shown.stateKey(each, '')),
+    shown.stateKey(type, sender),
+  ]
+  const nids = keys.flatMap((key) => map.get(key) ?? [])
+  const events = yield* parts.events.byNids(room, nids)
+  const texts = nids.map((nid) => {
+    const known = events.get(nid)!
+    return canonicalEvent(room.version, known.event.pdu)!
+  })
+  return { event, json, state: texts }
+}
