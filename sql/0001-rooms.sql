@@ -248,6 +248,14 @@ create table auth_graph (
   primary key (shard, room_nid, auth_order)
 );
 create unique index auth_graph_by_event on auth_graph (shard, event_nid);
+-- State events that have no number yet, because what they lead to is not all here.
+create table auth_pending (
+  shard smallint not null,
+  room_nid bigint not null,
+  event_nid bigint not null,
+  cites bytea[] not null,               -- the IDs of its auth events
+  primary key (shard, room_nid, event_nid)
+);
 
 create table memberships (
   room_nid bigint not null,

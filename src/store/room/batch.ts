@@ -54,6 +54,8 @@ export type RoomPart = {
   /** Makes a staged generation the room's state; `state` of the same part then changes the new one. */
   flip: Flip | null
   auth: NewAuthNode[]
+  /** State events that cannot be numbered yet (`auth-pending.ts`); an entry of `auth` ends it. */
+  authPending: PendingAuth[]
   redactions: Redaction[]
   mentions: Mention[]
   txns: LocalTxnRow[]
@@ -175,6 +177,8 @@ export type Flip = {
   invitedMembers: number
 }
 
+export type PendingAuth = { eventNid: number; cites: readonly Uint8Array[] }
+
 export type NewAuthNode = { eventNid: number; order: number; parents: readonly number[] }
 
 /** Put again with `applied` once both are known and the redaction counts. */
@@ -208,6 +212,7 @@ export const emptyPart = (shard: number, roomNid: number): RoomPart => ({
   staged: null,
   flip: null,
   auth: [],
+  authPending: [],
   redactions: [],
   mentions: [],
   txns: [],

@@ -202,6 +202,22 @@ export const putRedactions = (sql: Sql, rows: string) => sql`
     shard smallint, room_nid bigint, target_id bytea, redaction_nid bigint, applied boolean)
   on conflict (shard, room_nid, target_id, redaction_nid) do update set applied = excluded.applied`
 
+export const pendingAuthRows = (parts: readonly RoomPart[]) =>
+  parts.flatMap(({ shard, roomNid, authPending }) =>
+    authPending.map(({ eventNid, cites }) => ({
+      shard,
+      room_nid: roomNid,
+      event_nid: eventNid,
+      cites: cites.map(byteaText),
+    })),
+  )
+
+export const insertPendingAuth = (sql: Sql, rows: string) => sql`
+  insert into auth_pending (shard, room_nid, event_nid, cites)
+  select * from json_to_recordset(${rows}::text::json)
+    as t (shard smallint, room_nid bigint, event_nid bigint, cites bytea[])
+  on conflict do nothing`
+
 export const mentionRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, mentions }) =>
     mentions.map(({ position, userNid }) => ({

@@ -95,6 +95,7 @@ function write(sql: Sql, parts: readonly RoomPart[]): Promise<unknown>[] {
   send(fold.memberRows(parts), (json) => writeMembers(sql, json))
   send(fold.serverRows(parts), (json) => countServers(sql, json))
   send(fold.roomRows(parts), (json) => updateRooms(sql, json))
+  send(late.pendingAuthRows(parts), (json) => late.insertPendingAuth(sql, json))
   send(authRows(parts), (json) => insertAuth(sql, json))
 
   send(missing.arrived, (json) => late.deleteMissing(sql, json))
@@ -280,9 +281,15 @@ const authRows = (parts: readonly RoomPart[]) =>
   )
 
 const insertAuth = (sql: Sql, rows: string) => sql`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json) as t (
+      shard smallint, room_nid bigint, auth_order integer, event_nid bigint, parents integer[])
+  ), complete as (
+    delete from auth_pending p using r
+    where p.shard = r.shard and p.room_nid = r.room_nid and p.event_nid = r.event_nid
+  )
   insert into auth_graph (shard, room_nid, auth_order, event_nid, parents)
-  select * from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, room_nid bigint, auth_order integer, event_nid bigint, parents integer[])`
+  select shard, room_nid, auth_order, event_nid, parents from r`
 
 const inboxRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, inbox }) => inbox.map((inbox_id) => ({ shard, inbox_id })))
