@@ -2,11 +2,17 @@ import { readFile } from 'node:fs/promises'
 import type { FederationOptions } from '#engine/federation/options.ts'
 import type { Config } from '#src/config.ts'
 
-/** Requests to other servers in flight at once; the runtime is told to allow a few more. */
-const maxInFlight = 1000
+/** What of the requests that the runtime allows at once is left to others than the federation worker. */
+const leftToOthers = 16
 
-/** What the configuration says of federation, with files read, as it crosses to its thread. */
-export async function federationOptions(config: Config): Promise<FederationOptions> {
+/**
+ * What the configuration says of federation, with files read, as it crosses to its thread. Beyond
+ * `maxRequests` the runtime itself makes requests wait, and there the dead can hold up the living.
+ */
+export async function federationOptions(
+  config: Config,
+  maxRequests: number,
+): Promise<FederationOptions> {
   const { federation } = config
   return {
     serverName: config.server_name,
@@ -18,6 +24,6 @@ export async function federationOptions(config: Config): Promise<FederationOptio
     requestTimeoutMs: federation.request_timeout_seconds * 1000,
     retryMinMs: federation.retry_min_seconds * 1000,
     retryMaxMs: federation.retry_max_seconds * 1000,
-    maxInFlight,
+    maxInFlight: Math.max(8, maxRequests - leftToOthers),
   }
 }

@@ -7,10 +7,6 @@ import { openPool, type Pool } from '#store/db.ts'
 /** The thread that makes every request to another server. */
 declare const self: Worker
 
-/** What the runtime allows a process in flight at once, and what of it is left to others. */
-const runtimeLimit = Number(Bun.env['BUN_CONFIG_MAX_HTTP_REQUESTS'] ?? 256)
-const leftToOthers = 16
-
 let running: { engine: FederationEngine; pool: Pool; log: Log } | undefined
 
 function engine(): FederationEngine {
@@ -27,9 +23,7 @@ async function start({
   const log = openLog(logOptions, 'federation')
   const pool = openPool(databaseUrl, { max: connections, name: 'laneway-federation' })
   try {
-    // Beyond that limit requests wait in the runtime, where the dead can hold up the living.
-    const maxInFlight = Math.max(8, Math.min(options.maxInFlight, runtimeLimit - leftToOthers))
-    const parts = { options: { ...options, maxInFlight }, sql: pool, log, clock: Date.now }
+    const parts = { options, sql: pool, log, clock: Date.now }
     running = { engine: await FederationEngine.start(parts), pool, log }
   } catch (error) {
     await pool.end({ timeout: 1 })

@@ -75,7 +75,8 @@ function parse(argv: string[]) {
 
 async function serve(config: Awaited<ReturnType<typeof loadConfig>>): Promise<void> {
   const log = openLog(config.log)
-  const server = await startServer(config, { log, version: packageJson.version })
+  const maxRequests = Number(Bun.env['BUN_CONFIG_MAX_HTTP_REQUESTS']) || undefined
+  const server = await startServer(config, { log, version: packageJson.version, maxRequests })
   let stopping = false
   const stop = (signal: string) => {
     if (stopping) process.exit(1)

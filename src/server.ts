@@ -4,7 +4,7 @@ import { type App, mount } from '#api/http/mount.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { ops } from '#api/index.ts'
 import { encodeBase64 } from '#core/base64.ts'
-import { takeEdus } from '#engine/federation/inbound-edus.ts'
+import { takeEdus } from '#engine/user/take-edus.ts'
 import { Intake } from '#engine/federation/intake.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
@@ -28,6 +28,13 @@ import { shardCount } from '#store/settings.ts'
 
 export type Server = { context: Context; listening: Listening[]; stop: () => Promise<void> }
 
+export type ServerOptions = {
+  log: Log
+  version: string
+  /** Requests that the runtime allows at once. */
+  maxRequests?: number | undefined
+}
+
 const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 
 /**
@@ -36,13 +43,19 @@ const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
  */
 export async function startServer(
   config: Config,
-  { log, version }: { log: Log; version: string },
+  { log, version, maxRequests = 256 }: ServerOptions,
 ): Promise<Server> {
   await using started = new AsyncDisposableStack()
   const roomWorkers = config.workers.rooms || Math.max(1, availableParallelism() - 1)
   const database = await openDatabase(config, { log, release: version, threads: roomWorkers + 1 })
   started.defer(() => database.stop())
-  const context = await createContext(config, { log, database, roomWorkers, started })
+  const context = await createContext(config, {
+    log,
+    database,
+    roomWorkers,
+    maxRequests,
+    started,
+  })
 
   const heardFrom = (server: string) => context.signal({ s: 'heard-from', servers: [server] })
   const listening: Listening[] = []
@@ -60,13 +73,14 @@ type Parts = {
   log: Log
   database: Database
   roomWorkers: number
+  maxRequests: number
   started: AsyncDisposableStack
 }
 
 /** All wiring, in dependency order. */
 async function createContext(
   config: Config,
-  { log, database, roomWorkers, started }: Parts,
+  { log, database, roomWorkers, maxRequests, started }: Parts,
 ): Promise<Context & { signal: (signal: Signal) => void }> {
   const { sql } = database
   const serverName = config.server_name
@@ -82,7 +96,7 @@ async function createContext(
     start: {
       databaseUrl: database.url,
       connections: config.database.worker_connections,
-      options: await federationOptions(config),
+      options: await federationOptions(config, maxRequests),
       log: config.log,
     },
     onFault: (error) => log.error({ err: error }, 'the federation worker failed'),

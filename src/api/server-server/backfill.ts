@@ -4,12 +4,11 @@ import { isEventIdOf } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { isRelayed, textsFor } from '#engine/read/federation-events.ts'
+import { isRelayed, knownNids, textsFor } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Context } from '#src/context.ts'
 import * as serve from '#store/federation/serve.ts'
-import { packEventId } from '#store/room/event-id.ts'
 
 /** Not spec: what one answer may hold; the largest rooms send 64 KiB an event. */
 const maxBackfill = 100
@@ -79,7 +78,7 @@ export const getMissingPreviousEvents = op({
 function nidsOf({ sql }: Context, room: RoomRef, eventIds: readonly string[]): Promise<number[]> {
   const odd = eventIds.find((id) => !isEventIdOf(room.version, id))
   if (odd !== undefined) throw invalidParam(`'${odd}' is not an event ID of the room's version`)
-  return serve.nidsOf(sql, room.shard, room.roomNid, eventIds.map(packEventId))
+  return knownNids(sql, room, eventIds)
 }
 
 /** Events in the order of the walk, nearest first. */

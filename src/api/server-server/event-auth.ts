@@ -2,11 +2,10 @@ import { notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { isRelayed } from '#engine/read/federation-events.ts'
+import { findServed, isRelayed } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
 import { listOf } from '#engine/read/federation-state.ts'
 import * as serve from '#store/federation/serve.ts'
-import { packEventId } from '#store/room/event-id.ts'
 
 export const getEventAuth = op({
   id: 'getEventAuth',
@@ -17,10 +16,10 @@ export const getEventAuth = op({
 
   async run({ who, params }, ctx) {
     const room = await requireInRoom(ctx, params.roomId, who.origin)
-    const row = await serve.byId(ctx.sql, packEventId(params.eventId))
-    if (row?.room_nid !== room.roomNid || !isRelayed(row))
+    const found = await findServed(ctx.sql, params.eventId)
+    if (found?.room.roomNid !== room.roomNid || !isRelayed(found.row))
       throw notFound('The event is not known here')
-    const chain = await serve.authChain(ctx.sql, room.shard, [row.event_nid])
+    const chain = await serve.authChain(ctx.sql, room.shard, [found.row.event_nid])
     return jsonText(`{"auth_chain":${await listOf(ctx.sql, room, chain)}}`)
   },
 })

@@ -2,12 +2,10 @@ import { forbidden, notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { hiddenFrom, isRelayed } from '#engine/read/federation-events.ts'
+import { findServed, hiddenFrom, isRelayed } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
 import { idsOf, listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
-import { findRoom } from '#engine/read/room.ts'
 import * as serve from '#store/federation/serve.ts'
-import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 
 const params = open({ roomId: RoomId })
 const query = open({ event_id: EventId })
@@ -56,10 +54,9 @@ export const getEvent = op({
   params: open({ eventId: EventId }),
 
   async run({ who, params: { eventId } }, ctx) {
-    const row = await serve.byId(ctx.sql, packEventId(eventId))
-    const room = row && (await findRoom(ctx.sql, row.room_id))
-    const isAsked = row && room && unpackEventId(row.event_id, room.version) === eventId
-    if (!isAsked || !isRelayed(row)) throw notFound('The event is not known here')
+    const found = await findServed(ctx.sql, eventId)
+    if (!found || !isRelayed(found.row)) throw notFound('The event is not known here')
+    const { row, room } = found
     if (!(await serve.isInRoom(ctx.sql, room.shard, room.roomNid, who.origin)))
       throw forbidden(`${who.origin} has no user in the room of the event`)
     // State is known to every server in the room; of the rest, what its users might see.

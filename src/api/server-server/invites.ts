@@ -1,19 +1,17 @@
 import { Type as t } from '@sinclair/typebox'
-import { forbidden, invalidParam, MatrixError, notFound } from '#core/error.ts'
+import { forbidden, invalidParam, MatrixError } from '#core/error.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
 import { signEvent } from '#core/event/build.ts'
 import { domainOf } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
 import { type RoomVersion, roomVersions } from '#core/room-version.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
-import { shardOf } from '#core/shard.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { receiveWithKeys } from '#engine/federation/received.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
+import { requireInvitable } from '#engine/read/federation-users.ts'
 import type { Context } from '#src/context.ts'
-import * as accountData from '#store/user/account-data.ts'
-import * as users from '#store/user/users.ts'
 
 const params = open({ roomId: RoomId, eventId: EventId })
 
@@ -99,7 +97,7 @@ async function take(ctx: Context, invite: Invite): Promise<string> {
   const { stateKey: invitee } = event
   if (invitee === undefined || domainOf(invitee) !== ctx.serverName)
     throw invalidParam('The invited user is not one of this server')
-  await requireInvitable(ctx, invitee)
+  await requireInvitable(ctx.sql, invitee)
   const state = await checkState(ctx, invite)
 
   const signing = { serverName: ctx.serverName, key: ctx.signingKey }
@@ -107,17 +105,6 @@ async function take(ctx: Context, invite: Invite): Promise<string> {
   if (signed === undefined) throw invalidParam('The event is not canonical JSON')
   await ctx.rooms.call('receiveInvite', roomId, version.id, signed, state)
   return signed
-}
-
-async function requireInvitable(ctx: Context, userId: string): Promise<void> {
-  const [account, permission] = await Promise.all([
-    users.get(ctx.sql, userId),
-    accountData.get(ctx.sql, shardOf(userId), userId, '', 'm.invite_permission_config'),
-  ])
-  if (!account || account.deactivated) throw notFound('There is no such user')
-  const config: unknown = permission === undefined ? undefined : JSON.parse(permission)
-  if (isObject(config) && config['default_action'] === 'block')
-    throw new MatrixError(403, 'M_INVITE_BLOCKED', 'The user does not want to be invited')
 }
 
 /**

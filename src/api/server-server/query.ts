@@ -2,13 +2,10 @@ import { Type as t } from '@sinclair/typebox'
 import { invalidParam, notFound } from '#core/error.ts'
 import { domainOf, isRoomAlias, isUserId } from '#core/ids.ts'
 import { open } from '#core/schema.ts'
-import { shardOf } from '#core/shard.ts'
 import { op } from '#api/http/op.ts'
+import { localAlias, localProfile } from '#engine/read/federation-users.ts'
 import { findRoom } from '#engine/read/room.ts'
 import * as serve from '#store/federation/serve.ts'
-import * as profiles from '#store/user/profiles.ts'
-import * as roomAliases from '#store/user/room-aliases.ts'
-import * as users from '#store/user/users.ts'
 
 /** Not spec: servers named as ways into a room. */
 const maxServers = 50
@@ -23,13 +20,12 @@ export const queryRoomDirectory = op({
   async run({ query: { room_alias: alias } }, ctx) {
     if (!isRoomAlias(alias)) throw invalidParam(`'${alias}' is not a room alias`)
     if (domainOf(alias) !== ctx.serverName) throw notFound('The alias is of another server')
-    const known = await roomAliases.get(ctx.sql, alias)
-    if (!known) throw notFound('There is no such alias')
-    const room = await findRoom(ctx.sql, known.room_id)
+    const roomId = await localAlias(ctx.sql, alias)
+    const room = await findRoom(ctx.sql, roomId)
     const servers = room ? await serve.serversIn(ctx.sql, room.shard, room.roomNid, maxServers) : []
     // We know the room, and so are a way in.
     const others = servers.filter((server) => server !== ctx.serverName)
-    return { room_id: known.room_id, servers: [ctx.serverName, ...others] }
+    return { room_id: roomId, servers: [ctx.serverName, ...others] }
   },
 })
 
@@ -43,11 +39,7 @@ export const queryProfile = op({
   async run({ query: { user_id: userId, field } }, ctx) {
     if (!isUserId(userId)) throw invalidParam(`'${userId}' is not a user ID`)
     if (domainOf(userId) !== ctx.serverName) throw notFound('The user is of another server')
-    const account = await users.get(ctx.sql, userId)
-    if (!account || account.deactivated) throw notFound('There is no such user')
-    const rows = await profiles.list(ctx.sql, [userId], [shardOf(userId)])
-    const wanted = field === undefined ? rows : rows.filter(({ name }) => name === field)
-    return Object.fromEntries(wanted.map(({ name, value }) => [name, JSON.parse(value) as unknown]))
+    return localProfile(ctx.sql, userId, field)
   },
 })
 

@@ -10,6 +10,7 @@ import type { InboxEntry, Rooms } from '#engine/worker/protocol.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as inbound from '#store/federation/inbound.ts'
+import * as inbox from '#store/room/inbox.ts'
 
 export type IntakeOptions = {
   serverName: string
@@ -128,8 +129,14 @@ export class Intake {
     const { rows } = sorted
     // What only typed and was seen may be repeated without harm.
     if (pdus.length === 0 && !edus.some(isDurable)) return answer
-    const txn = { origin, txnId, answer, receivedAt: clock() }
-    const ids = await sql.begin((transaction) => inbound.take(transaction, txn, rows))
+    const receivedAt = clock()
+    const ids = await sql.begin(async (transaction) => {
+      const [added] = await Promise.all([
+        inbox.add(transaction, origin, receivedAt, rows),
+        inbound.keepAnswer(transaction, { origin, txnId, answer, receivedAt }),
+      ])
+      return added
+    })
     this.#post(origin, rows, ids)
     return answer
   }
@@ -138,7 +145,7 @@ export class Intake {
   async #sort(origin: string, pdus: readonly Json[]) {
     const roomIds = new Set(pdus.map(roomIdOf).filter((id) => id !== undefined))
     const rooms = await this.rooms.find(this.#options.sql, [...roomIds])
-    const rows: inbound.InboxRow[] = []
+    const rows: inbox.NewInboxRow[] = []
     const results: [string, { error?: string }][] = []
     for (const pdu of pdus) {
       const roomId = roomIdOf(pdu)
@@ -187,7 +194,7 @@ export class Intake {
   }
 
   /** The usual case reads nothing back: the texts go to the workers with their numbers. */
-  #post(origin: string, rows: readonly inbound.InboxRow[], ids: readonly number[]): void {
+  #post(origin: string, rows: readonly inbox.NewInboxRow[], ids: readonly number[]): void {
     const { rooms, log } = this.#options
     const byRoom = new Map<string, InboxEntry[]>()
     for (const [index, { roomId, json }] of rows.entries()) {

@@ -9,12 +9,31 @@ import { shardOfNid } from '#core/shard.ts'
 import { isVisibleToServer } from '#core/visibility.ts'
 import type { Sql } from '#store/db.ts'
 import * as serve from '#store/federation/serve.ts'
+import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import * as readKeys from '#store/room/read-keys.ts'
+import { findRoom } from './room.ts'
 import type { RoomRef } from './room.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What reading for other servers needs of the context. */
 export type ServedReader = { readonly sql: Sql; readonly snapshots: Snapshots }
+
+/** An event by its ID, and its room; undefined if it is unknown here. */
+export async function findServed(
+  sql: Sql,
+  eventId: string,
+): Promise<{ row: serve.ServedRow; room: RoomRef } | undefined> {
+  const row = await serve.byId(sql, packEventId(eventId))
+  const room = row && (await findRoom(sql, row.room_id))
+  // Another spelling of the same hash is another ID.
+  const isAsked = row && room && unpackEventId(row.event_id, room.version) === eventId
+  return isAsked ? { row, room } : undefined
+}
+
+/** The numbers of events of a room that are known here. */
+export function knownNids(sql: Sql, room: RoomRef, eventIds: readonly string[]): Promise<number[]> {
+  return serve.nidsOf(sql, room.shard, room.roomNid, eventIds.map(packEventId))
+}
 
 /** Events that are rejected are not relayed. */
 export const isRelayed = ({ flags }: { flags: number }): boolean => (flags & 1) === 0

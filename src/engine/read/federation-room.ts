@@ -1,12 +1,19 @@
 import { forbidden, notFound } from '#core/error.ts'
-import type { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import type { Sql } from '#store/db.ts'
 import * as serve from '#store/federation/serve.ts'
 import { findRoom } from './room.ts'
 import type { RoomRef } from './room-ref.ts'
 
+/** Rooms as the intake knows them. */
+type Rooms = {
+  find(
+    sql: Sql,
+    roomIds: readonly string[],
+  ): Promise<Map<string, { kind: string; acl: { allows(server: string): boolean } | undefined }>>
+}
+
 /** What serving other servers needs of the context. */
-export type Served = { readonly sql: Sql; readonly intake: { readonly rooms: InboundRooms } }
+export type Served = { readonly sql: Sql; readonly intake: { readonly rooms: Rooms } }
 
 /**
  * A room that another server asks about. It is told that the room exists only if the room's access

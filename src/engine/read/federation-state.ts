@@ -1,8 +1,8 @@
 import { notFound } from '#core/error.ts'
 import type { Sql } from '#store/db.ts'
-import { packEventId, unpackEventId } from '#store/room/event-id.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
 import * as serve from '#store/federation/serve.ts'
-import type { ServedReader } from './federation-events.ts'
+import { findServed, type ServedReader } from './federation-events.ts'
 import type { RoomRef } from './room.ts'
 
 /** Events read with one statement: a large state must not be in memory twice. */
@@ -14,10 +14,9 @@ export async function stateBeforeEvent(
   room: RoomRef,
   eventId: string,
 ): Promise<{ state: number[]; eventNid: number }> {
-  const row = await serve.byId(sql, packEventId(eventId))
-  const isKnown = row !== undefined && row.room_nid === room.roomNid
-  if (!isKnown || unpackEventId(row.event_id, room.version) !== eventId)
-    throw notFound('The event is not known here')
+  const found = await findServed(sql, eventId)
+  if (found?.room.roomNid !== room.roomNid) throw notFound('The event is not known here')
+  const { row } = found
   if (row.snapshot_nid === null) throw notFound('The state before the event is not known here')
   const state = [...(await snapshots.whole(sql, row.snapshot_nid))]
   return { state, eventNid: row.event_nid }

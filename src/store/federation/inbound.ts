@@ -11,40 +11,15 @@ export async function answerOf(
   return row?.answer
 }
 
-export type InboxRow = { shard: number; roomId: string; json: string }
-
-/**
- * Makes PDUs durable, with the answer that a repetition of their transaction gets; the numbers of
- * their rows, in the same order. One transaction of two statements.
- */
-export async function take(
+/** Keeps the answer that a repetition of a transaction gets. */
+export async function keepAnswer(
   sql: Sql,
   txn: { origin: string; txnId: string; answer: string; receivedAt: number },
-  rows: readonly InboxRow[],
-): Promise<number[]> {
-  const { origin, txnId, answer, receivedAt } = txn
-  const stored = sql`
+): Promise<void> {
+  await sql`
     insert into inbound_txns (origin, txn_id, answer, received_at)
-    values (${origin}, ${txnId}, ${answer}, ${receivedAt})
+    values (${txn.origin}, ${txn.txnId}, ${txn.answer}, ${txn.receivedAt})
     on conflict do nothing`
-  if (rows.length === 0) {
-    await stored
-    return []
-  }
-  const [, inserted] = await Promise.all([
-    stored,
-    sql<{ inbox_id: number }[]>`
-      insert into inbox (shard, room_id, origin, json, received_at)
-      select shard, room_id, ${origin}, json, ${receivedAt}
-      from unnest(
-        ${rows.map((row) => row.shard)}::smallint[],
-        ${rows.map((row) => row.roomId)}::text[],
-        ${rows.map((row) => row.json)}::text[]
-      ) with ordinality as t (shard, room_id, json, place)
-      order by place
-      returning inbox_id`,
-  ])
-  return inserted.map((row) => row.inbox_id)
 }
 
 /** Forgets answers that nobody will ask for any more. */

@@ -1,9 +1,32 @@
 import type { Pool, Sql } from '#store/db.ts'
 
 /**
- * Inbound events between the peer's 200 and the commit that persists them. The intake inserts
- * (`store/federation/inbound.ts`); the commit of the room deletes; what lies between is here.
+ * Inbound events between the peer's 200 and the commit that persists them. The commit of
+ * the room deletes; all else is here.
  */
+
+export type NewInboxRow = { shard: number; roomId: string; json: string }
+
+/** Puts PDUs of one origin in, for the intake; the numbers of their rows, in the same order. */
+export async function add(
+  sql: Sql,
+  origin: string,
+  receivedAt: number,
+  rows: readonly NewInboxRow[],
+): Promise<number[]> {
+  if (rows.length === 0) return []
+  const inserted = await sql<{ inbox_id: number }[]>`
+    insert into inbox (shard, room_id, origin, json, received_at)
+    select shard, room_id, ${origin}, json, ${receivedAt}
+    from unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.roomId)}::text[],
+      ${rows.map((row) => row.json)}::text[]
+    ) with ordinality as t (shard, room_id, json, place)
+    order by place
+    returning inbox_id`
+  return inserted.map((row) => row.inbox_id)
+}
 
 export type InboxRow = { inbox_id: number; origin: string; json: string; attempts: number }
 
