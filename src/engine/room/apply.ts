@@ -14,6 +14,7 @@ import { type Changes, changesTo, countServers, destinations } from '#engine/roo
 import { judgementOf, type Merged, merge } from '#engine/room/decide.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
+import { placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
@@ -25,6 +26,8 @@ export type Judged = {
   /** The JSON that is persisted and relayed. */
   text: string
   prevs: readonly Known[]
+  /** Numbers of events that no longer are extremities: what it cites, and what lies behind. */
+  covers?: readonly number[]
   auths: ReadonlyMap<string, Known>
   before: StateMap
   numbers: Interned
@@ -81,7 +84,7 @@ export function* applyAt(
   builtOn: number | undefined,
 ): Task<Applied | undefined> {
   const known = knownOf(parts, room, judged)
-  const prevNids = judged.prevs.map(({ nid }) => nid)
+  const prevNids = judged.covers ?? judged.prevs.map(({ nid }) => nid)
   for (;;) {
     const merged = yield* merge(parts, room, known, {
       before: judged.before,
@@ -90,35 +93,44 @@ export function* applyAt(
     })
     const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
     const set = judged.relayed ? yield* destinations(parts, room, changes) : null
+    const surroundings = yield* surroundingsOf(parts, room, judged.event, judged.prevs)
     if (room.stale) throw new RoomReloaded()
     if (builtOn !== undefined && room.revision !== builtOn) return undefined
     // From here on nothing is yielded.
     if (room.revision === merged.revision)
-      return apply(parts, room, judged, { known, merged, changes, destinationSet: set })
+      return apply(parts, room, judged, {
+        known,
+        merged,
+        changes,
+        destinationSet: set,
+        surroundings,
+      })
   }
 }
 
-type Decision = { known: Known; merged: Merged; changes: Changes; destinationSet: number | null }
+type Decision = {
+  known: Known
+  merged: Merged
+  changes: Changes
+  destinationSet: number | null
+  surroundings: Surroundings
+}
 
 function apply(
   parts: Parts,
   room: Room,
   judged: Judged,
-  { known, merged, changes, destinationSet }: Decision,
+  { known, merged, changes, destinationSet, surroundings }: Decision,
 ): Applied {
   const { flags, reason } = judgementOf(judged.verdict, merged.softFailed)
   known.flags = flags
   const part = emptyPart(room.shard, room.nid)
   known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), judged.before, part)
-  const shown = flags === 0
-  if (shown) {
-    known.chain = room.chain
-    known.chainIndex = room.nextIndex++
-  }
+  const live = placeEvent(parts, room, known, surroundings, part)
   const placement: Placement = {
     chain: known.chain,
     chainIndex: known.chainIndex,
-    position: shown ? 1 : null,
+    position: live ? 1 : null,
     ingest: 1,
     flags,
     snapshotNid: known.snapshotNid,
@@ -140,7 +152,7 @@ function apply(
   room.uncommitted.set(known.event.eventId, known)
   parts.events.add(known)
   count(parts, known, judged)
-  const positions = shown || changes.state.length > 0 ? 1 : 0
+  const positions = live || changes.state.length > 0 ? 1 : 0
   return { known, changes, outcome: { part, positions, ingests: 1 } }
 }
 

@@ -1,4 +1,5 @@
 import type { RoomEvent } from '#core/event/pdu.ts'
+import { eventFlags } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { claimEventIds } from '#store/room/intern.ts'
 import { type Applied, applyEvent } from '#engine/room/apply.ts'
@@ -7,6 +8,7 @@ import type { Incoming } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
 import { missingOf } from '#engine/room/prepare.ts'
+import type { Parts } from '#engine/room/parts.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded, type Work } from '#engine/room/work.ts'
@@ -106,6 +108,7 @@ export function* receiveEvent(
     event,
     text: incoming.text,
     prevs,
+    covers: yield* covered(parts, room, prevs),
     auths: found,
     before,
     numbers,
@@ -118,6 +121,30 @@ export function* receiveEvent(
   // What waits for it may be decided on top of it, before it is committed.
   inbound.arrived(event.eventId)
   return { applied }
+}
+
+/** Behind so many refused events in a row nobody looks for extremities. */
+const maxRefused = 100
+
+/**
+ * What an event covers: the events that it cites and, behind those of them that were rejected or
+ * soft-failed, and so never were extremities, what these cite.
+ */
+function* covered(parts: Parts, room: Room, prevs: readonly Known[]): Task<number[]> {
+  const covers = new Set(prevs.map(({ nid }) => nid))
+  const refused = ({ flags }: Known) =>
+    (flags & (eventFlags.rejected | eventFlags.softFailed)) !== 0
+  let open = prevs.filter(refused)
+  for (let seen = 0; open.length > 0 && seen < maxRefused; seen += open.length) {
+    const behind = yield* parts.events.byIds(
+      room,
+      open.flatMap(({ event }) => event.prevEvents),
+    )
+    const fresh = [...behind.values()].filter(({ nid }) => !covers.has(nid))
+    for (const { nid } of fresh) covers.add(nid)
+    open = fresh.filter(refused)
+  }
+  return [...covers]
 }
 
 /** v1–v2: other servers choose event IDs, so one is claimed for its room first. False if it is taken. */

@@ -1,0 +1,123 @@
+import { expect, test } from 'bun:test'
+import { MadeUpServer } from '#test/builders.ts'
+import { testDatabase } from '#test/database.ts'
+import {
+  adopt,
+  alice,
+  createRoom,
+  deliver,
+  inboxIsEmpty,
+  joinFrom,
+  openStage,
+  say,
+  setState,
+  stored,
+  until,
+} from '#test/room-engine.ts'
+
+const database = await testDatabase()
+const there = new MadeUpServer('there.test')
+const mallory = there.user('mallory')
+
+test.each(['1', '2', '3', '6', '8', '10', '11', '12'])(
+  'in a room of version %s events of another server are decided and persisted in order',
+  async (version) => {
+    await using stage = await openStage(database, [there])
+    const roomId = await createRoom(stage, version)
+    const room = await joinFrom(stage, database, roomId, there, 'mallory')
+    const said = Array.from({ length: 20 }, (_, i) => room.say(mallory, `hello ${i}`))
+    await deliver(
+      stage,
+      database,
+      roomId,
+      there,
+      said.map(({ text }) => text),
+    )
+    await until(inboxIsEmpty(database, roomId))
+    const rows = await Promise.all(said.map(({ event }) => stored(database, roomId, event.eventId)))
+    const positions = rows.map((row) => row!.position!)
+    expect(rows.map((row) => row!.flags)).toEqual(said.map(() => 0))
+    expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+    expect(stage.engine.parts.counters.accepted).toBe(20)
+    // The next event of ours cites the last of theirs.
+    const { eventId } = await say(stage, roomId, 'welcome')
+    const { json } = (await stored(database, roomId, eventId))!
+    expect(json).toContain(said.at(-1)!.event.eventId)
+    expect(stage.errors).toEqual([])
+  },
+)
+
+test('events that come in any order, and twice, are persisted once, parents first', async () => {
+  await using stage = await openStage(database, [there])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const said = Array.from({ length: 30 }, (_, i) => room.say(mallory, `hello ${i}`))
+  const texts = said.map(({ text }) => text)
+  const shuffled = [...texts, ...texts].sort((a, b) => Bun.hash.crc32(a) - Bun.hash.crc32(b))
+  await deliver(stage, database, roomId, there, shuffled)
+  await until(inboxIsEmpty(database, roomId))
+  const rows = await Promise.all(said.map(({ event }) => stored(database, roomId, event.eventId)))
+  const positions = rows.map((row) => row!.position!)
+  expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+  const { accepted, missingRequests } = stage.engine.parts.counters
+  expect([accepted, missingRequests]).toEqual([30, 0])
+  expect(stage.errors).toEqual([])
+})
+
+test('an event that the room does not allow is rejected, and is neither shown nor cited', async () => {
+  await using stage = await openStage(database, [there])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const bad = room.add(mallory, 'm.room.name', { name: 'mine' }, { stateKey: '' })
+  const child = room.say(mallory, 'after it')
+  await deliver(stage, database, roomId, there, [bad.text, child.text])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, bad.event.eventId)).toMatchObject({
+    flags: 1,
+    position: null,
+    chain: null,
+  })
+  expect(await stored(database, roomId, child.event.eventId)).toMatchObject({ flags: 0 })
+  const now = await adopt(database, roomId, there)
+  expect(now.state.has('m.room.name ')).toBe(false)
+  expect(now.heads).toEqual([child.event.eventId])
+})
+
+test('an event that only the past allows is soft-failed: kept, not shown, not cited', async () => {
+  await using stage = await openStage(database, [there])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const evasion = room.say(mallory, 'as if I were not banned')
+  await stage.rooms.call('changeMembership', roomId, {
+    sender: alice,
+    target: mallory,
+    membership: 'ban',
+    content: '{"reason":"no"}',
+  })
+  await deliver(stage, database, roomId, there, [evasion.text])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, evasion.event.eventId)).toMatchObject({
+    flags: 2,
+    position: null,
+  })
+  expect((await adopt(database, roomId, there)).heads).not.toContain(evasion.event.eventId)
+})
+
+test('a fork is merged: both sides count, and the next event of ours cites both', async () => {
+  await using stage = await openStage(database, [there])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const theirs = room.say(mallory, 'on my side')
+  const ours = await say(stage, roomId, 'on ours')
+  await setState(stage, roomId, 'm.room.topic', { topic: 'ours' })
+  await deliver(stage, database, roomId, there, [theirs.text])
+  await until(inboxIsEmpty(database, roomId))
+  const merged = await adopt(database, roomId, there)
+  expect(merged.heads).toHaveLength(2)
+  expect(merged.state.get('m.room.topic ')?.content).toEqual({ topic: 'ours' })
+  const { eventId } = await say(stage, roomId, 'together')
+  expect((await adopt(database, roomId, there)).heads).toEqual([eventId])
+  expect(stage.engine.parts.counters.resolutions).toBeGreaterThan(0)
+  expect(ours.position).toBeGreaterThan(0)
+  expect(stage.errors).toEqual([])
+})
