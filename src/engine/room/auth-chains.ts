@@ -1,40 +1,61 @@
-import type { Steps } from '#core/state-res/steps.ts'
 import type { Pool } from '#store/db.ts'
-import { AuthGraph } from '#store/room/auth-graph.ts'
+import type { AuthGraph } from '#store/room/auth-graph.ts'
+import { read } from '#store/room/auth-graphs.ts'
+import { AuthPending } from '#store/room/auth-pending.ts'
 import type { NewAuthNode, RoomPart } from '#store/room/batch.ts'
-import { authGraph } from '#store/room/load-room.ts'
+import { packEventId } from '#store/room/event-id.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 
-type Cited = Pick<Known, 'authOrder'>
+type Cited = Pick<Known, 'nid' | 'authOrder'>
 
 /**
  * The auth chains of a room's state events. Each event is numbered once the chains of all that it
- * cites are known. The graph itself is read when a resolution first asks for it.
+ * cites are known; until then it waits for a late ancestor. The graph itself is read when a resolution
+ * first asks for it.
  */
 export class AuthChains {
   #next: number
   #graph: AuthGraph | undefined
+  readonly #pending: AuthPending
+  /** Numbers of events that had to wait for them: what was read of such an event does not say. */
+  readonly #completed = new Map<number, number>()
   /** Numbered since the room was loaded: they may not be in the database yet. */
   readonly #added: NewAuthNode[] = []
 
-  constructor(next: number) {
+  constructor(next: number, pending = new AuthPending()) {
     this.#next = next
+    this.#pending = pending
   }
 
   get bytes(): number {
     return (this.#graph?.bytes ?? 0) + 80 * this.#added.length
   }
 
-  /** Numbers an event, if the chains of all that it cites are known. */
+  /** Numbers an event, if the chains of all that it cites are known; `cited` is in its order. */
   add(known: Known, cited: readonly (Cited | undefined)[], part: RoomPart): void {
-    const parents: number[] = []
-    for (const auth of cited) {
-      if (!auth || auth.authOrder === null) return
-      parents.push(auth.authOrder)
+    const { eventId, authEvents } = known.event
+    const orders = new Map<string, number>()
+    for (const [index, auth] of cited.entries()) {
+      const order = auth && (auth.authOrder ?? this.#completed.get(auth.nid))
+      if (order !== undefined) orders.set(authEvents[index]!, order)
     }
-    const node = { eventNid: known.nid, order: this.#next++, parents }
-    known.authOrder = node.order
+    if (authEvents.some((id) => !orders.has(id))) {
+      this.#pending.add(known.nid, eventId, authEvents, orders)
+      part.authPending.push({ eventNid: known.nid, cites: authEvents.map(packEventId) })
+      return
+    }
+    const order = this.#next++
+    known.authOrder = order
+    const parents = authEvents.map((id) => orders.get(id)!)
+    this.#record({ eventNid: known.nid, order, parents }, part)
+    for (const node of this.#pending.numbered(eventId, order, () => this.#next++)) {
+      this.#completed.set(node.eventNid, node.order)
+      this.#record(node, part)
+    }
+  }
+
+  #record(node: NewAuthNode, part: RoomPart): void {
     part.auth.push(node)
     if (this.#graph) this.#graph.append([node])
     else this.#added.push(node)
@@ -43,29 +64,11 @@ export class AuthChains {
   /** The graph, with all that was numbered. */
   *read(sql: Pool, room: Room): Task<AuthGraph> {
     if (this.#graph) return this.#graph
-    const rows = yield* wait(authGraph(sql, room.shard, room.nid).then((list) => list))
+    const graph = yield* wait(read(sql, room.shard, room.nid))
     // Another strand may have read it meanwhile.
     if (this.#graph) return this.#graph
-    const graph = new AuthGraph()
-    yield* append(
-      graph,
-      rows.map(({ event_nid: eventNid, auth_order: order, parents }) => ({
-        eventNid,
-        order,
-        parents,
-      })),
-    )
     graph.append(this.#added.splice(0))
     this.#graph = graph
     return graph
-  }
-}
-
-const nodesPerStep = 4_000
-
-function* append(graph: AuthGraph, nodes: readonly NewAuthNode[]): Steps<void> {
-  for (let from = 0; from < nodes.length; from += nodesPerStep) {
-    graph.append(nodes.slice(from, from + nodesPerStep))
-    yield
   }
 }

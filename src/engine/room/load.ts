@@ -1,7 +1,7 @@
-import { roomVersions } from '#core/room-version.ts'
+import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import { AuthPending, type PendingRow } from '#store/room/auth-pending.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import * as loadRoom from '#store/room/load-room.ts'
-import { StateMap } from '#store/room/state-map.ts'
 import { AuthChains } from '#engine/room/auth-chains.ts'
 import { after } from '#engine/room/decide.ts'
 import { firstKey } from '#store/room/order-key.ts'
@@ -17,7 +17,6 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
   if (!version) throw new Error(`${roomId} is of version ${row.version}, which is not known`)
   const read = yield* wait(loadRoom.parts(parts.sql, shard, row))
   if (!read.live && row.kind === 'joined') throw new Error(`${roomId} has no live chain`)
-  const state = StateMap.from(read.state.map((each) => [each.state_key_nid, each.event_nid]))
   const missing = new Map<string, number[]>()
   for (const { event_id: id, child_nid: child } of read.missing) {
     const eventId = unpackEventId(id, version)
@@ -31,7 +30,7 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
     kind: row.kind,
     generation: row.generation,
     extremities: new Map(),
-    state,
+    state: read.state,
     // A room that we are not in has no reading order.
     chain: read.live?.chain ?? 0,
     nextIndex: read.live?.next ?? 0,
@@ -40,7 +39,7 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
       read.servers.map(({ server_nid: nid, name, joined }) => [nid, { name, joined }]),
     ),
     missing,
-    auth: new AuthChains(read.nextAuthOrder),
+    auth: new AuthChains(read.nextAuthOrder, pendingOf(read.pending, version)),
   })
   room.create = yield* createOf(parts, room)
   const nids = read.extremities.map((each) => each.event_nid)
@@ -58,4 +57,17 @@ function* createOf(parts: Parts, room: Room): Task<Room['create']> {
   const nid = room.state.get(numbers.stateKey('m.room.create', ''))
   if (nid === undefined) return undefined
   return (yield* parts.events.byNids(room, [nid])).get(nid)!.event
+}
+
+/** What waits for a number among the auth chains. */
+function pendingOf(rows: readonly PendingRow[], version: RoomVersion): AuthPending {
+  const pending = new AuthPending()
+  for (const row of rows) {
+    const cites = row.cites.map((id) => unpackEventId(id, version))
+    const orders = new Map<string, number>()
+    for (const [index, id] of cites.entries())
+      if (row.orders[index]! >= 0) orders.set(id, row.orders[index]!)
+    pending.add(row.event_nid, unpackEventId(row.event_id, version), cites, orders)
+  }
+  return pending
 }

@@ -43,6 +43,7 @@ function append(merged: RoomPart, part: RoomPart, { position: base, ingest }: Co
   merged.staged ??= part.staged
   if (part.flip) merged.flip = at(part.flip)
   merged.auth.push(...part.auth)
+  merged.authPending.push(...part.authPending)
   merged.redactions.push(...part.redactions)
   for (const mention of part.mentions) merged.mentions.push(at(mention))
   merged.txns.push(...part.txns)

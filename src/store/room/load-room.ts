@@ -1,5 +1,7 @@
 import type { Sql } from '#store/db.ts'
+import { pendingOf } from './auth-pending.ts'
 import type { RoomKind } from './batch.ts'
+import { StateMap } from './state-map.ts'
 
 /** What the owner of a room reads when it takes the room into memory. */
 export type RoomRow = {
@@ -18,10 +20,8 @@ export async function room(sql: Sql, shard: number, roomId: string): Promise<Roo
 
 /** Its current state, its extremities, its joined servers, the end of its live chain. */
 export async function parts(sql: Sql, shard: number, { room_nid: nid, generation }: RoomRow) {
-  const [state, extremities, servers, [live], missing, [auth]] = await Promise.all([
-    sql<{ state_key_nid: number; event_nid: number }[]>`
-      select state_key_nid, event_nid from current_state
-      where shard = ${shard} and room_nid = ${nid} and generation = ${generation}`,
+  const [state, extremities, servers, [live], missing, [auth], pending] = await Promise.all([
+    currentState(sql, shard, nid, generation),
     sql<{ event_nid: number }[]>`
       select event_nid from extremities where shard = ${shard} and room_nid = ${nid}`,
     sql<{ server_nid: number; name: string; joined: number }[]>`
@@ -42,12 +42,32 @@ export async function parts(sql: Sql, shard: number, { room_nid: nid, generation
     sql<{ next: number }[]>`
       select coalesce(max(auth_order) + 1, 0) as next from auth_graph
       where shard = ${shard} and room_nid = ${nid}`,
+    pendingOf(sql, shard, nid),
   ])
-  return { state, extremities, servers, live, missing, nextAuthOrder: auth!.next }
+  return { state, extremities, servers, live, missing, nextAuthOrder: auth!.next, pending }
 }
 
-/** The auth chains of a room: each event with those that it cites, by their order. */
-export const authGraph = (sql: Sql, shard: number, roomNid: number) =>
-  sql<{ auth_order: number; event_nid: number; parents: number[] }[]>`
-    select auth_order, event_nid, parents from auth_graph
-    where shard = ${shard} and room_nid = ${roomNid} order by auth_order`
+/** A whole state, in one value: a row for each of 50,000 members would take its time. */
+async function currentState(
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  generation: number,
+): Promise<StateMap> {
+  const [row] = await sql<{ pairs: Buffer | null }[]>`
+    select string_agg(int8send(state_key_nid) || int8send(event_nid), ''::bytea
+      order by state_key_nid) as pairs
+    from current_state
+    where shard = ${shard} and room_nid = ${roomNid} and generation = ${generation}`
+  const pairs = row?.pairs
+  if (!pairs) return StateMap.empty
+  const keys = new Float64Array(pairs.length / 16)
+  const events = new Float64Array(keys.length)
+  const numberAt = (at: number) =>
+    pairs.readUInt32BE(at) * 0x1_0000_0000 + pairs.readUInt32BE(at + 4)
+  for (let entry = 0; entry < keys.length; entry++) {
+    keys[entry] = numberAt(16 * entry)
+    events[entry] = numberAt(16 * entry + 8)
+  }
+  return StateMap.of(keys, events)
+}
