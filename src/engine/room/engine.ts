@@ -23,10 +23,11 @@ import { Send } from '#engine/room/send.ts'
 import { States } from '#engine/room/states.ts'
 import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/backfill.ts'
-import { template } from '#engine/room/local-member.ts'
+import { makeMember } from '#engine/room/make-member.ts'
 import { changeMembership, join } from '#engine/room/members.ts'
-import { handIn, TakeInvite } from '#engine/room/other-member.ts'
+import { receiveInvite } from '#engine/room/receive-invite.ts'
 import { RemoteJoins } from '#engine/room/remote-joins.ts'
+import { takeMember } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
 import type {
@@ -174,31 +175,24 @@ export class RoomEngine implements Handlers<RoomCalls> {
     return changeMembership(this.lane(roomId), request)
   }
 
-  async makeJoin(roomId: string, userId: string, versions: string[], _origin: string) {
+  async makeJoin(roomId: string, userId: string, versions: string[], origin: string) {
     this.#open()
-    const made = await this.#task(template(this.lane(roomId), userId, 'join'))
-    if (versions.includes(made.version)) return made
-    throw new MatrixError(
-      400,
-      'M_INCOMPATIBLE_ROOM_VERSION',
-      `The room has version ${made.version}, which your server does not know`,
-      { room_version: made.version },
-    )
+    return makeMember(this.lane(roomId), { origin, userId, membership: 'join', versions })
   }
 
-  async makeLeave(roomId: string, userId: string, _origin: string) {
+  async makeLeave(roomId: string, userId: string, origin: string) {
     this.#open()
-    return this.#task(template(this.lane(roomId), userId, 'leave'))
+    return makeMember(this.lane(roomId), { origin, userId, membership: 'leave' })
   }
 
   async sendJoin(roomId: string, origin: string, pdu: string) {
     this.#open()
-    return handIn(this.lane(roomId), origin, pdu)
+    return takeMember(this.lane(roomId), { origin, pdu, membership: 'join' })
   }
 
   async sendLeave(roomId: string, origin: string, pdu: string): Promise<Landed> {
     this.#open()
-    return handIn(this.lane(roomId), origin, pdu)
+    return takeMember(this.lane(roomId), { origin, pdu, membership: 'leave' })
   }
 
   async receiveInvite(
@@ -208,8 +202,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     state: string[],
   ): Promise<Landed> {
     this.#open()
-    const invite = { version, pdu, state }
-    return this.lane(roomId).perform((answer) => new TakeInvite(answer, invite))
+    return receiveInvite(this.lane(roomId), { version, pdu, state })
   }
 
   async backfill(roomId: string, before: string[], limit: number): Promise<number> {

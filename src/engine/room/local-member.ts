@@ -1,9 +1,7 @@
 import { canonicalJson } from '#core/canonical-json.ts'
-import { authorize } from '#core/auth/authorize.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
-import { forbidden, notFound } from '#core/error.ts'
-import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
-import type { RoomEvent } from '#core/event/pdu.ts'
+import { notFound } from '#core/error.ts'
+import type { AuthSubject } from '#core/event/auth-events.ts'
 import { type JsonObject, without } from '#core/json.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
@@ -12,7 +10,7 @@ import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { authoriserFor } from '#engine/room/restricted.ts'
 import type { Known, Room } from '#engine/room/room.ts'
-import { buildLocal, citedBy, contentOf, sendLocal } from '#engine/room/send.ts'
+import { contentOf, sendLocal } from '#engine/room/send.ts'
 import type { Task } from '#engine/room/task.ts'
 import type { Committed, Outcome } from '#engine/room/work.ts'
 import type { JoinRoom, Landed } from '#engine/worker/protocol.ts'
@@ -82,41 +80,6 @@ const memberSubject = (room: Room, userId: string, content: JsonObject): AuthSub
   sender: userId,
   content,
 })
-
-/**
- * A join or leave of another server's user, for that server to sign: what it would look like now.
- *
- * Spec: server-server-api/#joining-rooms
- */
-export function* template(
-  lane: Lane,
-  userId: string,
-  membership: 'join' | 'leave',
-): Task<{ version: string; event: string }> {
-  const { parts } = lane
-  const room = yield* lane.load()
-  if (room?.kind !== 'joined' || !isOurs(parts, room)) throw notFound('The room is not known')
-  const content: JsonObject = { membership }
-  const state = yield* stateFor(parts, room, userId, content)
-  if (membership === 'join') {
-    const authoriser = yield* authoriserFor(parts, room, userId, state)
-    if (authoriser !== undefined) content[authoriserKey] = authoriser
-  }
-  const subject = memberSubject(room, userId, content)
-  const numbers = yield* numbersFor(parts.interner, [subject])
-  const now = yield* lookupIn(parts, room, room.state, keysAsked(subject), numbers)
-  const wish = { sender: userId, type: 'm.room.member', stateKey: userId, content: '' }
-  const auths = selectAuthEvents(subject, now)
-  const { event } = buildLocal(parts, room, wish, content, { prevs: citedBy(room), auths })
-  // The authoriser's signature, which is ours, comes with send_join.
-  const verdict = authorize(event, now, () => true)
-  if (!verdict.allowed) throw forbidden(verdict.reason)
-  return { version: room.version.id, event: templateOf(event) }
-}
-
-/** v1–v2: the joiner's server makes up the event ID. */
-const templateOf = ({ pdu }: RoomEvent): string =>
-  JSON.stringify(without(pdu, 'event_id', 'hashes', 'signatures'))
 
 /** Whether a user of ours is in the room: only then do we follow it. */
 export function isOurs({ signing }: Parts, room: Room): boolean {

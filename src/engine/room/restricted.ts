@@ -4,7 +4,7 @@ import { allowedRoomsOf, isRestricted, joinRuleOf } from '#core/content/m.room.j
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { forbidden, MatrixError } from '#core/error.ts'
 import type { StateLookup } from '#core/event/auth-events.ts'
-import { domainOf } from '#core/ids.ts'
+import { domainOf, isUserId } from '#core/ids.ts'
 import * as findMembers from '#store/room/find-members.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
@@ -87,7 +87,9 @@ function* findAuthoriser(parts: Parts, room: Room, state: StateLookup): Task<str
     userLevel(room.create!, levels, user) >= namedLevel(levels, 'invite')
   const named = new Set(levels && Object.keys(levelMap(levels.content, 'users')))
   for (const creator of creatorsOf(room.create!)) named.add(creator)
-  const candidates = [...named].filter((user) => domainOf(user) === own && mayInvite(user))
+  const candidates = [...named].filter(
+    (user) => isUserId(user) && domainOf(user) === own && mayInvite(user),
+  )
   if (candidates.length > 0) {
     const joined = findMembers.joinedAmong(parts.sql, room.shard, room.nid, candidates)
     const [found] = yield* wait(joined.then((list) => list))

@@ -68,7 +68,8 @@ export class Room {
   readonly roomId: string
   readonly nid: number
   readonly shard: number
-  readonly version: RoomVersion
+  /** From outside it is what another server said. */
+  version: RoomVersion
   /** Its create event; a room that is known by an invite may lack it. */
   create: RoomEvent | undefined
   readonly auth: AuthChains

@@ -38,7 +38,7 @@ export type RoomPart = {
   /** Set in the first part of a room. */
   created: NewRoom | null
   /** What changes of the room's row; counts of members follow from `state`. */
-  room: { kind?: RoomKind; partial?: boolean } | null
+  room: { kind?: RoomKind; partial?: boolean; version?: string } | null
   events: NewEvent[]
   revised: RevisedEvent[]
   extremities: { added: number[]; removed: number[] }

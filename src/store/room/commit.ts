@@ -263,10 +263,12 @@ const updateRooms = (sql: Sql, rows: string) => sql`
   update rooms r set
     kind = coalesce(t.kind, r.kind),
     partial = coalesce(t.partial, r.partial),
+    version = coalesce(t.version, r.version),
     joined_members = r.joined_members + t.joined,
     invited_members = r.invited_members + t.invited
   from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, room_nid bigint, kind text, partial boolean, joined integer, invited integer)
+    shard smallint, room_nid bigint, kind text, partial boolean, version text, joined integer,
+    invited integer)
   where r.shard = t.shard and r.room_nid = t.room_nid`
 
 const authRows = (parts: readonly RoomPart[]) =>

@@ -1,21 +1,24 @@
 import type { Sql } from '#store/db.ts'
 
-/** Whether a user is in at least one of these rooms, wherever they are kept. */
-export async function isJoinedToAny(
+/** Of these rooms those that a server of ours is in now, and whether a user is in each. */
+export const joinedIn = (
   sql: Sql,
   userId: string,
   roomIds: readonly string[],
-): Promise<boolean> {
-  const rows = await sql`
-    select 1
+  serverName: string,
+) =>
+  sql<{ room_id: string; joined: boolean }[]>`
+    select r.room_id, exists (
+      select from user_ids u
+      join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+        and m.generation = r.generation and m.user_nid = u.user_nid
+      where u.user_id = ${userId} and m.membership = 'join'
+    ) as joined
     from rooms r
-    join user_ids u on u.user_id = ${userId}
-    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
-      and m.generation = r.generation and m.user_nid = u.user_nid
-    where r.room_id = any(${roomIds as string[]}) and r.kind = 'joined' and m.membership = 'join'
-    limit 1`
-  return rows.length > 0
-}
+    join servers v on v.name = ${serverName}
+    join room_servers s on s.shard = r.shard and s.room_nid = r.room_nid
+      and s.generation = r.generation and s.server_nid = v.server_nid and s.joined > 0
+    where r.room_id = any(${roomIds as string[]}) and r.kind = 'joined'`
 
 /** Joined members of a room that are users of one server. */
 export const joinedOf = (
@@ -34,3 +37,13 @@ export const joinedOf = (
     where r.shard = ${shard} and r.room_nid = ${roomNid} and m.membership = 'join'
       and u.server_nid = ${serverNid}
     limit ${limit}`
+
+/** Which of these users are joined to a room. */
+export const joinedAmong = (sql: Sql, shard: number, roomNid: number, userIds: readonly string[]) =>
+  sql<{ user_id: string }[]>`
+    select u.user_id
+    from rooms r
+    join user_ids u on u.user_id = any(${userIds as string[]})
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+      and m.generation = r.generation and m.user_nid = u.user_nid
+    where r.shard = ${shard} and r.room_nid = ${roomNid} and m.membership = 'join'`

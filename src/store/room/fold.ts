@@ -108,11 +108,15 @@ export function roomRows(parts: readonly RoomPart[]) {
         room_nid: part.roomNid,
         kind: part.room?.kind ?? null,
         partial: part.room?.partial ?? null,
+        version: part.room?.version ?? null,
         joined,
         invited,
       }
     })
-    .filter((row) => row.kind !== null || row.partial !== null || row.joined || row.invited)
+    .filter(
+      ({ kind, partial, version, joined, invited }) =>
+        kind !== null || partial !== null || version !== null || joined || invited,
+    )
 }
 
 /** Extremities and missing prev_events that come and go in the same batch are never rows. */
