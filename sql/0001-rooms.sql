@@ -270,6 +270,7 @@ create table memberships (
 ) with (fillfactor = 90);
 comment on table memberships is 'Rows of a generation that is not the room''s are staged, or old: join rooms.';
 create index memberships_by_user on memberships (user_nid, membership);
+-- The first few of a membership, in a room of any size.
 create index memberships_by_room on memberships (shard, room_nid, generation, membership, position);
 
 create table room_servers (
@@ -290,6 +291,7 @@ create table redactions (
   applied boolean not null default false, -- both are known and the redaction counts
   primary key (shard, room_nid, target_id, redaction_nid)
 );
+create index redactions_waiting on redactions (shard, room_nid) where not applied;
 
 create table mentions (
   shard smallint not null,

@@ -16,6 +16,7 @@ import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
 import { placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
+import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Verdict } from '#core/verdict.ts'
@@ -94,6 +95,7 @@ export function* applyAt(
     const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
     const set = judged.relayed ? yield* destinations(parts, room, changes) : null
     const surroundings = yield* surroundingsOf(parts, room, judged.event, judged.prevs)
+    const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
     if (room.stale) throw new RoomReloaded()
     if (builtOn !== undefined && room.revision !== builtOn) return undefined
     // From here on nothing is yielded.
@@ -104,6 +106,7 @@ export function* applyAt(
         changes,
         destinationSet: set,
         surroundings,
+        redactions,
       })
   }
 }
@@ -114,19 +117,20 @@ type Decision = {
   changes: Changes
   destinationSet: number | null
   surroundings: Surroundings
+  redactions: FoundRedactions
 }
 
 function apply(
   parts: Parts,
   room: Room,
   judged: Judged,
-  { known, merged, changes, destinationSet, surroundings }: Decision,
+  { known, merged, changes, destinationSet, surroundings, redactions }: Decision,
 ): Applied {
   const { flags, reason } = judgementOf(judged.verdict, merged.softFailed)
   known.flags = flags
   const part = emptyPart(room.shard, room.nid)
-  known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), judged.before, part)
   const live = placeEvent(parts, room, known, surroundings, part)
+  known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), judged.before, part)
   const placement: Placement = {
     chain: known.chain,
     chainIndex: known.chainIndex,
@@ -142,6 +146,7 @@ function apply(
   else part.events.push({ ...placement, ...rowOf(known, judged, reason) })
   moveExtremities(room, merged, part)
   part.state.push(...changes.state)
+  keepRedactions(room, part, known, redactions, flags === 0)
   countServers(room, changes)
   if (known.stateKeyNid !== null && known.authOrder === null)
     room.auth.add(known, authsOf(judged), part)

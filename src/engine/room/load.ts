@@ -6,6 +6,7 @@ import { AuthChains } from '#engine/room/auth-chains.ts'
 import { after } from '#engine/room/decide.ts'
 import { firstKey } from '#store/room/order-key.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { loadRedactions } from '#engine/room/redactions.ts'
 import { type Extremity, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 
@@ -42,6 +43,7 @@ export function* load(parts: Parts, roomId: string, shard: number): Task<Room | 
     auth: new AuthChains(read.nextAuthOrder, pendingOf(read.pending, version)),
   })
   room.create = yield* createOf(parts, room)
+  yield* loadRedactions(parts, room)
   const nids = read.extremities.map((each) => each.event_nid)
   for (const known of (yield* parts.events.byNids(room, nids)).values()) {
     const before = yield* parts.states.load(room, known)

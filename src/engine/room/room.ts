@@ -82,6 +82,8 @@ export class Room {
   nextIndex: number
   readonly servers: Map<number, JoinedServer>
   readonly missing: Map<string, number[]>
+  /** Redactions whose target is not here, by its ID. */
+  readonly redactions = new Map<string, number[]>()
   /** Counts what was decided: whoever worked out something from the room looks whether it moved. */
   revision = 0
   /** Thrown away: what is being decided on it must be decided again. */
@@ -134,7 +136,7 @@ export class Room {
       this.state,
       ...[...this.extremities.values()].map(({ after }) => after),
     ])
-    let bytes = 2_000 + 100 * this.servers.size + 100 * this.missing.size
+    let bytes = 2_000 + 100 * (this.servers.size + this.missing.size + this.redactions.size)
     for (const state of states) bytes += 16 * state.size
     return bytes
   }

@@ -324,6 +324,7 @@ class Enter extends Asked<Landed> {
       auth: old.auth,
     })
     for (const id of missing) room.missing.set(id, [known.nid])
+    for (const [id, nids] of old.redactions) room.redactions.set(id, nids)
     room.extremities.set(known.nid, { known, after: room.state })
     return room
   }

@@ -51,10 +51,18 @@ describe.each(['1', '6', '10', '11', '12'])('a room of version %s', (version) =>
       { event_id: eventId, content: { body: 'hello' }, unsigned: { transaction_id: 't1' } },
     ])
 
+    const redaction = await home.put(path(roomId, `redact/${eventId}/t2`), alice, { reason: 'x' })
+    expect(redaction.status).toBe(200)
+    const { body: event } = await home.get(path(roomId, `event/${eventId}`), alice)
+    expect(event).toMatchObject({
+      content: {},
+      unsigned: { redacted_because: { event_id: redaction.body['event_id'], redacts: eventId } },
+    })
     const topic = await home.put(path(roomId, 'state/m.room.topic/'), alice, { topic: 'Milk' })
     const last = await syncOf(alice, `?since=${next.next_batch}&use_state_after=true`)
     const told = last.rooms!.join![roomId]!
     expect(told.timeline.events).toMatchObject([
+      { type: 'm.room.redaction', redacts: eventId, content: { redacts: eventId } },
       { type: 'm.room.topic', unsigned: { prev_content: { topic: 'Tea' } } },
     ])
     expect(told.state_after!.events).toMatchObject([{ event_id: topic.body['event_id'] }])
@@ -62,8 +70,9 @@ describe.each(['1', '6', '10', '11', '12'])('a room of version %s', (version) =>
     const page = await home.get(path(roomId, 'messages?dir=f&limit=100'), alice)
     const chunk = page.body['chunk'] as { type: string; event_id: string }[]
     expect(chunk[0]!.type).toBe('m.room.create')
-    expect(chunk.map((each) => each.event_id).slice(-2)).toEqual([
+    expect(chunk.map((each) => each.event_id).slice(-3)).toEqual([
       eventId,
+      redaction.body['event_id'] as string,
       topic.body['event_id'] as string,
     ])
   })

@@ -101,6 +101,28 @@ describe.each(['1', '11', '12'])('people in a room of version %s', (room_version
       expect(await bodies(roomId)).toEqual([...seen])
     }
   })
+
+  test('redact what they sent, and what they have the power to', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const roomId = await makeRoom(alice, { room_version, preset: 'public_chat' })
+    await must(home.post(path(roomId, 'join'), bob))
+    const send = async (user: string, txn: string) =>
+      (await must(home.put(path(roomId, `send/m.room.message/${txn}`), user, { body: txn })))[
+        'event_id'
+      ] as string
+    const [hers, his, other] = [await send(alice, '1'), await send(bob, '2'), await send(bob, '3')]
+    const redact = (user: string, eventId: string) =>
+      home.put(path(roomId, `redact/${eventId}/${user}${eventId}`), user, {})
+    expect((await redact(bob, hers)).status).toBe(403)
+    await must(redact(bob, his))
+    await must(redact(alice, other))
+    for (const eventId of [his, other]) {
+      const event = await must(home.get(path(roomId, `event/${eventId}`), bob))
+      expect(event['content']).toEqual({})
+    }
+    const event = await must(home.get(path(roomId, `event/${hers}`), bob))
+    expect(event['content']).toEqual({ body: '1' })
+  })
 })
 
 test('a follower of a busy room sees every message once, in an order that does not change', async () => {
