@@ -13,7 +13,7 @@ import { type Counters, newCounters } from '#engine/room/counters.ts'
 import { Create } from '#engine/room/create.ts'
 import { EventCache } from '#engine/room/events.ts'
 import { KeyCache } from '#engine/room/keys.ts'
-import { Lane } from '#engine/room/lane.ts'
+import { answerable, Lane } from '#engine/room/lane.ts'
 import { type Limits, limitsWith } from '#engine/room/limits.ts'
 import { load } from '#engine/room/load.ts'
 import { MissingFetcher } from '#engine/room/missing.ts'
@@ -68,6 +68,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
   readonly joins: RemoteJoins
   /** Local sends under way, by transaction: one that comes twice at once is made once. */
   readonly #txns = new Map<string, Promise<Landed>>()
+  readonly #fetcher = new MissingFetcher()
   readonly #timers: ReturnType<typeof setInterval>[] = []
   #stopping = false
 
@@ -85,7 +86,6 @@ export class RoomEngine implements Handlers<RoomCalls> {
       ...(options.commit && { commit: options.commit }),
     })
     const turns = new Turns(limits)
-    const fetcher = new MissingFetcher()
     this.parts = {
       sql,
       signing,
@@ -105,7 +105,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       onDrop: options.onDrop ?? (() => {}),
       isJoining: (roomId) => this.joins.has(roomId),
       loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
-      fetchMissing: (lane) => fetcher.start(lane),
+      fetchMissing: (lane) => this.#fetcher.start(lane),
     }
     this.joins = new RemoteJoins(this.parts)
     this.#timers.push(setInterval(() => this.#tidy(), 10_000))
@@ -140,7 +140,9 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const key = JSON.stringify([userId, deviceId, path, txnId])
     const underWay = this.#txns.get(key)
     if (underWay) return underWay
-    const sending = this.#sendOnce(roomId, event, event.txn)
+    const { txn } = event
+    const lane = this.lane(roomId)
+    const sending = lane.keep(() => this.#sendOnce(lane, event, txn))
     this.#txns.set(key, sending)
     try {
       return await sending
@@ -167,12 +169,14 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   async join(roomId: string, request: JoinRoom): Promise<Landed> {
     this.#open()
-    return join(this.lane(roomId), this.joins, request)
+    const lane = this.lane(roomId)
+    return lane.keep(() => join(lane, this.joins, request))
   }
 
   async changeMembership(roomId: string, request: MembershipChange): Promise<Landed> {
     this.#open()
-    return changeMembership(this.lane(roomId), request)
+    const lane = this.lane(roomId)
+    return lane.keep(() => changeMembership(lane, request))
   }
 
   async makeJoin(roomId: string, userId: string, versions: string[], origin: string) {
@@ -207,7 +211,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   async backfill(roomId: string, before: string[], limit: number): Promise<number> {
     this.#open()
-    return backfill(this.lane(roomId), before, limit)
+    const lane = this.lane(roomId)
+    return lane.keep(() => backfill(lane, before, limit))
   }
 
   /** Counters, and gauges of the moment. */
@@ -244,6 +249,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     for (const timer of this.#timers) clearInterval(timer)
     this.joins.stop()
     for (const lane of this.lanes.values()) lane.inbound.stop()
+    this.#fetcher.stop()
     await this.parts.persister.idle()
   }
 
@@ -264,15 +270,16 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   /** A retried send answers with the event of the first one. */
   async #sendOnce(
-    roomId: string,
+    lane: Lane,
     event: LocalEvent,
     txn: NonNullable<LocalEvent['txn']>,
   ): Promise<Landed> {
-    const lane = this.lane(roomId)
-    const before = await localTxns.find(this.parts.sql, lane.shard, txn)
+    const before = await localTxns.find(this.parts.sql, lane.shard, txn).catch((error: unknown) => {
+      throw answerable(error)
+    })
     if (!before) return lane.perform((answer) => new Send(answer, event))
     const room = await this.#task(lane.load())
-    if (!room) throw new Error(`${roomId} is gone`)
+    if (!room) throw new Error(`${lane.roomId} is gone`)
     return {
       eventId: unpackEventId(before.event_id, room.version),
       shard: lane.shard,

@@ -40,6 +40,11 @@ export class Inbound {
     return !this.#running && !this.#more && this.length === 0 && this.#timer === undefined
   }
 
+  /** It is at work: when it has done all it asks for what parked events lack. */
+  get running(): boolean {
+    return this.#running
+  }
+
   get length(): number {
     const { raw, ready, again } = this.#queues
     return raw.length + ready.length + again.length + this.park.size + this.#awaitingKeys
@@ -87,7 +92,9 @@ export class Inbound {
   /** Parks an event until these have come; if there is no room, its rows go back to the inbox. */
   parkEvent(incoming: Incoming, missing: Iterable<string>): void {
     const { parts } = this.#lane
-    if (this.park.add(incoming, missing, parts.now())) parts.counters.parkedForEvents++
+    const twin = this.park.get(incoming.eventId)
+    if (twin) twin.inboxIds.push(...incoming.inboxIds)
+    else if (this.park.add(incoming, missing, parts.now())) parts.counters.parkedForEvents++
     else {
       parts.counters.notParked++
       this.postpone(incoming.inboxIds)
@@ -142,7 +149,25 @@ export class Inbound {
         this.done(inboxIds)
         this.#wakeIn(retryMs)
       })
-      .catch((error: unknown) => parts.onError(error, 'an inbox row could not be postponed'))
+      .catch((error: unknown) => {
+        parts.onError(error, 'an inbox row could not be postponed')
+        // It is still there, and is read again.
+        this.done(inboxIds)
+        this.#wakeIn(parts.limits.inboxPollMs)
+      })
+  }
+
+  /** Takes events out of the park, with all that wait for them: back to the inbox, for later. */
+  putOff(eventIds: Iterable<string>): void {
+    const inboxIds: number[] = []
+    for (const id of eventIds) {
+      const event = this.park.remove(id)
+      if (!event) continue
+      inboxIds.push(...event.inboxIds)
+      for (const { eventId } of this.park.descendants(id))
+        inboxIds.push(...(this.park.remove(eventId)?.inboxIds ?? []))
+    }
+    this.postpone(inboxIds)
   }
 
   run(): void {

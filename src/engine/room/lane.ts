@@ -1,4 +1,5 @@
 import { MatrixError, unavailable } from '#core/error.ts'
+import { isConnectionLost, isOutOfResources } from '#store/db.ts'
 import type { Answer } from '#engine/room/asked.ts'
 import { Inbound } from '#engine/room/inbound.ts'
 import type { Parts } from '#engine/room/parts.ts'
@@ -120,7 +121,7 @@ export class Lane implements Persisted {
         return
       } catch (error) {
         if (error instanceof RoomReloaded && reloads < maxReloads) continue
-        work.failed(error instanceof Error ? error : new Error(String(error)))
+        work.failed(answerable(error))
         return
       }
     }
@@ -169,4 +170,11 @@ export class Lane implements Persisted {
       this.usedAt = this.parts.now()
     }
   }
+}
+
+/** What whoever waits is told: that the database is away is no fault of anybody's, and passes. */
+export function answerable(error: unknown): Error {
+  if (isConnectionLost(error)) return unavailable('The database is away', 2_000)
+  if (isOutOfResources(error)) return unavailable('The database can take nothing now', 10_000)
+  return error instanceof Error ? error : new Error(String(error))
 }

@@ -265,7 +265,7 @@ class Enter extends Asked<Landed> {
       join.authEvents.map((id) => this.#intake.staged.get(id)),
       part,
     )
-    part.room = { kind: 'joined' }
+    part.room = { kind: 'joined', version: room.version.id }
     part.flip = {
       position: 1,
       from: old.generation,

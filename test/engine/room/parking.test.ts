@@ -1,0 +1,106 @@
+import { expect, test } from 'bun:test'
+import { MadeUpServer } from '#test/builders.ts'
+import { testDatabase } from '#test/database.ts'
+import {
+  adopt,
+  createRoom,
+  deliver,
+  inboxIsEmpty,
+  joinFrom,
+  openStage,
+  say,
+  stored,
+  until,
+} from '#test/room-engine.ts'
+
+const database = await testDatabase()
+const there = new MadeUpServer('there.test')
+const other = new MadeUpServer('other.test')
+const mallory = there.user('mallory')
+const never = () => new Promise<never>(() => {})
+
+test('a peer that cites an unknown event and never answers holds up nobody in its room', async () => {
+  await using stage = await openStage(database, [there, other])
+  const roomId = await createRoom(stage)
+  await joinFrom(stage, database, roomId, other, 'eve')
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const others = await adopt(database, roomId, other)
+  stage.federation.answer = never
+  const hidden = room.say(mallory, 'never sent')
+  const dangling = room.say(mallory, 'cites it')
+  await deliver(stage, database, roomId, there, [dangling.text])
+  await until(() => stage.federation.requests.length > 0)
+
+  // A local send in the same room is answered, and later valid events of the room appear.
+  const { eventId } = await say(stage, roomId, 'we go on')
+  expect(await stored(database, roomId, eventId)).toMatchObject({ flags: 0 })
+  const valid = others.say(other.user('eve'), 'so do we')
+  await deliver(stage, database, roomId, other, [valid.text])
+  await until(async () => (await stored(database, roomId, valid.event.eventId)) !== undefined)
+  expect(await stored(database, roomId, dangling.event.eventId)).toBeUndefined()
+  expect(stage.engine.counters()['parked']).toBe(1)
+
+  // What it lacked comes after all: both are there, in the order of the graph.
+  await deliver(stage, database, roomId, there, [hidden.text])
+  await until(async () => (await stored(database, roomId, dangling.event.eventId)) !== undefined)
+  const [first, second] = await Promise.all(
+    [hidden, dangling].map(({ event }) => stored(database, roomId, event.eventId)),
+  )
+  expect(first!.position!).toBeLessThan(second!.position!)
+  await until(inboxIsEmpty(database, roomId))
+  expect(stage.errors).toEqual([])
+})
+
+test('a server whose keys cannot be had holds up nobody, and its events come in when they can', async () => {
+  await using stage = await openStage(database, [there, other])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  // A fresh engine knows no keys.
+  await stage.stop()
+  await using later = await openStage(database, [there, other])
+  const gate = Promise.withResolvers<void>()
+  later.federation.keysGate = gate.promise
+  const said = room.say(mallory, 'signed by a key that nobody knows yet')
+  await deliver(later, database, roomId, there, [said.text])
+  await until(() => later.federation.askedKeys.length > 0)
+  await say(later, roomId, 'we go on')
+  expect(await stored(database, roomId, said.event.eventId)).toBeUndefined()
+  gate.resolve()
+  await until(async () => (await stored(database, roomId, said.event.eventId)) !== undefined)
+  expect(later.engine.parts.counters.parkedForKeys).toBe(1)
+})
+
+test('an event whose keys never come goes back to the inbox, and after its last attempt is dropped', async () => {
+  const unknown = new MadeUpServer('unknown.test')
+  await using stage = await openStage(database, [there], {
+    limits: { attempts: 3, retryMs: 5, inboxPollMs: 5, keysMs: 20 },
+  })
+  const roomId = await createRoom(stage)
+  const room = await adopt(database, roomId, unknown)
+  const said = room.say(unknown.user('x'), 'who am I?')
+  await deliver(stage, database, roomId, unknown, [said.text])
+  await until(inboxIsEmpty(database, roomId))
+  const { givenUp, postponed } = stage.engine.parts.counters
+  expect([givenUp, postponed]).toEqual([1, 3])
+  expect(await stored(database, roomId, said.event.eventId)).toBeUndefined()
+})
+
+test('a flood of events that lack something is bounded in memory, and stays in the inbox', async () => {
+  await using stage = await openStage(database, [there], {
+    limits: { parkedPerRoom: 10, parkedPerOrigin: 8, retryMs: 60_000 },
+  })
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  stage.federation.answer = never
+  const texts = Array.from({ length: 40 }, (_, i) => {
+    const hidden = room.say(mallory, `hidden ${i}`, { aside: true })
+    return room.say(mallory, `dangling ${i}`, { prev: [hidden.event.eventId], aside: true }).text
+  })
+  await deliver(stage, database, roomId, there, texts)
+  await until(() => stage.engine.parts.counters.notParked === 32)
+  expect(stage.engine.counters()['parked']).toBe(8)
+  await say(stage, roomId, 'we go on')
+  const [row] = await database.pool<{ count: number }[]>`
+    select count(*)::int as count from inbox where room_id = ${roomId}`
+  expect(row!.count).toBe(40)
+})
