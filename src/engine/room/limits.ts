@@ -30,6 +30,12 @@ export const defaultLimits = {
   leaveMs: 30_000,
   /** Ancestors fetched for one parked event before its state is fetched instead. */
   missingEvents: 200,
+  /** Searches for missing events at once, in one room and of one origin in all rooms. */
+  searchesPerRoom: 4,
+  searchesPerOrigin: 8,
+  /** One request for a page of history, and all of them that a reader waits for. */
+  pageMs: 15_000,
+  backfillMs: 45_000,
   /** Attempts of an inbox row before it is dropped, and the first pause between them. */
   attempts: 8,
   retryMs: 30_000,

@@ -7,6 +7,7 @@ import type { ServerSet } from '#store/room/server-sets.ts'
 import type { AuthChains } from '#engine/room/auth-chains.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
+import { SpanList } from '#store/room/span-list.ts'
 import { eventFlags } from '#store/room/batch.ts'
 
 /** An event of a room in memory, with its numbers. */
@@ -82,6 +83,8 @@ export class Room {
   nextIndex: number
   readonly servers: Map<number, JoinedServer>
   readonly missing: Map<string, number[]>
+  /** Its reading order, as far as it was needed. */
+  readonly spans = new SpanList()
   /** Redactions whose target is not here, by its ID. */
   readonly redactions = new Map<string, number[]>()
   /** Counts what was decided: whoever worked out something from the room looks whether it moved. */

@@ -39,3 +39,20 @@ export const byNids = (sql: Sql, shard: number, nids: readonly number[]) =>
     join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
     left join auth_graph a on a.shard = e.shard and a.event_nid = e.event_nid
     where e.shard = ${shard} and e.event_nid = any(${nids as number[]}::bigint[])`
+
+/** Just enough of an event to know what it stands for in a state. */
+export type Standing = {
+  event_id: Uint8Array
+  event_nid: number
+  state_key_nid: number | null
+  flags: number
+}
+
+/** Those of these IDs that are events of a room, without their text: for whole states. */
+export const standings = (sql: Sql, shard: number, roomNid: number, ids: readonly Uint8Array[]) =>
+  sql<Standing[]>`
+    select e.event_id, e.event_nid, e.state_key_nid, e.flags
+    from event_ids i
+    join events e on e.shard = i.shard and e.event_nid = i.event_nid
+    where i.event_id = any(${byteaArray(sql, ids)}::bytea[]) and i.shard = ${shard}
+      and e.room_nid = ${roomNid}`

@@ -12,6 +12,7 @@ import type {
   FetchedHistory,
   FetchedState,
   Fetching,
+  KnownEvents,
 } from '#engine/room/fetch/fetching.ts'
 import { withEvents } from '#engine/room/fetch/overlay.ts'
 import { Pace } from '#engine/room/fetch/pace.ts'
@@ -31,6 +32,8 @@ export type Backfill = Fetching &
     from: readonly string[]
     servers: readonly string[]
     limit: number
+    /** Of what is known, what has its place in the graph: auth events beside it are no history yet. */
+    placed?: KnownEvents
   }>
 
 const maxServers = 5
@@ -45,7 +48,13 @@ export async function fetchBackfill(wanted: Backfill): Promise<FetchedHistory | 
     if (deadline.over) return undefined
     try {
       const jsons = await pageOf(server, wanted, deadline)
-      const fetching = { ...wanted, anyListLength: true, deadlineMs: deadline.leftMs }
+      const known = wanted.placed ?? wanted.known
+      const fetching = {
+        ...wanted,
+        ...(known && { known }),
+        anyListLength: true,
+        deadlineMs: deadline.leftMs,
+      }
       const page = await receiveMany(wanted.version, jsons, fetching)
       if (page.events.length > 0) return await complete(server, wanted, page, deadline)
     } catch (error) {
@@ -75,7 +84,9 @@ async function pageOf(
   // A set is walked on while it grows.
   for (const id of reached)
     for (const prev of given.get(id)?.event.prevEvents ?? []) reached.add(prev)
-  return [...given].filter(([id]) => reached.has(id)).map(([, { json }]) => json)
+  // One that gives more than was asked for is believed that much.
+  const wanted = new Set([...reached].filter((id) => given.has(id)).slice(0, asked))
+  return [...given].filter(([id]) => wanted.has(id)).map(([, { json }]) => json)
 }
 
 /** Fetches what a page stands on: the state before its oldest events, and lacking auth events. */

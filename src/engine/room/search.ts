@@ -1,0 +1,269 @@
+import { canonicalEvent } from '#core/event/hash.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { createOfRoomId } from '#core/ids.ts'
+import type { StateMap } from '#store/room/state-map.ts'
+import { fetchAuth } from '#engine/room/fetch/auth.ts'
+import type { CheckedEvent, Fetching } from '#engine/room/fetch/fetching.ts'
+import { fetchMissing } from '#engine/room/fetch/missing.ts'
+import { orderByParents } from '#engine/room/fetch/order.ts'
+import { withEvents } from '#engine/room/fetch/overlay.ts'
+import { Pace } from '#engine/room/fetch/pace.ts'
+import type { Incoming } from '#engine/room/incoming.ts'
+import { fetchingIn, knownIn, serversOf } from '#engine/room/known-events.ts'
+import type { Lane } from '#engine/room/lane.ts'
+import { isOurs } from '#engine/room/local-member.ts'
+import { fetchState, keepOutliers } from '#engine/room/outliers.ts'
+import type { Room } from '#engine/room/room.ts'
+
+/** Not spec: events that get a fetched state in one search. */
+const maxStates = 5
+/** Extremities named in a request, so that the other server knows where to stop. */
+const maxFrom = 20
+/** Servers that are asked for the state before an event. */
+const maxStateServers = 3
+
+type Root = { event: Incoming; missing: readonly string[] }
+type Found = { event: RoomEvent; rejection: string | undefined; server: string }
+
+/**
+ * Looks for what some parked events of a room lack, from one server after the other. What comes goes
+ * into the lane like any event, parents first. Where an ancestor cannot be had before the deadline,
+ * the state before its child is fetched in its stead; if that fails too, what waits for it goes back
+ * to the inbox.
+ *
+ * Spec: server-server-api/#backfilling-and-retrieving-missing-events
+ */
+export class Search {
+  readonly lane: Lane
+  readonly origin: string
+  readonly #roots: Map<string, Incoming>
+  readonly #searched: WeakSet<Incoming>
+  readonly #servers: string[]
+  readonly #asked = new Set<string>()
+  readonly #found = new Map<string, Found>()
+  /** Given to the lane. */
+  readonly #released = new Set<string>()
+  /** prev_events that are neither found nor known, and auth events likewise. */
+  #lacking: Set<string>
+  #lackingAuth: Set<string>
+  #stopped = false
+
+  constructor(lane: Lane, origin: string, roots: readonly Root[], searched: WeakSet<Incoming>) {
+    this.lane = lane
+    this.origin = origin
+    this.#roots = new Map(roots.map(({ event }) => [event.eventId, event]))
+    this.#servers = [origin]
+    this.#searched = searched
+    this.#lacking = new Set()
+    this.#lackingAuth = new Set()
+    for (const { event: incoming, missing } of roots) {
+      searched.add(incoming)
+      const prevs = new Set(incoming.event.prevEvents)
+      for (const id of missing) (prevs.has(id) ? this.#lacking : this.#lackingAuth).add(id)
+    }
+  }
+
+  has(eventId: string): boolean {
+    return this.#roots.has(eventId)
+  }
+
+  looksFor(eventId: string): boolean {
+    return this.#lacking.has(eventId) || this.#lackingAuth.has(eventId)
+  }
+
+  /** A server that has sent what waits for the same. */
+  alsoAsk(server: string): void {
+    if (this.#asked.has(server) || this.#servers.includes(server)) return
+    this.#servers.unshift(server)
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  /** Those that wait still. */
+  get left(): string[] {
+    return [...this.#roots.keys()].filter((id) => this.lane.inbound.park.has(id))
+  }
+
+  async run(): Promise<void> {
+    const { lane } = this
+    const { parts } = lane
+    const { missingMs, requestMs, missingEvents } = parts.limits
+    const room = await parts.turns.seat(true).run(lane.load())
+    if (!room || !isOurs(parts, room)) return lane.inbound.putOff(this.left)
+    for (const server of serversOf(lane, room, this.#servers))
+      if (!this.#servers.includes(server)) this.#servers.push(server)
+    const until = parts.now() + missingMs
+    while (!this.#stopped && this.#wants && this.#found.size < missingEvents) {
+      const leftMs = until - parts.now()
+      const server = this.#servers.shift()
+      if (server === undefined || leftMs <= 0) break
+      this.#asked.add(server)
+      await this.#ask(room, server, Math.min(leftMs, requestMs))
+    }
+    if (this.#stopped) return
+    if (this.#wants && this.#lacking.size > 0) await this.#replace(room)
+    if (!this.#stopped) lane.inbound.putOff(this.#hopeless)
+  }
+
+  get #wants(): boolean {
+    return this.left.length > 0 && (this.#lacking.size > 0 || this.#lackingAuth.size > 0)
+  }
+
+  /** Asks one server for all that lacks, and gives the lane what is complete. */
+  async #ask(room: Room, server: string, deadlineMs: number): Promise<void> {
+    const fetching = fetchingIn(this.lane, deadlineMs)
+    if (this.#lacking.size > 0) await this.#askEvents(room, server, fetching)
+    await this.#askAuth(room, server, fetching)
+    await this.#release(new Map())
+  }
+
+  async #askEvents({ roomId, version }: Room, server: string, fetching: Fetching): Promise<void> {
+    const { parts } = this.lane
+    parts.counters.missingRequests++
+    const lacking = [...this.#lacking]
+    const to = this.#waiting.filter(({ prevEvents }) => prevEvents.some((id) => this.looksFor(id)))
+    const extremities = this.lane.room?.extremities.values() ?? []
+    const from = Array.from(extremities, ({ known }) => known.event.eventId)
+    const fetched = await fetchMissing({
+      ...fetching,
+      known: this.#known,
+      roomId,
+      version,
+      from: from.slice(-maxFrom),
+      to: to.map(({ eventId }) => eventId),
+      lacking,
+      servers: [server],
+      limit: parts.limits.missingEvents - this.#found.size,
+    })
+    for (const { event } of fetched.events) this.#find(event, undefined, server)
+    for (const { event, reason } of fetched.rejected) this.#find(event, reason, server)
+    this.#lacking = new Set(fetched.lacking.filter((id) => !this.#found.has(id)))
+    for (const id of lacking) if (!this.#found.has(id)) this.#lacking.add(id)
+    // Some may have come by themselves.
+    for (const id of (await this.#known.standing([...this.#lacking])).keys())
+      this.#lacking.delete(id)
+  }
+
+  #find(event: RoomEvent, rejection: string | undefined, server: string): void {
+    this.#found.set(event.eventId, { event, rejection, server })
+  }
+
+  /** Events that wait for others: what was found and is not given to the lane, and the parked ones. */
+  get #waiting(): RoomEvent[] {
+    const found = [...this.#found.values()].filter(
+      ({ event }) => !this.#released.has(event.eventId),
+    )
+    return [
+      ...found.map(({ event }) => event),
+      ...this.left.map((id) => this.#roots.get(id)!.event),
+    ]
+  }
+
+  /** What has its place in the graph, and what was found, which will have. */
+  get #known() {
+    const accepted: CheckedEvent[] = []
+    for (const { event } of this.#found.values()) accepted.push({ event, redacted: false })
+    const found = { ids: [], accepted, rejected: [], dropped: [], lacking: [] }
+    return withEvents(knownIn(this.lane, 'placed'), [found])
+  }
+
+  /** Auth events that lack are stored beside the graph, with their own. */
+  async #askAuth({ roomId, version }: Room, server: string, fetching: Fetching): Promise<void> {
+    const createId = version.createEventIsRoomId ? createOfRoomId(roomId) : undefined
+    const waiting = this.#waiting
+    const cited = new Set(waiting.flatMap(({ authEvents }) => authEvents))
+    const outside = [...cited].filter((id) => id !== createId && !this.#found.has(id))
+    const there = await fetching.known!.standing(outside)
+    this.#lackingAuth = new Set(outside.filter((id) => !there.has(id)))
+    if (this.#lackingAuth.size === 0) return
+    const citing = waiting.find(({ authEvents }) => authEvents.some((id) => this.looksFor(id)))
+    const checked = await fetchAuth({
+      ...fetching,
+      roomId,
+      version,
+      eventIds: [...this.#lackingAuth],
+      servers: [server],
+      ...(citing && { citedBy: citing.eventId }),
+    })
+    await keepOutliers(this.lane, checked)
+    for (const { event } of [...checked.accepted, ...checked.rejected])
+      this.#lackingAuth.delete(event.eventId)
+  }
+
+  /** Gives the lane what lacks nothing any more, parents first. */
+  async #release(befores: ReadonlyMap<string, StateMap>): Promise<void> {
+    const prevsOf = (id: string) => this.#found.get(id)?.event.prevEvents
+    const { order, cyclic } = await orderByParents(this.#found.keys(), prevsOf, new Pace())
+    const blocked = new Set(cyclic)
+    const ready: Incoming[] = []
+    for (const id of order) {
+      if (this.#released.has(id)) continue
+      const { event, rejection, server: origin } = this.#found.get(id)!
+      const before = befores.get(id)
+      const lacks =
+        event.authEvents.some((auth) => this.#lackingAuth.has(auth) || blocked.has(auth)) ||
+        (!before && event.prevEvents.some((prev) => this.#lacking.has(prev) || blocked.has(prev)))
+      if (lacks) {
+        blocked.add(id)
+        continue
+      }
+      this.#released.add(id)
+      const text = canonicalEvent(event.version, event.pdu)!
+      const incoming: Incoming = {
+        eventId: id,
+        event,
+        text,
+        origin,
+        rejection,
+        inboxIds: [],
+        ...(before && { before }),
+      }
+      // If it lacks something in the lane, there is no point in looking for that again now.
+      this.#searched.add(incoming)
+      ready.push(incoming)
+    }
+    this.lane.inbound.release(ready)
+  }
+
+  /** The state before events whose ancestors cannot be had takes the ancestors' place. */
+  async #replace(room: Room): Promise<void> {
+    const { park } = this.lane.inbound
+    const bottoms = this.#waiting.filter(
+      ({ prevEvents, authEvents }) =>
+        prevEvents.some((id) => this.#lacking.has(id)) &&
+        !authEvents.some((id) => this.#lackingAuth.has(id)),
+    )
+    const befores = new Map<string, StateMap>()
+    for (const { eventId } of bottoms.slice(0, maxStates)) {
+      const first = this.#found.get(eventId)?.server ?? this.origin
+      const servers = serversOf(this.lane, room, [first]).slice(0, maxStateServers)
+      const before = await fetchState(this.lane, room, eventId, servers)
+      if (this.#stopped) return
+      if (before) befores.set(eventId, before)
+    }
+    for (const [id, before] of befores) {
+      const incoming = this.#roots.has(id) ? park.remove(id) : undefined
+      if (!incoming) continue
+      const replaced = { ...incoming, before }
+      this.#searched.add(replaced)
+      this.lane.inbound.release([replaced])
+    }
+    await this.#release(befores)
+  }
+
+  /** Parked events of which something cannot be had. */
+  get #hopeless(): string[] {
+    const coming = (id: string) => this.#released.has(id) || !this.#unfound(id)
+    return this.lane.inbound.park
+      .roots()
+      .filter(({ event, missing }) => this.has(event.eventId) && !missing.every(coming))
+      .map(({ event }) => event.eventId)
+  }
+
+  /** It was looked for, and was not had, or what it rests on was not. */
+  #unfound(id: string): boolean {
+    return this.looksFor(id) || (this.#found.has(id) && !this.#released.has(id))
+  }
+}
