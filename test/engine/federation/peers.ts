@@ -191,7 +191,11 @@ export const fixedDns = (
   srv: async (name) => srv[name] ?? [],
 })
 
-/** Waits until something is so; a test that waits for ever fails by its own deadline. */
+/** Waits until something is so; one that never is fails the test, and asks no more. */
 export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await Bun.sleep(5)
+  const givenUp = performance.now() + 20_000
+  while (!(await isSo())) {
+    if (performance.now() > givenUp) throw new Error(`It never was so: ${isSo.toString()}`)
+    await Bun.sleep(5)
+  }
 }

@@ -1,0 +1,177 @@
+import { createServer } from 'node:net'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Value } from '@sinclair/typebox/value'
+import { hashToken } from '#engine/user/access-tokens.ts'
+import { Config } from '#src/config.ts'
+import { silentLog } from '#src/log.ts'
+import { type Server, startServer } from '#src/server.ts'
+import { openTestDatabase, type TestDatabase } from '#test/database.ts'
+import { Authority } from '#test/engine/federation/peers.ts'
+
+/** A whole server in this process, asked over its socket. */
+export class WholeServer {
+  readonly name: string
+  readonly #config: object
+  readonly #database: TestDatabase
+  #server: Server | undefined
+
+  constructor(name: string, config: object, database: TestDatabase) {
+    this.name = name
+    this.#config = config
+    this.#database = database
+  }
+
+  get context() {
+    return this.#server!.context
+  }
+
+  async start(): Promise<void> {
+    const config = Value.Default(Config, structuredClone(this.#config)) as Config
+    this.#server = await startServer(config, { log: silentLog, version: 'test' })
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.stop()
+    this.#server = undefined
+  }
+
+  async remove(): Promise<void> {
+    await this.stop()
+    await this.#database.close()
+  }
+
+  async person(localpart: string): Promise<Person> {
+    const userId = `@${localpart}:${this.name}`
+    const token = `${localpart}-${crypto.randomUUID()}`
+    const { users } = this.context
+    await users.call('createUser', userId, { admin: false, createdAt: 1 })
+    await users.call('createSession', userId, {
+      deviceId: 'D',
+      tokenHash: hashToken(token),
+      createdAt: 1,
+    })
+    return new Person(this, userId, token)
+  }
+
+  get clientPort(): number {
+    return this.#server!.listening.find(({ tls }) => !tls)!.port
+  }
+}
+
+type Answer = { status: number; body: any }
+
+/** A logged-in user. */
+export class Person {
+  readonly userId: string
+  readonly #home: WholeServer
+  readonly #token: string
+
+  constructor(home: WholeServer, userId: string, token: string) {
+    this.#home = home
+    this.userId = userId
+    this.#token = token
+  }
+
+  async ask(method: string, path: string, body?: object): Promise<Answer> {
+    const url = `http://127.0.0.1:${this.#home.clientPort}/_matrix/client/v3/${path}`
+    const response = await fetch(url, {
+      method,
+      headers: { authorization: `Bearer ${this.#token}` },
+      ...(body && { body: JSON.stringify(body) }),
+    })
+    return { status: response.status, body: await response.json() }
+  }
+
+  /** The same, where anything but 200 fails the test. */
+  async do(method: string, path: string, body?: object): Promise<any> {
+    const answer = await this.ask(method, path, body)
+    if (answer.status === 200) return answer.body
+    throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+  }
+
+  /** Sends a message; its event ID. */
+  async say(roomId: string, body: string): Promise<string> {
+    const path = `rooms/${encodeURIComponent(roomId)}/send/m.room.message/${crypto.randomUUID()}`
+    return (await this.do('PUT', path, { msgtype: 'm.text', body })).event_id as string
+  }
+
+  /** The texts of a room that this user sees, oldest first. */
+  async texts(roomId: string): Promise<string[]> {
+    const path = `rooms/${encodeURIComponent(roomId)}/messages?dir=b&limit=100`
+    const { status, body } = await this.ask('GET', path)
+    if (status !== 200) return []
+    return (body.chunk as { type: string; content: { body?: string } }[])
+      .filter(({ type }) => type === 'm.room.message')
+      .map(({ content }) => content.body!)
+      .reverse()
+  }
+
+  async membershipOf(roomId: string, userId: string): Promise<string | undefined> {
+    const path = `rooms/${encodeURIComponent(roomId)}/state/m.room.member/${encodeURIComponent(userId)}`
+    const { status, body } = await this.ask('GET', path)
+    return status === 200 ? (body.membership as string) : undefined
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Two servers that know each other, over TLS on loopback. */
+export async function twoHomes(names: readonly [string, string]): Promise<{
+  homes: [WholeServer, WholeServer]
+  remove: () => Promise<void>
+}> {
+  const authority = await Authority.make()
+  const files = join(tmpdir(), `laneway-homes-${crypto.randomUUID()}`)
+  const { key, cert } = await authority.certify(...names)
+  await Promise.all([
+    writeFile(`${files}.key`, key),
+    writeFile(`${files}.crt`, cert),
+    writeFile(`${files}.ca`, authority.pem),
+  ])
+  const ports = await Promise.all(names.map(freePort))
+  const static_destinations = Object.fromEntries(
+    names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]),
+  )
+  const home = async (name: string, index: number) => {
+    const database = await openTestDatabase()
+    const tls = { certificate: `${files}.crt`, key: `${files}.key` }
+    const config = {
+      server_name: name,
+      database: { url: database.url, main_connections: 6, worker_connections: 3 },
+      workers: { rooms: 1 },
+      listeners: [
+        { address: '127.0.0.1', port: 0, serves: ['client'] },
+        { address: '127.0.0.1', port: ports[index], serves: ['federation'], tls },
+      ],
+      federation: {
+        static_destinations,
+        extra_ca: [`${files}.ca`],
+        request_timeout_seconds: 5,
+        retry_min_seconds: 0.1,
+        retry_max_seconds: 1,
+      },
+      rate_limits: { enabled: false },
+      log: { level: 'silent' },
+    }
+    const server = new WholeServer(name, config, database)
+    await server.start()
+    return server
+  }
+  const homes = [await home(names[0], 0), await home(names[1], 1)] as [WholeServer, WholeServer]
+  return {
+    homes,
+    async remove() {
+      await Promise.all(homes.map((each) => each.remove()))
+      await Promise.all(['key', 'crt', 'ca'].map((end) => Bun.file(`${files}.${end}`).delete()))
+      await authority.remove()
+    },
+  }
+}
