@@ -161,7 +161,7 @@ export function* merge(
         merged.extremities.set(known.nid, { known, after: own })
         const from = distinct([...merged.extremities.values()].map((each) => each.after))
         if (!resolved || !sameList(resolved.from, from))
-          resolved = { from, to: yield* resolveStates(parts, room, from) }
+          resolved = { from, to: yield* resolveStates(parts, room, from, known) }
         merged.state = resolved.to
       }
     }

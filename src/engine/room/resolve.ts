@@ -18,11 +18,15 @@ export function distinct(states: readonly StateMap[]): StateMap[] {
   return found
 }
 
-/** What states of a room resolve to. Whatever the core may ask for is read before. */
+/**
+ * What states of a room resolve to. Whatever the core may ask for is read before. `own` is an event
+ * that is just being decided: in one of the states, and cited by nothing.
+ */
 export function* resolveStates(
   parts: Parts,
   room: Room,
   given: readonly StateMap[],
+  own?: Known,
 ): Task<StateMap> {
   const states = distinct(given)
   if (states.length === 1) return states[0]!
@@ -37,11 +41,17 @@ export function* resolveStates(
   }
   const conflicted = [...conflicts.candidates.values()].flat()
   const isV1 = room.version.stateResolution === 'v1'
-  const difference = isV1 ? [] : yield* steps(graph.difference(conflicts.perState, shared()))
+  // It is not in the graph, but what it cites is.
+  const above = own && !graph.has(own.nid) ? own.authNids : []
+  const perState = conflicts.perState.map((events) =>
+    own && events.includes(own.nid) ? [...events, ...above] : events,
+  )
+  const difference = isV1 ? [] : yield* steps(graph.difference(perState, shared()))
   const subgraph =
-    room.version.stateResolution === 'v2.1' ? yield* steps(graph.subgraph(conflicted)) : []
+    room.version.stateResolution === 'v2.1' ? yield* steps(graph.subgraph(conflicted, above)) : []
 
   const found = new Map<number, Known>()
+  if (own) found.set(own.nid, own)
   const unconflicted = (key: number) => (conflicts.candidates.has(key) ? undefined : base.get(key))
   let numbers: Interned | undefined
   const keysSeen = new Set<string>()

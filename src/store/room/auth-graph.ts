@@ -149,14 +149,15 @@ export class AuthGraph {
   }
 
   /**
-   * Every event on a path of auth edges between two of these, and these.
+   * Every event on a path of auth edges between two of these, and these. `above` is what those of them
+   * cite that are not in the graph.
    *
    * Spec: rooms/v12/#definitions (conflicted state subgraph)
    */
-  *subgraph(conflicted: Iterable<number>): Steps<number[]> {
+  *subgraph(conflicted: Iterable<number>, above: readonly number[] = []): Steps<number[]> {
     const given = [...conflicted]
     const ends = yield* this.#mark(given)
-    const below = yield* this.#below(ends)
+    const below = yield* this.#below(yield* this.#mark([...given, ...above]))
     const between = ends.slice()
     const found: number[] = given.filter((nid) => !this.has(nid))
     for (let order = 0; order < this.#length; order++) {

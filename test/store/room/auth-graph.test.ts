@@ -55,6 +55,26 @@ describe('an auth graph', () => {
     }
   })
 
+  test('finds the same before an event is in it, by what that cites', () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const { graph, draw, some, authOf } = graphOf(seed, 1 + (seed % 120))
+      const own = 11
+      const cited = sorted(some(1 + draw(4)))
+      const withOwn = (nid: number) => (nid === own ? cited : authOf(nid))
+      const conflicted = [own, ...sorted(some(draw(7)))]
+      expect(sorted(run(graph.subgraph(conflicted, cited)))).toEqual(
+        sorted(run(conflictedSubgraph(conflicted, withOwn))),
+      )
+      const states = [[own, ...some(draw(4))], some(1 + draw(4)), some(draw(3))].map(sorted)
+      const perState = states.map((events) =>
+        events.includes(own) ? [...events, ...cited] : events,
+      )
+      expect(sorted(run(graph.difference(perState, [])))).toEqual(
+        sorted(run(authDifference({ candidates: new Map(), perState: states }, [], withOwn))),
+      )
+    }
+  })
+
   test('lists whole chains, what is cited first', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const { graph, draw, some, authOf } = graphOf(seed, 1 + (seed % 80))
