@@ -1,3 +1,4 @@
+import loglevel from 'loglevel'
 import type { Logger } from 'matrix-js-sdk/lib/logger'
 
 /** matrix-js-sdk narrates every request; a failing test says enough by itself. */
@@ -9,3 +10,6 @@ export const silent: Logger = {
   warn: () => {},
   error: () => {},
 }
+
+// Parts of it use the logger of the whole package.
+loglevel.getLogger('matrix').setLevel('silent')

@@ -24,8 +24,11 @@ export type ProtoEvent = Readonly<{
   originServerTs: number
   /** The target of an `m.room.redaction`; it goes where the version keeps it. */
   redacts?: string | undefined
-  /** v1–v2: the ID that we give it, and the reference hashes of its prev and auth events. */
-  named?: Readonly<{ eventId: string; hashes: ReadonlyMap<string, string> }> | undefined
+  /**
+   * v1–v2: the ID that we give it, and the reference hashes of its prev and auth events; null for one
+   * whose hash whoever told us of it does not know.
+   */
+  named?: Readonly<{ eventId: string; hashes: ReadonlyMap<string, string | null> }> | undefined
 }>
 
 /** Who signs. */
@@ -116,6 +119,6 @@ function references({ named }: ProtoEvent, ids: readonly string[]): Pdu['content
   return ids.map((id) => {
     const sha256 = named.hashes.get(id)
     if (sha256 === undefined) throw new TypeError(`The reference hash of ${id} was not given`)
-    return [id, { sha256 }]
+    return [id, sha256 === null ? {} : { sha256 }]
   })
 }

@@ -17,8 +17,8 @@ export type Place = Readonly<{
   prevEvents: readonly string[]
   authEvents: readonly string[]
   depth: number
-  /** v1–v2: the reference hashes of both. */
-  hashes: ReadonlyMap<string, string>
+  /** v1–v2: the reference hashes of both; null where the template has none. */
+  hashes: ReadonlyMap<string, string | null>
   /** v8+: the member who lets a user in by a restricted join rule. */
   authorisedBy: string | undefined
 }>
@@ -29,7 +29,7 @@ const maxAuthEvents = 10
 
 /** Reads a template of a membership event. */
 export function readTemplate(server: string, version: RoomVersion, template: JsonObject): Place {
-  const hashes = new Map<string, string>()
+  const hashes = new Map<string, string | null>()
   const prevEvents = references(version, template['prev_events'], hashes)
   if (!prevEvents || prevEvents.length === 0 || prevEvents.length > maxPrevEvents)
     throw malformedAnswer(server, 'is a template without a proper list of prev_events')
@@ -53,7 +53,7 @@ export function readTemplate(server: string, version: RoomVersion, template: Jso
 function references(
   version: RoomVersion,
   list: Json | undefined,
-  hashes: Map<string, string>,
+  hashes: Map<string, string | null>,
 ): string[] | undefined {
   if (!Array.isArray(list)) return undefined
   const ids: string[] = []
@@ -67,7 +67,13 @@ function references(
     if (typeof id !== 'string' || !isEventIdOf(version, id) || ids.includes(id)) return undefined
     ids.push(id)
     if (version.eventFormat === 'hashed') continue
-    const sha256 = isObject(hash) ? hash['sha256'] : undefined
+    if (!isObject(hash)) return undefined
+    // Nobody checks these hashes, and Synapse leaves some of them out.
+    const { sha256 = null } = hash
+    if (sha256 === null) {
+      hashes.set(id, null)
+      continue
+    }
     if (typeof sha256 !== 'string' || sha256.length > 100 || !isBase64(sha256)) return undefined
     hashes.set(id, sha256)
   }
