@@ -207,11 +207,18 @@ const insertSnapshots = (sql: Sql, rows: string) => sql`
     shard smallint, room_nid bigint, snapshot_nid bigint, base_nid bigint, height integer,
     entries integer, hash bytea, packed bytea, refs integer)`
 
+/** Nothing may build on a snapshot that is not there. */
 const countUses = (sql: Sql, rows: string) => sql`
-  update snapshots s set refs = s.refs + t.refs
-  from json_to_recordset(${rows}::text::json)
-    as t (shard smallint, snapshot_nid bigint, refs integer)
-  where s.shard = t.shard and s.snapshot_nid = t.snapshot_nid`
+  with r as materialized (
+    select * from json_to_recordset(${rows}::text::json)
+      as t (shard smallint, snapshot_nid bigint, refs integer)
+  ), counted as (
+    update snapshots s set refs = s.refs + r.refs
+    from r where s.shard = r.shard and s.snapshot_nid = r.snapshot_nid
+    returning 1
+  )
+  select laneway_require((select count(*) from counted) = (select count(*) from r), 'LW003',
+    'A snapshot that is built on is not there')`
 
 const insertDeltas = (sql: Sql, rows: string) => sql`
   insert into state_deltas (

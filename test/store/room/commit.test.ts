@@ -266,6 +266,15 @@ describe('a commit', () => {
     })
   })
 
+  test('that builds on a snapshot which is not there fails', async () => {
+    const room = owner.room(1)
+    owner.event(room, { snapshotNid: 123_456_769 })
+    const batch = owner.batch(room)
+    expect(await failure(commit(sql, batch))).toMatchObject({ code: 'LW003' })
+    const { shards } = await outcomeOf(sql, [1], batch.id)
+    owner.shard(1).reset(shards[0]!)
+  })
+
   test('of a thousand events is one transaction', async () => {
     const rooms = Array.from({ length: 10 }, () => owner.room(1))
     for (let i = 0; i < 1000; i++) owner.state(rooms[i % 10]!, 1000 + i, null)

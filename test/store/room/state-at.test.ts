@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
 import type { MemberChange, Membership } from '#store/room/batch.ts'
 import { Interner } from '#store/room/intern.ts'
+import * as generations from '#store/room/generations.ts'
 import * as loadRoom from '#store/room/load-room.ts'
 import * as members from '#store/room/read-members.ts'
 import * as readState from '#store/room/read-state.ts'
@@ -220,6 +221,24 @@ test('a staged state is seen by nobody until the flip, and then by all at once',
     where room_nid = ${part.roomNid} and position > ${before} order by position`
   expect(deltas[0]).toEqual({ state_key_nid: 0, old_event_nid: 0, new_event_nid: 1 })
 
+  // What went out of use goes in small steps; what is in use stays.
+  const left = async () => {
+    const [row] = await sql<{ rows: number }[]>`
+      select (select count(*) from current_state where room_nid = ${part.roomNid})
+        + (select count(*) from memberships where room_nid = ${part.roomNid}) as rows`
+    return row!.rows
+  }
+  const failed = next(part)
+  failed.staged = { generation: 2, entries }
+  await owner.commit(failed)
+  expect(await left()).toBe(2 * (1 + 4 + 3))
+  expect(await generations.dropUnused(sql, 2, part.roomNid, 2, 10)).toBeFalse()
+  expect(await left()).toBe(2 * (4 + 3))
+  expect(await generations.dropUnused(sql, 2, part.roomNid, null, 2)).toBeTrue()
+  expect(await generations.dropUnused(sql, 2, part.roomNid, null, 2)).toBeFalse()
+  expect(await left()).toBe(2 * 4)
+  expect(await facts()).toMatchObject({ state: 4, rows: 4, servers: { x: 2, y: 1, z: 1 } })
+
   const wrong = next(part)
   wrong.flip = {
     position: owner.shard(2).nextPosition(),
@@ -228,6 +247,6 @@ test('a staged state is seen by nobody until the flip, and then by all at once',
     joinedMembers: 0,
     invitedMembers: 0,
   }
-  const failed = await owner.commit(wrong).catch((error: unknown) => error)
-  expect(failed).toMatchObject({ code: 'LW003' })
+  const refused = await owner.commit(wrong).catch((error: unknown) => error)
+  expect(refused).toMatchObject({ code: 'LW003' })
 })
