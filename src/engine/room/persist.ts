@@ -220,7 +220,11 @@ export class Persister {
         if (committed) return true
         // The question itself has left a mark, so that a commit that is still on its way must fail.
         const marks = new Map(rows.map((row) => [row.shard, row.batch]))
-        for (const advance of batch.shards) advance.previous = marks.get(advance.shard) ?? null
+        for (const advance of batch.shards) {
+          const mark = marks.get(advance.shard) ?? null
+          advance.previous = mark
+          this.#options.shards.get(advance.shard)!.batch = mark
+        }
         return false
       } catch (error) {
         if (!isConnectionLost(error) && !isOutOfResources(error) && !isConflict(error)) throw error
