@@ -14,7 +14,7 @@ import { type Changes, changesTo, countServers, destinations } from '#engine/roo
 import { judgementOf, type Merged, merge } from '#engine/room/decide.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
-import { placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
+import { gapBefore, placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
 import type { Task } from '#engine/room/task.ts'
@@ -90,6 +90,7 @@ export function* applyAt(
     const merged = yield* merge(parts, room, known, {
       before: judged.before,
       numbers: judged.numbers,
+      behindGap: gapBefore(judged.event, judged.prevs).length > 0,
       prevNids,
     })
     const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)

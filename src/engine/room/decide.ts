@@ -114,13 +114,27 @@ export function* judgeNow(
   parts: Parts,
   room: Room,
   event: RoomEvent,
-  before: StateMap,
-  numbers: Interned,
+  { before, numbers, behindGap }: StatesAround,
 ): Task<Verdict> {
   // The state before it, where it passed.
   if (distinct([before, room.state]).length === 1) return allow
-  const lookup = yield* lookupIn(parts, room, room.state, keysAsked(event), numbers)
+  let now = room.state
+  if (behindGap) {
+    // We may have missed much: its own past has a say in what is current. It is no way around a ban,
+    // which resolution would keep.
+    const afters = [...room.extremities.values()].map((each) => each.after)
+    now = yield* resolveStates(parts, room, [...afters, before])
+  }
+  const lookup = yield* lookupIn(parts, room, now, keysAsked(event), numbers)
   return authorize(event, lookup, signed)
+}
+
+/** What an event is judged by beside itself. */
+export type StatesAround = {
+  before: StateMap
+  numbers: Interned
+  /** The state before it was fetched: some of its prev_events are missing. */
+  behindGap: boolean
 }
 
 /** What a room becomes with one more event. */
@@ -139,7 +153,7 @@ export function* merge(
   parts: Parts,
   room: Room,
   known: Known,
-  states: { before: StateMap; numbers: Interned; prevNids: readonly number[] },
+  states: StatesAround & { prevNids: readonly number[] },
 ): Task<Merged> {
   const own = after(states.before, known)
   let resolved: { from: StateMap[]; to: StateMap } | undefined
@@ -153,7 +167,7 @@ export function* merge(
     }
     // Rejected and soft-failed events are cited by nothing of ours; nor is one that others cite.
     if (!isRejected(known)) {
-      const verdict = yield* judgeNow(parts, room, known.event, states.before, states.numbers)
+      const verdict = yield* judgeNow(parts, room, known.event, states)
       if (!verdict.allowed) merged.softFailed = verdict.reason
       else if (!room.missing.has(known.event.eventId)) {
         merged.extremities = new Map(room.extremities)

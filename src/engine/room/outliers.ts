@@ -115,7 +115,8 @@ export function* claimAll(
 
 /**
  * The state before an event whose prev_events cannot be had, as the first of some servers tells it
- * that makes sense: its events are checked and stored. Undefined if none does.
+ * that makes sense: its events are checked and stored. One that lacks nothing is preferred. Undefined
+ * if none does.
  */
 export async function fetchState(
   lane: Lane,
@@ -125,6 +126,7 @@ export async function fetchState(
 ): Promise<StateMap | undefined> {
   const { counters, limits } = lane.parts
   const { roomId, version } = room
+  let partial: StateMap | undefined
   for (const server of servers) {
     counters.stateFetches++
     const fetching = fetchingIn(lane, limits.missingMs)
@@ -133,10 +135,20 @@ export async function fetchState(
     if (!fetched) continue
     await keepOutliers(lane, fetched.events)
     const state = await stateOf(lane, fetched.stateIds)
-    if (state) return state
+    if (state && (await areRefused(lane, fetched.lost))) return state
+    // Old keys may be lost for ever: some of it that nobody has is better than nothing.
+    partial ??= state
   }
-  return undefined
+  return partial
 }
+
+/** Whether these are no part of a state because the rules forbid them, not because they lack. */
+const areRefused = (lane: Lane, eventIds: readonly string[]): Promise<boolean> =>
+  aside(lane, function* (room) {
+    if (!room || eventIds.length === 0) return true
+    const found = yield* standingsOf(lane.parts, room, eventIds)
+    return eventIds.every((id) => found.has(id))
+  })
 
 /** The state that stored events make up; undefined if they make up none. */
 export function stateOf(lane: Lane, eventIds: readonly string[]): Promise<StateMap | undefined> {

@@ -78,7 +78,7 @@ const placeOf = ({ chain, chainIndex: index }: Known): Place | undefined =>
   chain === null || index === null ? undefined : { chain, index }
 
 /** prev_events that have no place in the graph. */
-function gapBefore({ prevEvents }: RoomEvent, prevs: readonly Known[]): string[] {
+export function gapBefore({ prevEvents }: RoomEvent, prevs: readonly Known[]): string[] {
   const here = prevs.filter((prev) => !isOutlier(prev))
   if (here.length === prevEvents.length) return []
   const ids = new Set(here.map(({ event }) => event.eventId))
