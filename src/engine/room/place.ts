@@ -134,6 +134,8 @@ export function placeHistory(
     room.spans.used(room.chain, room.nextIndex - 1)
   const plan = placeLate(room.spans, late, () => shardOfRoom(parts, room).nextNid())
   part.spans.push(...plan.spans)
+  // The span in which the live chain ends may have been cut.
+  room.orderKey = room.spans.end(room.chain)?.orderKey ?? room.orderKey
   for (const { known } of arrivals) {
     const { eventId } = known.event
     const place = plan.places.get(eventId)
