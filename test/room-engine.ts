@@ -208,6 +208,16 @@ export async function store(
   }))
 }
 
+/** What a call failed with: status and code. */
+export async function refusal(call: Promise<unknown>): Promise<[number, string]> {
+  const error = await call.then(
+    (value) => value,
+    (thrown: unknown) => thrown,
+  )
+  const { status, errcode } = error as { status: number; errcode: string }
+  return [status, errcode]
+}
+
 /** Waits until something is so; fails if it does not come to be. */
 export async function until(what: () => boolean | Promise<boolean>, ms = 5_000): Promise<void> {
   const end = performance.now() + ms
