@@ -1,5 +1,6 @@
 import { MatrixError, unavailable } from '#core/error.ts'
 import { shardOf } from '#core/shard.ts'
+import { resolve } from '#core/state-res/resolve.ts'
 import type { Signing } from '#core/event/build.ts'
 import type { Pool } from '#store/db.ts'
 import * as inbox from '#store/room/inbox.ts'
@@ -56,6 +57,7 @@ export type EngineOptions = {
   now?: () => number
   limits?: { [name: string]: number }
   commit?: NonNullable<PersistOptions['commit']>
+  resolve?: Parts['resolve']
 }
 
 /**
@@ -100,6 +102,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       events: new EventCache(sql, limits.roomBytes / 2),
       states: new States(sql, new SnapshotCache(limits.roomBytes / 4)),
       keys: new KeyCache(federation, signing, now),
+      resolve: options.resolve ?? resolve,
       now,
       onError,
       onDrop: options.onDrop ?? (() => {}),

@@ -1,4 +1,5 @@
 import type { Signing } from '#core/event/build.ts'
+import type { resolve } from '#core/state-res/resolve.ts'
 import type { Pool } from '#store/db.ts'
 import type { Interner } from '#store/room/intern.ts'
 import type { ServerSets } from '#store/room/server-sets.ts'
@@ -29,6 +30,8 @@ export type Parts = {
   readonly events: EventCache
   readonly states: States
   readonly keys: KeyCache
+  /** State resolution of the core; tests make it slow. */
+  readonly resolve: typeof resolve
   /** Milliseconds since 1970. */
   readonly now: () => number
   readonly onError: (error: unknown, what: string) => void

@@ -1,7 +1,6 @@
 import type { StateKey } from '#core/event/auth-events.ts'
 import { authEventKeys } from '#core/event/auth-events.ts'
 import { alsoNeeded, fullConflictedSet, type Resolution } from '#core/state-res/resolvable.ts'
-import { resolve } from '#core/state-res/resolve.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { changesTo, conflictsOf } from '#store/room/state-conflicts.ts'
 import { sameHash } from '#store/room/state-hash.ts'
@@ -76,7 +75,7 @@ export function* resolveStates(
   numbers = yield* numbersOfKeys(parts, full, found, keysSeen)
   yield* read(parts, room, yield* steps(alsoNeeded(full, resolution)), found)
   yield* readPowerLevels(parts, room, found)
-  const resolved = yield* steps(resolve(room.version, resolution))
+  const resolved = yield* steps(parts.resolve(room.version, resolution))
   parts.counters.resolutionMs += Math.round(performance.now() - began)
   return base.with(changesTo(base, conflicts, resolved))
 }
