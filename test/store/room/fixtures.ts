@@ -105,3 +105,13 @@ export class Owner {
 
 /** The next part of a room that exists. */
 export const next = (part: RoomPart): RoomPart => emptyPart(part.shard, part.roomNid)
+
+/** What a promise fails with. */
+export async function failure(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise
+  } catch (error) {
+    return error
+  }
+  throw new Error('It did not fail')
+}

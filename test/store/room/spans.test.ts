@@ -1,107 +1,18 @@
-import { beforeAll, describe, expect, test } from 'bun:test'
-import { testDatabase } from '#test/database.ts'
-import type { Span } from '#store/room/batch.ts'
-import { placeLate, type LateEvent } from '#store/room/plan-late.ts'
-import { hide, openChain, openGap, publish } from '#store/room/plan-spans.ts'
-import { around, ofChain, type Place, SpanList } from '#store/room/span-list.ts'
-import { Owner, next } from './fixtures.ts'
+import { describe, expect, test } from 'bun:test'
+import { hide, openChain, publish } from '#store/room/plan-spans.ts'
 import { random } from './random.ts'
-
-const db = await testDatabase()
-
-/** A room that lives in memory: what the engine does with plans, told without the engine. */
-class Room {
-  readonly list = new SpanList()
-  readonly placed = new Map<string, Place>()
-  readonly missing = new Map<string, string[]>()
-  live: { chain: number; next: number }
-  #chains = 1
-  /** Rows as the database would have them. */
-  readonly rows = new Map<string, Span>()
-  puts = 0
-
-  constructor() {
-    this.live = { chain: 1, next: 0 }
-    this.put([openChain(null, 1, [])])
-  }
-
-  put(spans: readonly Span[]) {
-    for (const span of spans) {
-      this.list.put(span)
-      this.rows.set(Buffer.from(span.orderKey).toString('hex'), span)
-      this.puts++
-    }
-  }
-
-  nextChain = () => ++this.#chains
-
-  append(id: string, missing: string[] = []) {
-    const index = this.live.next++
-    if (missing.length) this.put(openGap(this.list.end(this.live.chain)!, index, missing))
-    this.list.used(this.live.chain, index)
-    this.placed.set(id, { chain: this.live.chain, index })
-    this.cite(id, missing)
-  }
-
-  cite(id: string, missing: readonly string[]) {
-    for (const cited of missing) this.missing.set(cited, [...(this.missing.get(cited) ?? []), id])
-  }
-
-  late(events: { id: string; cites?: string[]; depth?: number }[]) {
-    const ids = new Set(events.map(({ id }) => id))
-    const late = events.map(({ id, cites = [], depth = 0 }): LateEvent => ({
-      eventId: id,
-      depth,
-      children: (this.missing.get(id) ?? []).flatMap((child) => this.placed.get(child) ?? []),
-      lateChildren: events.filter((each) => each.cites?.includes(id)).map((each) => each.id),
-      missing: cites.filter((cited) => !ids.has(cited) && !this.placed.has(cited)),
-    }))
-    const plan = placeLate(this.list, late, this.nextChain)
-    this.put(plan.spans)
-    for (const [id, place] of plan.places) {
-      expect(this.placed.has(id)).toBeFalse()
-      this.placed.set(id, place)
-      this.missing.delete(id)
-    }
-    for (const { eventId, missing } of late)
-      if (plan.places.has(eventId)) this.cite(eventId, missing)
-    return plan
-  }
-
-  /** Everything in reading order, gaps in brackets. */
-  read(hidden = false): string[] {
-    const byPlace = new Map(
-      Array.from(this.placed, ([id, { chain, index }]) => [`${chain} ${index}`, id]),
-    )
-    const rows = [...this.rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, span]) => span)
-    expect(rows).toEqual(this.list.spans)
-    return rows.flatMap((span) => {
-      if (span.hidden && !hidden) return []
-      const ids = [...this.placed.values()]
-        .filter(
-          ({ chain, index }) =>
-            chain === span.chain &&
-            index >= (span.from ?? -Infinity) &&
-            index <= (span.to ?? Infinity),
-        )
-        .map(({ index }) => index)
-        .sort((a, b) => a - b)
-        .map((index) => byPlace.get(`${span.chain} ${index}`)!)
-      return [...(span.gap ? [`[${span.gap.join()}]`] : []), ...ids]
-    })
-  }
-}
+import { SpanRoom } from './span-room.ts'
 
 describe('live events', () => {
   test('touch no span', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     for (const id of ['a', 'b', 'c']) room.append(id)
     expect(room.puts).toBe(1)
     expect(room.read()).toEqual(['a', 'b', 'c'])
   })
 
   test('begin a span where something before them is missing', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('b', ['x', 'y'])
     room.append('c')
@@ -112,7 +23,7 @@ describe('live events', () => {
 
 describe('a late event', () => {
   test('goes directly before the event that cites it, and its own gap before it', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('d', ['c'])
     room.append('e')
@@ -125,7 +36,7 @@ describe('a late event', () => {
   })
 
   test('before the room’s first event extends its chain towards older', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('m', ['l'])
     for (const [id, cited] of ['lk', 'kj', 'ji', 'ih']) room.late([{ id: id!, cites: [cited!] }])
     expect(room.read()).toEqual(['[h]', 'i', 'j', 'k', 'l', 'm'])
@@ -134,7 +45,7 @@ describe('a late event', () => {
   })
 
   test('of several that one event cites, goes after the others, and what is missing stays missing', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('z', ['p', 'q', 'r'])
     room.late([{ id: 'p', cites: ['a'] }])
@@ -146,7 +57,7 @@ describe('a late event', () => {
   })
 
   test('cited twice, goes before the one that reads first, and no gap names it any more', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('b', ['x'])
     room.append('c')
@@ -156,7 +67,7 @@ describe('a late event', () => {
   })
 
   test('in the middle of a span cuts it', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     for (const id of ['a', 'b', 'c', 'd']) room.append(id)
     room.cite('c', ['x'])
     room.late([{ id: 'x', cites: ['a'] }])
@@ -167,7 +78,7 @@ describe('a late event', () => {
   })
 
   test('that nothing placed leads to has no place', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     expect(room.late([{ id: 'x' }, { id: 'y', cites: ['x'] }])).toEqual({
       places: new Map(),
@@ -176,7 +87,7 @@ describe('a late event', () => {
   })
 
   test('comes with others: a branch is one stretch, and takes one span', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('z', ['y', 'x'])
     room.late([
@@ -190,7 +101,7 @@ describe('a late event', () => {
   })
 
   test('behind an absence extends the new chain, and never fills the old one', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     const chain = room.nextChain()
     room.put([openChain(room.list.spans.at(-1)!, chain, ['g'])])
@@ -221,7 +132,7 @@ describe('any order of arrival', () => {
             .map((cited) => ids[cited]!),
         ]),
       )
-      const room = new Room()
+      const room = new SpanRoom()
       const here = new Set<string>()
       let cuts = 0
       // Live: some of the events, in order. What they cite and is not there is missing.
@@ -283,7 +194,7 @@ describe('any order of arrival', () => {
 })
 
 describe('an import', () => {
-  const imported = (room: Room, count: number) => {
+  const imported = (room: SpanRoom, count: number) => {
     const chain = room.nextChain()
     for (let index = 0; index < count; index++) {
       room.placed.set(`i${index}`, { chain, index })
@@ -291,13 +202,13 @@ describe('an import', () => {
     }
     return chain
   }
-  const live = (room: Room) => ({
+  const live = (room: SpanRoom) => ({
     span: room.list.end(room.live.chain)!,
     nextIndex: room.live.next,
   })
 
   test('is published in the middle by a row and a cut, and hidden by a row', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     for (const id of ['a', 'b', 'c']) room.append(id)
     const chain = imported(room, 3)
     expect(room.read()).toEqual(['a', 'b', 'c'])
@@ -320,7 +231,7 @@ describe('an import', () => {
   })
 
   test('is published before the room’s first event, and at its end', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     const first = imported(room, 1)
     room.put(publish(room.list, first, room.placed.get('a')!, live(room), 1).spans)
@@ -332,7 +243,7 @@ describe('an import', () => {
   })
 
   test('never takes in an event of the room', () => {
-    const room = new Room()
+    const room = new SpanRoom()
     room.append('a')
     room.append('b', ['x'])
     const chain = imported(room, 2)
@@ -356,88 +267,5 @@ describe('an import', () => {
     room.late([{ id: 'x', cites: ['a'] }])
     expect(room.placed.get('x')!.chain).not.toBe(chain)
     expect(room.read()).toEqual(['a', 'i0', 'i1', 'x', 'b'])
-  })
-})
-
-describe('stored spans', () => {
-  let owner: Owner
-  beforeAll(async () => {
-    owner = await Owner.of(db.pool, [8])
-  })
-
-  test('are loaded around the places that a plan asks about, and no others', async () => {
-    const sql = db.pool
-    const part = owner.room(8)
-    const keys = [10, 20, 30, 40, 50, 60].map((byte) => Uint8Array.of(byte))
-    const span = (at: number, chain: number, from: number | null, to: number | null): Span => ({
-      orderKey: keys[at]!,
-      chain,
-      from,
-      to,
-      gap: at === 2 ? ['$x:y'] : null,
-      hidden: false,
-    })
-    part.spans.push(
-      span(0, 801, null, 4),
-      span(1, 802, null, null),
-      span(2, 801, 5, 9),
-      span(3, 803, null, null),
-      span(4, 801, 10, null),
-      span(5, 804, null, null),
-    )
-    part.importChains.push({ chain: 803, publishedAt: 1, hiddenAt: null })
-    for (const [chain, index] of [
-      [801, -3],
-      [801, 12],
-      [802, 0],
-      [803, 5],
-    ] as const)
-      owner.event(part, { chain, chainIndex: index, position: null })
-    await owner.commit(part)
-
-    const list = new SpanList()
-    const places = [{ chain: 801, index: 7 }]
-    expect(list.unknown(places)).toEqual(places)
-    list.merge(await around(sql, 8, part.roomNid, places))
-    expect(list.unknown(places)).toEqual([])
-    expect(list.spans.map(({ chain, from }) => [chain, from])).toEqual([
-      [802, null],
-      [801, 5],
-      [803, null],
-    ])
-    expect(list.spans[1]!.gap).toEqual(['$x:y'])
-    expect(list.extent(801)).toEqual({ low: -3, high: 12 })
-    expect(list.isImport(803)).toBeTrue()
-    expect(list.unknown([{ chain: 802, index: 0 }])).toHaveLength(1)
-    const { spans, places: placed } = placeLate(
-      list,
-      [{ eventId: '$x:y', depth: 1, children: places, lateChildren: [], missing: [] }],
-      () => 900,
-    )
-    expect([...placed.values()]).toEqual([{ chain: 900, index: 0 }])
-    const later = next(part)
-    later.spans.push(...spans)
-    await owner.commit(later)
-    list.merge(
-      await around(sql, 8, part.roomNid, [
-        { chain: 900, index: 0 },
-        { chain: 801, index: 0 },
-      ]),
-    )
-    expect(list.spans.map(({ chain, from, to }) => [chain, from, to])).toEqual([
-      [801, null, 4],
-      [802, null, null],
-      [801, 5, 6],
-      [900, null, null],
-      [801, 7, 9],
-      [803, null, null],
-    ])
-    expect((await ofChain(sql, 8, part.roomNid, 801)).map(({ from }) => from)).toEqual([
-      null,
-      5,
-      7,
-      10,
-    ])
-    expect(list.end(801)).toBeUndefined()
   })
 })
