@@ -71,7 +71,12 @@ export class RoomPool implements Rooms {
 
   /** Starts every worker; fails if one cannot start. */
   async start(): Promise<void> {
-    await Promise.all(this.#slots.map((slot) => slot.start()))
+    try {
+      await Promise.all(this.#slots.map((slot) => slot.start()))
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
   }
 
   async call<M extends keyof RoomCalls>(
