@@ -5,6 +5,8 @@ export type TurnsOptions = {
   quantumMs?: number
   /** After how long the event loop gets its turn. */
   sliceMs?: number
+  /** Milliseconds that only go forward; tests bring their own. */
+  clock?: () => number
 }
 
 type Job = {
@@ -21,20 +23,22 @@ type Job = {
 export class Turns {
   readonly #quantum: number
   readonly #slice: number
+  readonly #clock: () => number
   readonly #ahead: Seat[] = []
   readonly #behind: Seat[] = []
   #scheduled = false
   /** Milliseconds of work done in all turns so far. */
   busyMs = 0
 
-  constructor({ quantumMs = 1, sliceMs = 4 }: TurnsOptions = {}) {
+  constructor({ quantumMs = 1, sliceMs = 4, clock }: TurnsOptions = {}) {
     this.#quantum = quantumMs
     this.#slice = sliceMs
+    this.#clock = clock ?? (() => performance.now())
   }
 
   /** A place for one lane's work; `ahead` for what local users wait for. */
   seat(ahead: boolean): Seat {
-    return new Seat((seat) => this.#activate(seat, ahead))
+    return new Seat((seat) => this.#activate(seat, ahead), this.#clock)
   }
 
   /** How many seats have work that could go on now. */
@@ -50,14 +54,14 @@ export class Turns {
   }
 
   #round(): void {
-    const until = performance.now() + this.#slice
+    const until = this.#clock() + this.#slice
     do {
       for (let left = this.#ahead.length; left > 0; left--) {
         this.#turn(this.#ahead)
-        if (performance.now() >= until) break
+        if (this.#clock() >= until) break
       }
       if (this.#behind.length > 0) this.#turn(this.#behind)
-    } while (this.active > 0 && performance.now() < until)
+    } while (this.active > 0 && this.#clock() < until)
     this.#scheduled = this.active > 0
     if (this.#scheduled) setImmediate(() => this.#round())
   }
@@ -73,14 +77,16 @@ export class Turns {
 /** The place of one lane among those that take turns. */
 export class Seat {
   readonly #activate: (seat: Seat) => void
+  readonly #clock: () => number
   readonly #jobs: Job[] = []
   #seated = false
   #deficit = 0
   /** Milliseconds of work done here so far. */
   spentMs = 0
 
-  constructor(activate: (seat: Seat) => void) {
+  constructor(activate: (seat: Seat) => void, clock: () => number) {
     this.#activate = activate
+    this.#clock = clock
   }
 
   get ready(): boolean {
@@ -97,11 +103,11 @@ export class Seat {
   /** Takes one turn: goes on with what is ready until the lane has spent what it may. */
   work(quantum: number): number {
     this.#deficit += quantum
-    const began = performance.now()
+    const began = this.#clock()
     let now = began
     while (this.#deficit > 0 && this.#jobs.length > 0) {
       this.#step(this.#jobs[0]!)
-      const after = performance.now()
+      const after = this.#clock()
       this.#deficit -= after - now
       now = after
     }
