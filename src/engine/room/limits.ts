@@ -30,7 +30,8 @@ export const defaultLimits = {
   leaveMs: 30_000,
   /** Ancestors fetched for one parked event before its state is fetched instead. */
   missingEvents: 200,
-  /** Searches for missing events at once, in one room and of one origin in all rooms. */
+  /** Searches for missing events at once: in all, in one room, and of one origin in all rooms. */
+  searches: 64,
   searchesPerRoom: 4,
   searchesPerOrigin: 8,
   /** One request for a page of history, and all of them that a reader waits for. */

@@ -17,6 +17,7 @@ export class MissingFetcher {
   readonly #waiting = new Set<Lane>()
   /** Searched for once: if they lack something still they go back to the inbox. */
   readonly #searched = new WeakSet<Incoming>()
+  #count = 0
   #stopped = false
 
   /** Begins what searches the parked events of a lane need. */
@@ -55,18 +56,23 @@ export class MissingFetcher {
   }
 
   #begin(lane: Lane, origin: string, roots: readonly Root[]): void {
-    const { searchesPerRoom, searchesPerOrigin } = lane.parts.limits
+    const { limits } = lane.parts
     const searches = this.#searches.get(lane) ?? new Set()
-    const count = this.#perOrigin.get(origin) ?? 0
-    const busy = [...searches].some((search) => search.origin === origin)
-    if (busy || searches.size >= searchesPerRoom || count >= searchesPerOrigin) {
+    const ofOrigin = this.#perOrigin.get(origin) ?? 0
+    if (
+      this.#count >= limits.searches ||
+      searches.size >= limits.searchesPerRoom ||
+      ofOrigin >= limits.searchesPerOrigin ||
+      [...searches].some((search) => search.origin === origin)
+    ) {
       this.#waiting.add(lane)
       return
     }
+    this.#count++
     const search = new Search(lane, origin, roots, this.#searched)
     searches.add(search)
     this.#searches.set(lane, searches)
-    this.#perOrigin.set(origin, count + 1)
+    this.#perOrigin.set(origin, ofOrigin + 1)
     lane
       .keep(() => search.run())
       .catch((error: unknown) => {
@@ -79,6 +85,7 @@ export class MissingFetcher {
   #ended(lane: Lane, search: Search): void {
     const searches = this.#searches.get(lane)!
     searches.delete(search)
+    this.#count--
     if (searches.size === 0) this.#searches.delete(lane)
     const left = this.#perOrigin.get(search.origin)! - 1
     if (left > 0) this.#perOrigin.set(search.origin, left)

@@ -8,10 +8,12 @@ import { aside } from '#engine/room/aside.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import type { CheckedEvents } from '#engine/room/fetch/fetching.ts'
 import { fetchStateBefore } from '#engine/room/fetch/state.ts'
+import { Gate } from '#engine/room/gate.ts'
 import { fetchingIn, standingsOf } from '#engine/room/known-events.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
 import { outlierOf } from '#engine/room/outside.ts'
+import type { Parts } from '#engine/room/parts.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { type Committed, nothing, type Outcome, RoomReloaded } from '#engine/room/work.ts'
@@ -131,7 +133,7 @@ export async function fetchState(
     counters.stateFetches++
     const fetching = fetchingIn(lane, limits.missingMs)
     const wanted = { ...fetching, roomId, version, eventId, servers: [server] }
-    const fetched = await fetchStateBefore(wanted)
+    const fetched = await gateOf(lane.parts).run(server, () => fetchStateBefore(wanted))
     if (!fetched) continue
     await keepOutliers(lane, fetched.events)
     const state = await stateOf(lane, fetched.stateIds)
@@ -140,6 +142,16 @@ export async function fetchState(
     partial ??= state
   }
   return partial
+}
+
+/** Not spec: a state may weigh hundreds of megabytes. */
+const statesAtOnce = { total: 8, perKey: 2 }
+const gates = new WeakMap<Parts, Gate>()
+
+function gateOf(parts: Parts): Gate {
+  let gate = gates.get(parts)
+  if (!gate) gates.set(parts, (gate = new Gate(statesAtOnce)))
+  return gate
 }
 
 /** Whether these are no part of a state because the rules forbid them, not because they lack. */

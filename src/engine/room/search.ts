@@ -115,8 +115,8 @@ export class Search {
   async #ask(room: Room, server: string, deadlineMs: number): Promise<void> {
     const fetching = fetchingIn(this.lane, deadlineMs)
     if (this.#lacking.size > 0) await this.#askEvents(room, server, fetching)
-    await this.#askAuth(room, server, fetching)
-    await this.#release(new Map())
+    if (!this.#stopped) await this.#askAuth(room, server, fetching)
+    if (!this.#stopped) await this.#release(new Map())
   }
 
   async #askEvents({ roomId, version }: Room, server: string, fetching: Fetching): Promise<void> {
@@ -187,6 +187,7 @@ export class Search {
       servers: [server],
       ...(citing && { citedBy: citing.eventId }),
     })
+    if (this.#stopped) return
     await keepOutliers(this.lane, checked)
     for (const { event } of [...checked.accepted, ...checked.rejected])
       this.#lackingAuth.delete(event.eventId)

@@ -2,7 +2,7 @@ import { type Membership, membershipOf } from '#core/content/m.room.member.ts'
 import { domainOf } from '#core/ids.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { emptyPart, type StagedState } from '#store/room/batch.ts'
+import { emptyPart, type RoomPart, type StagedState } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { openChain } from '#store/room/plan-spans.ts'
@@ -13,7 +13,7 @@ import type { JoinedRoom, RejectedEvent } from '#engine/room/fetch/fetching.ts'
 import { newRoomOutside } from '#engine/room/create.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { memberOf, numbersFor } from '#engine/room/numbers.ts'
-import { outlierOf } from '#engine/room/outside.ts'
+import { lacksAuth, noteAuth, outlierOf } from '#engine/room/outside.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { claim } from '#engine/room/receive.ts'
 import { type JoinedServer, type Known, Room } from '#engine/room/room.ts'
@@ -119,15 +119,27 @@ class Stage extends Asked<null> {
     const add = (event: RoomEvent, rejection?: string) => {
       const there = found.get(event.eventId)
       if (!there && !claimed.has(event.eventId)) return
-      const known =
-        there ?? this.#put(parts, room, event, { numbers, part, ...(rejection && { rejection }) })
+      const known = !there
+        ? this.#put(parts, room, event, { numbers, part, ...(rejection && { rejection }) })
+        : lacksAuth(there)
+          ? this.#complete(parts, room, there, part)
+          : there
       this.#intake.staged.set(event.eventId, known)
       if (this.#intake.stateIds.has(event.eventId)) stageEntry(this.#intake, known, numbers, staged)
     }
     for (const event of this.#events) add(event)
     for (const { event, reason } of this.#rejected) add(event, reason)
     if (staged.entries.length > 0) part.staged = staged
-    return { part, positions: 0, ingests: part.events.length }
+    return { part, positions: 0, ingests: part.events.length + part.revised.length }
+  }
+
+  /** The invite that we came by, for one: what it cites has come only now. */
+  #complete(parts: Parts, room: Room, there: Known, part: RoomPart): Known {
+    const cited = there.event.authEvents.map((id) => this.#intake.staged.get(id))
+    const ingest = part.events.length + part.revised.length + 1
+    const known = noteAuth(parts, room, there, cited, { part, ingest })
+    this.#known.push(known)
+    return known
   }
 
   #put(
@@ -153,7 +165,7 @@ class Stage extends Asked<null> {
     })
     part.events.push({
       ...row,
-      ingest: part.events.length + 1,
+      ingest: part.events.length + part.revised.length + 1,
       claimed: event.version.eventFormat === 'named',
     })
     if (rejection === undefined) room.auth.add(known, cited, part)
@@ -323,7 +335,7 @@ class Enter extends Asked<Landed> {
       missing: new Map(old.missing),
       auth: old.auth,
     })
-    for (const id of missing) room.missing.set(id, [known.nid])
+    for (const id of missing) room.missing.set(id, [...(room.missing.get(id) ?? []), known.nid])
     for (const [id, nids] of old.redactions) room.redactions.set(id, nids)
     room.extremities.set(known.nid, { known, after: room.state })
     return room

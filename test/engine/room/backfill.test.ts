@@ -1,9 +1,11 @@
 import { expect, test } from 'bun:test'
 import type { EngineOptions } from '#engine/room/engine.ts'
+import { commit } from '#store/room/commit.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
+  alice,
   createRoom,
   deliver,
   inboxIsEmpty,
@@ -13,6 +15,8 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { RemoteRoom, RemoteServer } from './fetch/remote-room.ts'
+import { Residents } from './fetch/residents.ts'
 import { readingOrder } from './reading-order.ts'
 import { Told } from './told.ts'
 
@@ -287,6 +291,54 @@ test('a server that never answers holds up nobody, and ends with its deadline', 
   await say(stage, roomId, 'we go on')
   expect(told.questions).toHaveLength(1)
   expect(await fetched).toBe(5)
+})
+
+test.each(['1', '5', '11', '12'])(
+  'history from before our join goes back to the beginning, in version %s',
+  async (version) => {
+    const servers = ['first.test', 'second.test'].map((name) => new RemoteServer(name))
+    const room = new RemoteRoom(version, servers)
+    const fred = servers[1]!.user('fred')
+    room.join(fred)
+    for (let i = 0; i < 60; i++) room.say(i % 2 ? fred : room.creator, `hello ${i}`)
+    const federation = new Residents(servers, [room])
+    await using stage = await openStage(database, [], { federation })
+    const request = { userId: alice, content: '{}', via: [servers[0]!.name] }
+    const joined = await stage.rooms.call('join', room.roomId, request)
+    const all = [...room.events.keys()]
+    expect(await readingOrder(database, room.roomId)).toEqual([`gap ${all.at(-1)}`, joined.eventId])
+    expect(await stage.rooms.call('backfill', room.roomId, [all.at(-1)!], 10)).toBe(11)
+    expect(await stage.rooms.call('backfill', room.roomId, [], 500)).toBe(all.length - 11)
+    expect(await readingOrder(database, room.roomId)).toEqual([...all, joined.eventId])
+    for (const id of all)
+      expect(await stateBefore(stage, room.roomId, id)).toEqual(
+        new Set(room.stateBefore(id).map(({ eventId }) => eventId)),
+      )
+    // Nothing was fetched that the join had brought.
+    expect(federation.asked('event')).toEqual([])
+    expect(stage.errors).toEqual([])
+  },
+)
+
+test('when commits fail a page is decided again, and is there once', async () => {
+  let failing = false
+  const { stage, roomId, known, missed, last, backfill } = await scene(
+    (room) => [room.member(dave, dave, 'join'), ...hello(20)(room)],
+    {
+      commit: async (pool, batch) => {
+        if (failing && batch.parts.some(({ events }) => events.length > 1))
+          throw new Error('no two events at once')
+        await commit(pool, batch)
+      },
+    },
+  )
+  await using _ = stage
+  failing = true
+  expect(await backfill(50)).toBe(21)
+  expect(await readingOrder(database, roomId)).toEqual([...known, ...missed.map(idOf), idOf(last)])
+  for (const each of missed.slice(1))
+    expect(await stateBefore(stage, roomId, idOf(each))).toContain(idOf(missed[0]!))
+  expect(stage.errors.length).toBeGreaterThan(0)
 })
 
 test('a room that we are not in has no history to fetch', async () => {

@@ -118,6 +118,25 @@ test('a peer that never answers holds up nobody, and another server of the room 
   expect(await stored(database, roomId, idOf(hidden))).toMatchObject({ flags: 0 })
 })
 
+test('of two servers whose events lack the same the second is asked when the first does not answer', async () => {
+  const { stage, roomId, room, told } = await scene('12', { limits: { requestMs: 150 } })
+  await using _ = stage
+  const eve = other.user('eve')
+  const others = await joinFrom(stage, database, roomId, other, 'eve')
+  told.lie = ({ server }, reply) => (server === there.name ? undefined : reply)
+  const hidden = room.say(carol, 'hidden')
+  const theirs = room.say(carol, 'theirs')
+  await deliver(stage, database, roomId, there, [theirs.text])
+  await until(() => told.questions.length > 0)
+  const prev = [idOf(hidden), ...others.heads]
+  const sent = others.say(eve, 'I have it', { prev, depth: 100 })
+  await deliver(stage, database, roomId, other, [sent.text])
+  await arrived(stage, roomId, sent)
+  await arrived(stage, roomId, theirs)
+  expect(told.questions.map(({ server }) => server)).toEqual([there.name, other.name])
+  expect(stage.engine.counters()).toMatchObject({ missingRequests: 2, parked: 0 })
+})
+
 test('events of another room, forged ones and those that nobody asked for do not come in', async () => {
   const { stage, roomId, room, told, many } = await scene()
   await using _ = stage
