@@ -18,6 +18,7 @@ import { gapBefore, placeEvent, surroundingsOf, type Surroundings } from '#engin
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
 import type { Task } from '#engine/room/task.ts'
+import { type PushFacts, pushFactsFor } from '#engine/room/push.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Verdict } from '#core/verdict.ts'
 
@@ -97,6 +98,7 @@ export function* applyAt(
     const set = judged.relayed ? yield* destinations(parts, room, changes) : null
     const surroundings = yield* surroundingsOf(parts, room, judged.event, judged.prevs)
     const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
+    const push = yield* pushFactsFor(parts, room, judged.event, judged)
     if (room.stale) throw new RoomReloaded()
     if (builtOn !== undefined && room.revision !== builtOn) return undefined
     // From here on nothing is yielded.
@@ -108,6 +110,7 @@ export function* applyAt(
         destinationSet: set,
         surroundings,
         redactions,
+        push,
       })
   }
 }
@@ -119,13 +122,14 @@ type Decision = {
   destinationSet: number | null
   surroundings: Surroundings
   redactions: FoundRedactions
+  push: PushFacts
 }
 
 function apply(
   parts: Parts,
   room: Room,
   judged: Judged,
-  { known, merged, changes, destinationSet, surroundings, redactions }: Decision,
+  { known, merged, changes, destinationSet, surroundings, redactions, push }: Decision,
 ): Applied {
   const { flags, reason } = judgementOf(judged.verdict, merged.softFailed)
   known.flags = flags
@@ -140,11 +144,13 @@ function apply(
     flags,
     snapshotNid: known.snapshotNid,
     destinationSet,
-    pushFlags: 0,
+    pushFlags: live ? push.flags : 0,
     prevNids: judged.prevs.map(({ nid }) => nid),
   }
-  if (judged.outlier) part.revised.push({ ...placement, eventNid: known.nid })
+  if (judged.outlier)
+    part.revised.push({ ...placement, eventNid: known.nid, authNids: known.authNids })
   else part.events.push({ ...placement, ...rowOf(known, judged, reason) })
+  if (live) for (const userNid of push.mentioned) part.mentions.push({ position: 1, userNid })
   moveExtremities(room, merged, part)
   part.state.push(...changes.state)
   keepRedactions(room, part, known, redactions, flags === 0)

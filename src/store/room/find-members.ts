@@ -47,3 +47,16 @@ export const joinedAmong = (sql: Sql, shard: number, roomNid: number, userIds: r
     join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
       and m.generation = r.generation and m.user_nid = u.user_nid
     where r.shard = ${shard} and r.room_nid = ${roomNid} and m.membership = 'join'`
+
+/** Which of some users are joined to a room, by number. */
+export const joinedNids = (
+  sql: Sql,
+  room: { shard: number; nid: number; generation: number },
+  userIds: readonly string[],
+) =>
+  sql<{ user_nid: number }[]>`
+    select m.user_nid
+    from user_ids u
+    join memberships m on m.shard = ${room.shard} and m.room_nid = ${room.nid}
+      and m.generation = ${room.generation} and m.user_nid = u.user_nid
+    where u.user_id = any(${userIds as string[]}) and m.membership = 'join'`
