@@ -77,6 +77,8 @@ export class EventCache {
       if (known) found.set(nid, known)
       else missing.push(nid)
     }
+    if (missing.length === 0) return found
+    // What is not committed may have left the cache.
     for (const known of room.uncommitted.values()) found.set(known.nid, known)
     const wanted = [...new Set(missing)].filter((nid) => !found.has(nid))
     for (let from = 0; from < wanted.length; from += rowsPerQuery) {

@@ -7,6 +7,7 @@ import type { RoomVersion } from '#core/room-version.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Parkable } from '#engine/room/park.ts'
+import type { Room } from '#engine/room/room.ts'
 
 /** An event of another server that passed the first three checks and may be decided. */
 export type Incoming = Parkable & {
@@ -19,6 +20,8 @@ export type Incoming = Parkable & {
   readonly inboxIds: number[]
   /** The state before it, if that was fetched because its prev_events cannot be had. */
   readonly before?: StateMap
+  /** The room, as it is loaded, that did not know it when it was looked for with many others. */
+  newTo?: Room
 }
 
 /** A PDU as it came: from the inbox, or as the answer of another server. */

@@ -85,6 +85,7 @@ export function* sortOut(
       inbound.discard(incoming.inboxIds)
       continue
     }
+    if (!there) incoming.newTo = room
     const missing = missingOf(room, incoming, (id) => found.get(id))
     if (missing.size === 0) prepared.ready.push(incoming)
     else inbound.parkEvent(incoming, missing)

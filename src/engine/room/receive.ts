@@ -78,12 +78,11 @@ export function* receiveEvent(
 ): Task<ReceivedEvent> {
   const { parts, inbound } = lane
   const { event } = incoming
-  // Since it was prepared the room may have been reloaded without what this event builds on.
-  const found = yield* parts.events.byIds(room, [
-    event.eventId,
-    ...event.prevEvents,
-    ...event.authEvents,
-  ])
+  // One that was new to this room is no news only if it came since, and then it is in memory: there
+  // is nothing to ask for each event. But the room may have been reloaded, without what it builds on.
+  const isNew = incoming.newTo === room && !parts.events.find(room, event.eventId)
+  const own = isNew ? [] : [event.eventId]
+  const found = yield* parts.events.byIds(room, [...own, ...event.prevEvents, ...event.authEvents])
   const there = found.get(event.eventId)
   if (there && !isOutlier(there)) {
     parts.counters.duplicates++
@@ -99,10 +98,10 @@ export function* receiveEvent(
   const numbers = yield* numbersFor(parts.interner, [event])
   const prevs = event.prevEvents.flatMap((id) => found.get(id) ?? [])
   const before = incoming.before ?? (yield* stateBefore(parts, room, prevs))
-  const own = unsigned(incoming.rejection)
-  const verdict = own.allowed
+  const signed = unsigned(incoming.rejection)
+  const verdict = signed.allowed
     ? yield* judgeBefore(parts, room, event, { before, auths: found, numbers })
-    : own
+    : signed
   if (room.stale) throw new RoomReloaded()
   const applied = yield* applyEvent(parts, room, {
     event,

@@ -1,0 +1,154 @@
+import { parseJson } from '#core/canonical-json.ts'
+import type { Json } from '#core/json.ts'
+import { Intake } from '#engine/federation/intake.ts'
+import { silentLog } from '#src/log.ts'
+import { MadeUpServer, type MadeUpRoom } from '#test/builders.ts'
+import { createRoom, joinFrom, openStage, type Stage } from '#test/room-engine.ts'
+import { floorUs, numbersOf, printBlock, type Stand, withStand } from './stand.ts'
+
+const help = `
+What it costs to take events of other servers in, from the text of a transaction to the commit of
+its events, without a network: parsed, checked at the intake, made durable in the inbox, verified
+(one signature each), judged and persisted, all in this process. Really signed messages of 771 bytes
+in rooms with a user of each origin; each origin has one transaction in hand at a time.
+
+  bun bench/pdu-pipeline.ts [--rooms 8] [--origins 4] [--events 20000] [--version 11] [--txn 50]
+
+Prints events per second, the CPU of server and PostgreSQL per event apart, and their sum beside the
+floor of ${floorUs} µs. Where the time goes: bun --cpu-prof bench/pdu-pipeline.ts
+`
+
+const options = numbersOf(help, {
+  rooms: 8,
+  origins: 4,
+  events: 20_000,
+  version: 11,
+  txn: 50,
+  /** Events of one room that are sent and not yet persisted. */
+  window: 300,
+})
+
+/** The bytes of a PDU that the floor was measured with. */
+const pduBytes = 771
+
+await withStand(run)
+
+type Origin = { server: MadeUpServer; bodies: string[] }
+
+async function run(stand: Stand): Promise<void> {
+  const servers = Array.from(
+    { length: options.origins },
+    (_, index) => new MadeUpServer(`origin-${index}.test`),
+  )
+  const database = { ...stand, close: async () => {}, [Symbol.asyncDispose]: async () => {} }
+  const stage = await openStage(database, servers)
+  try {
+    const rooms: MadeUpRoom[] = []
+    for (let index = 0; index < options.rooms; index++) {
+      const roomId = await createRoom(stage, String(options.version))
+      rooms.push(await joinFrom(stage, database, roomId, servers[index % servers.length]!, 'bob'))
+    }
+    const warmUp = Math.ceil(options.events / 5)
+    const before = stage.engine.counters()['accepted']!
+    await send(stand, stage, before, originsOf(servers, rooms, warmUp))
+    const origins = originsOf(servers, rooms, options.events)
+    Bun.gc(true)
+    await measure(stand, stage, origins)
+  } finally {
+    await stage.stop()
+  }
+}
+
+/** What each origin will send: every room's events in order, the rooms of an origin mixed. */
+function originsOf(
+  servers: readonly MadeUpServer[],
+  rooms: readonly MadeUpRoom[],
+  count: number,
+): Origin[] {
+  return servers.map((server, origin) => {
+    const own = rooms.filter((_, index) => index % servers.length === origin)
+    const events = own.length === 0 ? 0 : Math.round(count / servers.length)
+    const pdus = Array.from({ length: events }, (_, n) => message(own[n % own.length]!, server))
+    const bodies: string[] = []
+    for (let from = 0; from < pdus.length; from += options.txn)
+      bodies.push(
+        `{"origin":"${server.name}","origin_server_ts":1,"pdus":[${pdus.slice(from, from + options.txn).join(',')}]}`,
+      )
+    return { server, bodies }
+  })
+}
+
+/** The next message of a room, filled up to the wanted size. */
+function message(room: MadeUpRoom, server: MadeUpServer): string {
+  const user = server.user('bob')
+  const bare = room.make(user, 'm.room.message', { msgtype: 'm.text', body: '' }).text.length
+  const { event, text } = room.say(user, 'x'.repeat(Math.max(0, pduBytes - bare)))
+  // Only the last one is cited again.
+  room.events.clear()
+  room.events.set(event.eventId, { event, text })
+  return text
+}
+
+/** Sends all there is; resolves when it is persisted. `before` were persisted before. */
+async function send(
+  { pool }: Stand,
+  { rooms, engine }: Stage,
+  before: number,
+  origins: readonly Origin[],
+): Promise<number> {
+  const intake = new Intake({
+    serverName: 'us.test',
+    sql: pool,
+    log: silentLog,
+    clock: Date.now,
+    rooms,
+    takeEdus: async () => {},
+    limits: { pdusPerSecond: Infinity, pdusAtOnce: Infinity, maxLagMs: Infinity },
+  })
+  let sent = 0
+  const persisted = () => engine.counters()['accepted']! - before
+  await Promise.all(
+    origins.map(async ({ server, bodies }) => {
+      for (const [index, body] of bodies.entries()) {
+        const { pdus } = parseJson(body) as { pdus: Json[] }
+        sent += pdus.length
+        const txnId = `${before}-${index}`
+        const answer = await intake.take(server.name, txnId, { pdus, edus: [] })
+        if (answer.includes('error')) throw new Error(answer)
+        while (sent - persisted() > options.window * options.rooms) await Bun.sleep(1)
+      }
+    }),
+  )
+  while (persisted() < sent || engine.parts.persister.pending > 0) await Bun.sleep(1)
+  await engine.parts.persister.idle()
+  intake.stop()
+  return sent
+}
+
+async function measure(stand: Stand, stage: Stage, origins: readonly Origin[]): Promise<void> {
+  const before = stage.engine.counters()
+  const postgresBefore = await stand.postgresUs()
+  const cpu = process.cpuUsage()
+  const began = performance.now()
+  const sent = await send(stand, stage, before['accepted']!, origins)
+  const seconds = (performance.now() - began) / 1000
+  const used = process.cpuUsage(cpu)
+  const postgres = ((await stand.postgresUs()) - postgresBefore) / sent
+  if (stage.errors.length > 0) throw stage.errors[0]
+  const after = stage.engine.counters()
+  const server = (used.user + used.system) / sent
+  const sum = server + postgres
+  const commits = after['commits']! - before['commits']!
+  printBlock(
+    `pdu-pipeline: ${sent} PDUs of ${pduBytes} bytes, ${options.rooms} rooms of version ${options.version}, ${options.origins} origins, ${options.txn} in a transaction`,
+    [
+      ['rate', `${(sent / seconds).toFixed(0)} PDU/s (${seconds.toFixed(1)} s)`],
+      [
+        'CPU per PDU',
+        `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${sum.toFixed(0)} µs`,
+      ],
+      ['to the floor', `${(sum / floorUs).toFixed(2)} times ${floorUs} µs; the goal is 1.7 to 2.5`],
+      ['commits', `${commits}, of ${(sent / commits).toFixed(0)} events each`],
+    ],
+  )
+}

@@ -1,0 +1,112 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Pool, openPool, withDatabase } from '#store/db.ts'
+import { startEmbedded } from '#store/embedded/start.ts'
+import { migrate } from '#store/migrate.ts'
+import { silentLog } from '#src/log.ts'
+
+/** What CPU one PDU costs where nothing is done but what must be: architecture, primitives. */
+export const floorUs = 120
+
+/** A migrated, durable database for one bench, and what its PostgreSQL has used of the processor. */
+export type Stand = { pool: Pool; url: string; postgresUs: () => Promise<number> }
+
+/** Gives `run` a database: of an embedded PostgreSQL, or of the one that DATABASE_URL names. */
+export async function withStand(run: (stand: Stand) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
+  const named = process.env['DATABASE_URL']
+  const postgres = named ? undefined : await startEmbedded({ dataDir: folder, log: silentLog })
+  const serverUrl = named ?? postgres!.url
+  const name = `laneway_bench_${process.pid}`
+  await administer(serverUrl, `create database ${name} encoding 'UTF8' template template0`)
+  const url = withDatabase(serverUrl, name)
+  const pool = openPool(url, { max: 8, name: 'laneway-bench' })
+  try {
+    await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
+    const [row] = await pool<{ pid: number }[]>`select pg_backend_pid() as pid`
+    const postmaster = await parentOf(row!.pid)
+    await run({ pool, url, postgresUs: () => familyUs(postmaster) })
+  } finally {
+    await pool.end()
+    await administer(serverUrl, `drop database ${name} with (force)`)
+    await postgres?.stop()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function administer(url: string, statement: string): Promise<void> {
+  const sql = openPool(withDatabase(url, 'postgres'), { max: 1 })
+  await sql.unsafe(statement)
+  await sql.end()
+}
+
+/** Processor time of a process, all its children, and those that have ended, in µs. */
+export async function familyUs(pid: number): Promise<number> {
+  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+  const stats = await Promise.all(names.map((each) => statOf(each)))
+  const times = await Promise.all(
+    names.map(async (each, index) => {
+      const stat = stats[index]
+      if (each === pid) return (await threadsUs(each)) + ticksUs(stat, [13, 14])
+      return stat?.[1] === String(pid) ? threadsUs(each) : 0
+    }),
+  )
+  return times.reduce((sum, us) => sum + us, 0)
+}
+
+/** Processor time of one process, all its threads, in µs. */
+export async function processUs(pid: number): Promise<number> {
+  return threadsUs(pid)
+}
+
+/** The kernel counts a thread's time in ns beside the 10 ms of `stat`. */
+async function threadsUs(pid: number): Promise<number> {
+  const stat = await statOf(pid)
+  return ticksUs(stat, [11, 12])
+}
+
+const ticksUs = (stat: string[] | undefined, fields: readonly number[]) =>
+  fields.reduce((sum, field) => sum + Number(stat?.[field] ?? 0), 0) * 10_000
+
+async function parentOf(pid: number): Promise<number> {
+  return Number((await statOf(pid))?.[1])
+}
+
+/** The fields of /proc/PID/stat from the third on: the second, a name, may hold blanks. */
+async function statOf(pid: number): Promise<string[] | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ')
+}
+
+/** Reads `--name NUMBER` options; `--help` prints what the bench is and ends it. */
+export function numbersOf<T extends Record<string, number>>(help: string, defaults: T): T {
+  const names = Object.keys(defaults)
+  const { values } = parseArgs({
+    options: {
+      help: { type: 'boolean', short: 'h' },
+      ...Object.fromEntries(names.map((name) => [name, { type: 'string' as const }])),
+    },
+  }) as { values: Record<string, string | boolean | undefined> }
+  if (values['help']) {
+    console.log(help.trim())
+    process.exit(0)
+  }
+  const given = names.map((name) => [name, Number(values[name] ?? defaults[name])] as const)
+  const odd = given.find(([, value]) => !Number.isFinite(value) || value <= 0)
+  if (odd) throw new Error(`--${odd[0]} wants a number above 0`)
+  return Object.fromEntries(given) as T
+}
+
+/** The value below which this share of sorted values lies. */
+export const quantile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
+
+/** One clear block: a title, and lines of a name and a value. */
+export function printBlock(title: string, lines: readonly (readonly [string, string])[]): void {
+  const width = Math.max(...lines.map(([name]) => name.length)) + 2
+  console.log(
+    [title, ...lines.map(([name, value]) => `  ${name.padEnd(width)}${value}`)].join('\n'),
+  )
+}
