@@ -1,7 +1,7 @@
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { domainOf } from '#core/ids.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { emptyPart, eventFlags, type NewEvent } from '#store/room/batch.ts'
+import { emptyPart, eventFlags, type NewEvent, type RoomPart } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { type Changes, changesTo, countServers } from '#engine/room/changes.ts'
@@ -9,7 +9,7 @@ import type { Incoming } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { memberOf, numbersFor } from '#engine/room/numbers.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
-import type { Known, Room } from '#engine/room/room.ts'
+import { isOutlier, isRejected, type Known, type Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded, type Work } from '#engine/room/work.ts'
 
@@ -74,6 +74,39 @@ export function outlierOf(
       prevNids: [],
     },
   }
+}
+
+/** Whether an event stands beside the graph without what it cites, as an invite from outside does. */
+export const lacksAuth = ({ flags, authOrder, authNids, event }: Known): boolean =>
+  isOutlier({ flags }) && authOrder === null && authNids.length < event.authEvents.length
+
+/** Notes what such an event cites, now that it is known, as the n-th row that the part writes. */
+export function noteAuth(
+  parts: Parts,
+  room: Room,
+  known: Known,
+  cited: readonly (Pick<Known, 'nid' | 'authOrder'> | undefined)[],
+  { part, ingest }: { part: RoomPart; ingest: number },
+): Known {
+  const authNids = cited.flatMap((each) => each?.nid ?? [])
+  const noted: Known = { ...known, authNids }
+  part.revised.push({
+    eventNid: known.nid,
+    authNids,
+    chain: null,
+    chainIndex: null,
+    position: null,
+    ingest,
+    flags: known.flags,
+    snapshotNid: null,
+    destinationSet: null,
+    pushFlags: 0,
+    prevNids: [],
+  })
+  if (!isRejected(known)) room.auth.add(noted, cited, part)
+  room.uncommitted.set(noted.event.eventId, noted)
+  parts.events.add(noted)
+  return noted
 }
 
 /** Makes a member event of one of our users what the room's state says of them. */

@@ -108,7 +108,11 @@ export type NewEvent = Placement & {
 }
 
 /** A row that is there already, and now stands elsewhere: an outlier that arrives in the timeline, a redaction that is released. */
-export type RevisedEvent = Placement & { eventNid: number }
+export type RevisedEvent = Placement & {
+  eventNid: number
+  /** Left out: they were known before. */
+  authNids?: readonly number[]
+}
 
 export type Span = {
   orderKey: Uint8Array

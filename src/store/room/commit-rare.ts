@@ -131,6 +131,7 @@ export const revisedRows = (parts: readonly RoomPart[]) =>
       snapshot_nid: event.snapshotNid,
       destination_set: event.destinationSet,
       prev_nids: event.prevNids,
+      auth_nids: event.authNids ?? null,
     })),
   )
 
@@ -139,12 +140,13 @@ export const reviseEvents = (sql: Sql, rows: string) => sql`
     select * from json_to_recordset(${rows}::text::json) as t (
       shard smallint, event_nid bigint, chain bigint, chain_index integer, position bigint,
       ingest bigint, flags smallint, push_flags integer, snapshot_nid bigint,
-      destination_set bigint, prev_nids bigint[])
+      destination_set bigint, prev_nids bigint[], auth_nids bigint[])
   ), revised as (
     update events e set
       chain = r.chain, chain_index = r.chain_index, position = r.position, ingest = r.ingest,
       flags = r.flags, push_flags = r.push_flags, snapshot_nid = r.snapshot_nid,
-      destination_set = r.destination_set, prev_nids = r.prev_nids
+      destination_set = r.destination_set, prev_nids = r.prev_nids,
+      auth_nids = coalesce(r.auth_nids, e.auth_nids)
     from r
     where e.shard = r.shard and e.event_nid = r.event_nid
       and (e.chain is null or (e.chain, e.chain_index) = (r.chain, r.chain_index))

@@ -2,11 +2,15 @@ import { expect, test } from 'bun:test'
 import { RemoteError } from '#core/error.ts'
 import { signEvent } from '#core/event/build.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
 import type { JsonObject } from '#core/json.ts'
 import { readStripped } from '#engine/read/stripped.ts'
 import { eventFlags } from '#store/room/batch.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
+import { RemoteRoom, RemoteServer } from './fetch/remote-room.ts'
+import { Residents } from './fetch/residents.ts'
 import {
   adopt,
   alice,
@@ -316,3 +320,40 @@ test('an invite that was taken back is over', async () => {
   await take(stage, inviteOf(room, alice, { reason: 'after all' }))
   expect((await memberOf(room.roomId))!.membership).toBe('invite')
 })
+
+test.each(['1', '11', '12'])(
+  'what an invite to a room of version %s cites is known once it is accepted',
+  async (version) => {
+    const resident = new RemoteServer('resident.test')
+    const room = new RemoteRoom(version, [resident])
+    const residents = new Residents([resident], [room])
+    await using stage = await openStage(database, [], { federation: residents })
+    const event = inviteIn(room)
+    const landed = await take(stage, { event, text: '' }, { state: [] })
+    const content = '{"displayname":"Alice"}'
+    const joined = await stage.rooms.call('join', room.roomId, { userId: alice, content, via: [] })
+    expect(await memberOf(room.roomId)).toMatchObject({ kind: 'joined', membership: 'join' })
+    const rows = await database.pool<{ event_id: Uint8Array; cites: number; ordered: boolean }[]>`
+      select e.event_id, cardinality(e.auth_nids) as cites, g.event_nid is not null as ordered
+      from rooms r
+      join events e on e.shard = r.shard and e.room_nid = r.room_nid
+      left join auth_graph g on g.shard = e.shard and g.room_nid = e.room_nid
+        and g.event_nid = e.event_nid
+      where r.room_id = ${room.roomId}`
+    const byId = new Map(rows.map((row) => [unpackEventId(row.event_id, room.version), row]))
+    for (const id of [landed.eventId, joined.eventId])
+      expect(byId.get(id)).toMatchObject({ ordered: true })
+    expect(byId.get(landed.eventId)!.cites).toBe(event.authEvents.length)
+    expect(stage.errors).toEqual([])
+  },
+)
+
+/** The invite of alice, which the room has as we have signed it. */
+function inviteIn(room: RemoteRoom): RoomEvent {
+  return room.send({
+    type: 'm.room.member',
+    sender: room.creator,
+    stateKey: alice,
+    content: { membership: 'invite' },
+  })
+}

@@ -1,11 +1,8 @@
 import { expect, test } from 'bun:test'
 import { parseJson } from '#core/canonical-json.ts'
-import { sealEvent } from '#core/event/build.ts'
-import { inspectPdu } from '#core/event/check.ts'
-import { checkEventSignatures } from '#core/event/signatures.ts'
 import type { JsonObject } from '#core/json.ts'
 import { commit } from '#store/room/commit.ts'
-import { type Made, MadeUpServer, versionOf } from '#test/builders.ts'
+import type { Made } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   adopt,
@@ -17,91 +14,25 @@ import {
   refusal,
   say,
   setState,
-  type Stage,
   stored,
   until,
-  us,
 } from '#test/room-engine.ts'
+import {
+  ban,
+  destinations,
+  invite,
+  joinByTemplate,
+  leaveByTemplate,
+  makeJoin,
+  mallory,
+  membership,
+  sign,
+  there,
+  third,
+} from './serving.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const third = new MadeUpServer('third.test')
-const mallory = there.user('mallory')
 const versions = ['1', '6', '8', '11', '12']
-const restricted = ['8', '11', '12']
-
-const makeJoin = ({ rooms }: Stage, roomId: string, version: string, userId = mallory) =>
-  rooms.call('makeJoin', roomId, userId, [version], there.name)
-
-/** Signs a template as another server does. */
-function sign(version: string, template: string, server = there): Made {
-  const json = parseJson(template) as JsonObject
-  if (version === '1' || version === '2')
-    json['event_id'] = `$${crypto.randomUUID()}:${server.name}`
-  const signing = { serverName: server.name, key: server.key }
-  const built = sealEvent(versionOf(version), json, signing)
-  if (built.outcome !== 'built') throw new Error(built.reason)
-  return { event: built.event, text: built.text }
-}
-
-async function joinByTemplate(stage: Stage, roomId: string, version: string, userId = mallory) {
-  const template = await makeJoin(stage, roomId, version, userId)
-  const made = sign(version, template.event)
-  const landed = await stage.rooms.call('sendJoin', roomId, there.name, made.text)
-  return { made, landed }
-}
-
-async function leaveByTemplate({ rooms }: Stage, roomId: string, version: string) {
-  const template = await rooms.call('makeLeave', roomId, mallory, there.name)
-  const made = sign(version, template.event)
-  return { made, landed: await rooms.call('sendLeave', roomId, there.name, made.text) }
-}
-
-async function membership(roomId: string, userId = mallory): Promise<string | undefined> {
-  const [row] = await database.pool<{ membership: string }[]>`
-    select m.membership from rooms r
-    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
-      and m.generation = r.generation
-    join user_ids u on u.user_nid = m.user_nid
-    where r.room_id = ${roomId} and u.user_id = ${userId}`
-  return row?.membership
-}
-
-/** The servers to which an event goes. */
-async function destinations(roomId: string, eventId: string): Promise<string[]> {
-  const row = await stored(database, roomId, eventId)
-  const sent = await database.pool<{ name: string }[]>`
-    with recursive layer as (
-      select s.base_nid, 0 as below, s.servers from events e
-      join server_sets s on s.set_nid = e.destination_set
-      join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
-      where j.json = ${row!.json}
-      union all
-      select s.base_nid, l.below + 1, s.servers from layer l
-      join server_sets s on s.set_nid = l.base_nid
-    ), entry as (
-      select distinct on (abs(n)) abs(n) as nid, n > 0 as is_member
-      from layer cross join unnest(servers) n order by abs(n), below
-    )
-    select v.name from entry join servers v on v.server_nid = nid where is_member`
-  return sent.map(({ name }) => name).sort()
-}
-
-const invite = ({ rooms }: Stage, roomId: string, target = mallory, sender = alice) =>
-  rooms.call('send', roomId, {
-    sender,
-    type: 'm.room.member',
-    stateKey: target,
-    content: '{"membership":"invite"}',
-  })
-
-const ban = ({ rooms }: Stage, roomId: string, target = mallory) =>
-  rooms.call('changeMembership', roomId, {
-    sender: alice,
-    target,
-    membership: 'ban',
-    content: '{}',
-  })
 
 test.each(versions)(
   'a user of another server joins and leaves a room of version %s by the templates it is given',
@@ -123,17 +54,23 @@ test.each(versions)(
     const { made, landed } = await joinByTemplate(stage, roomId, version)
     expect(landed.eventId).toBe(made.event.eventId)
     expect(parseJson(landed.event)).toEqual(parseJson(made.text))
-    expect(await membership(roomId)).toBe('join')
+    expect(await membership(database, roomId)).toBe('join')
     const row = await stored(database, roomId, landed.eventId)
     expect(row).toMatchObject({ flags: 0, position: landed.position, json: landed.event })
-    expect(await destinations(roomId, landed.eventId)).toEqual(['there.test', 'third.test'])
+    expect(await destinations(database, roomId, landed.eventId)).toEqual([
+      'there.test',
+      'third.test',
+    ])
     expect((await adopt(database, roomId)).heads).toEqual([landed.eventId])
 
     const left = await leaveByTemplate(stage, roomId, version)
-    expect(await membership(roomId)).toBe('leave')
-    expect(await destinations(roomId, left.landed.eventId)).toEqual(['there.test', 'third.test'])
+    expect(await membership(database, roomId)).toBe('leave')
+    expect(await destinations(database, roomId, left.landed.eventId)).toEqual([
+      'there.test',
+      'third.test',
+    ])
     const after = await say(stage, roomId, 'gone')
-    expect(await destinations(roomId, after.eventId)).toEqual(['third.test'])
+    expect(await destinations(database, roomId, after.eventId)).toEqual(['third.test'])
     expect(stage.errors).toEqual([])
   },
 )
@@ -146,12 +83,12 @@ test.each(versions)(
     expect(await refusal(makeJoin(stage, roomId, version))).toEqual([403, 'M_FORBIDDEN'])
     await invite(stage, roomId)
     await leaveByTemplate(stage, roomId, version)
-    expect(await membership(roomId)).toBe('leave')
+    expect(await membership(database, roomId)).toBe('leave')
     // Who has declined needs another.
     expect(await refusal(makeJoin(stage, roomId, version))).toEqual([403, 'M_FORBIDDEN'])
     await invite(stage, roomId)
     await joinByTemplate(stage, roomId, version)
-    expect(await membership(roomId)).toBe('join')
+    expect(await membership(database, roomId)).toBe('join')
   },
 )
 
@@ -216,7 +153,7 @@ test('what is handed in again is answered the same, and is there once', async ()
   const again = await stage.rooms.call('sendLeave', roomId, there.name, left.made.text)
   expect(again.eventId).toBe(left.landed.eventId)
   expect((await handIn()).eventId).toBe(first.eventId)
-  expect(await membership(roomId)).toBe('leave')
+  expect(await membership(database, roomId)).toBe('leave')
   expect(stage.errors).toEqual([])
 })
 
@@ -267,7 +204,7 @@ test('a commit that fails is made again with what was handed in', async () => {
     say(stage, roomId, 'meanwhile'),
   ])
   expect(await stored(database, roomId, landed.eventId)).toMatchObject({ flags: 0 })
-  expect(await membership(roomId)).toBe('join')
+  expect(await membership(database, roomId)).toBe('join')
 })
 
 test('what is not a signed join or leave of its server’s own user is refused', async () => {
@@ -301,7 +238,7 @@ test('what is not a signed join or leave of its server’s own user is refused',
     const sent = stage.rooms.call('sendJoin', roomId, there.name, text)
     expect([what, await refusal(sent)]).toEqual([what, expected])
   }
-  expect(await membership(roomId)).toBeUndefined()
+  expect(await membership(database, roomId)).toBeUndefined()
   // A kick is no leave.
   const kick = room.make(
     there.user('nadia'),
@@ -322,7 +259,7 @@ test('a join that the room no longer allows is refused, and nothing of it is kep
   expect(await refusal(handIn())).toEqual([403, 'M_FORBIDDEN'])
   expect(await refusal(handIn())).toEqual([403, 'M_FORBIDDEN'])
   expect(await stored(database, roomId, made.event.eventId)).toBeUndefined()
-  expect(await membership(roomId)).toBe('ban')
+  expect(await membership(database, roomId)).toBe('ban')
 
   const walled = await createRoom(stage, '11')
   const late = sign('11', (await makeJoin(stage, walled, '11')).event)
@@ -341,9 +278,9 @@ test('a join whose own past does not allow it is refused every time', async () =
     const sent = stage.rooms.call('sendJoin', roomId, there.name, early.text)
     expect(await refusal(sent)).toEqual([403, 'M_FORBIDDEN'])
   }
-  expect(await membership(roomId)).toBeUndefined()
+  expect(await membership(database, roomId)).toBeUndefined()
   await joinByTemplate(stage, roomId, '11')
-  expect(await membership(roomId)).toBe('join')
+  expect(await membership(database, roomId)).toBe('join')
 })
 
 test('local sends do not wait for the keys of who hands in a join', async () => {
@@ -366,125 +303,4 @@ test('a join whose keys cannot be had is refused', async () => {
   const made = sign('11', (await makeJoin(stage, roomId, '11')).event)
   const sent = stage.rooms.call('sendJoin', roomId, there.name, made.text)
   expect(await refusal(sent)).toEqual([403, 'M_FORBIDDEN'])
-})
-
-const allow = (...rooms: string[]) => ({
-  join_rule: 'restricted',
-  allow: rooms.map((room) => ({ type: 'm.room_membership', room_id: room })),
-})
-
-test.each(restricted)(
-  'a restricted join in a room of version %s is authorised by one of our users, and signed by us',
-  async (version) => {
-    await using stage = await openStage(database, [there])
-    const space = await createRoom(stage, version)
-    const roomId = await createRoom(stage, version)
-    await setState(stage, roomId, 'm.room.join_rules', allow(space))
-    expect(await refusal(makeJoin(stage, roomId, version))).toEqual([403, 'M_FORBIDDEN'])
-    await joinByTemplate(stage, space, version)
-
-    const { made, landed } = await joinByTemplate(stage, roomId, version)
-    expect(made.event.content['join_authorised_via_users_server']).toBe(alice)
-    expect(landed.eventId).toBe(made.event.eventId)
-    const inspected = inspectPdu(versionOf(version), parseJson(landed.event), { roomId })
-    if (typeof inspected === 'string') throw new Error(inspected)
-    const keys = (server: string) => ({
-      publicKey: (server === us.name ? us : there).key.publicKey,
-      validUntilTs: Number.MAX_SAFE_INTEGER,
-      old: false,
-    })
-    expect(checkEventSignatures(inspected.event, keys, Date.now())).toEqual({ outcome: 'valid' })
-    expect((await stored(database, roomId, landed.eventId))!.json).toBe(landed.event)
-    expect(await membership(roomId)).toBe('join')
-    // Handed in again, it comes back with our signature too.
-    const again = await stage.rooms.call('sendJoin', roomId, there.name, made.text)
-    expect(again.event).toBe(landed.event)
-    // Who is in the room needs nobody any more.
-    expect((await makeJoin(stage, roomId, version)).event).not.toContain('authorised')
-  },
-)
-
-test('a condition that we cannot see is not one that fails', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage, '11')
-  const space = await createRoom(stage, '11')
-  const unable: [number, string] = [400, 'M_UNABLE_TO_AUTHORISE_JOIN']
-  await setState(stage, roomId, 'm.room.join_rules', allow('!elsewhere:third.test'))
-  expect(await refusal(makeJoin(stage, roomId, '11'))).toEqual(unable)
-  await setState(stage, roomId, 'm.room.join_rules', allow('!elsewhere:third.test', space))
-  expect(await refusal(makeJoin(stage, roomId, '11'))).toEqual(unable)
-  // One that is met is enough, and who is invited, or banned, meets or fails without any.
-  await joinByTemplate(stage, space, '11')
-  await makeJoin(stage, roomId, '11')
-  const guest = there.user('guest')
-  await invite(stage, roomId, guest)
-  expect((await makeJoin(stage, roomId, '11', guest)).event).not.toContain('authorised')
-  await ban(stage, roomId, there.user('villain'))
-  expect(await refusal(makeJoin(stage, roomId, '11', there.user('villain')))).toEqual([
-    403,
-    'M_FORBIDDEN',
-  ])
-  // Conditions of a kind that nobody knows are none.
-  await setState(stage, roomId, 'm.room.join_rules', {
-    join_rule: 'restricted',
-    allow: [{ type: 'm.sunshine' }],
-  })
-  expect(await refusal(makeJoin(stage, roomId, '11', there.user('x')))).toEqual([
-    403,
-    'M_FORBIDDEN',
-  ])
-})
-
-test('members of a room that we have left are not known any more', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage, '11')
-  const space = await createRoom(stage, '11')
-  await joinByTemplate(stage, space, '11')
-  await setState(stage, roomId, 'm.room.join_rules', allow(space))
-  await makeJoin(stage, roomId, '11')
-  await stage.rooms.call('changeMembership', space, {
-    sender: alice,
-    target: alice,
-    membership: 'leave',
-    content: '{}',
-  })
-  expect(await refusal(makeJoin(stage, roomId, '11'))).toEqual([400, 'M_UNABLE_TO_AUTHORISE_JOIN'])
-})
-
-test('if none of our users may invite, another server must let the user in', async () => {
-  await using stage = await openStage(database, [there])
-  const space = await createRoom(stage, '11')
-  await joinByTemplate(stage, space, '11')
-  const closed = await createRoom(stage, '11')
-  await setState(stage, closed, 'm.room.join_rules', allow(space))
-  const early = sign('11', (await makeJoin(stage, closed, '11')).event)
-  const levels = { invite: 100, users: { [alice]: 100 } }
-  await setState(stage, closed, 'm.room.power_levels', levels)
-  await setState(stage, closed, 'm.room.power_levels', { ...levels, users: { [alice]: 99 } })
-  const unable: [number, string] = [400, 'M_UNABLE_TO_GRANT_JOIN']
-  expect(await refusal(makeJoin(stage, closed, '11'))).toEqual(unable)
-  // Nor is one let in that was made before, or that names whoever else.
-  const late = stage.rooms.call('sendJoin', closed, there.name, early.text)
-  expect(await refusal(late)).toEqual(unable)
-
-  const roomId = await createRoom(stage, '11')
-  await setState(stage, roomId, 'm.room.join_rules', allow(space))
-  const json = parseJson((await makeJoin(stage, roomId, '11')).event) as JsonObject
-  const named = (user: string) =>
-    sign(
-      '11',
-      JSON.stringify({
-        ...json,
-        content: { membership: 'join', join_authorised_via_users_server: user },
-      }),
-    ).text
-  for (const [user, expected] of [
-    [us.user('nobody'), unable],
-    [there.user('nadia'), [403, 'M_FORBIDDEN']],
-    [third.user('carol'), [403, 'M_FORBIDDEN']],
-  ] as [string, [number, string]][]) {
-    const refused = stage.rooms.call('sendJoin', roomId, there.name, named(user))
-    expect([user, await refusal(refused)]).toEqual([user, expected])
-  }
-  expect(await membership(roomId)).toBeUndefined()
 })
