@@ -12,7 +12,7 @@ import { authoriserFor } from '#engine/room/restricted.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { contentOf, sendLocal } from '#engine/room/send.ts'
 import type { Task } from '#engine/room/task.ts'
-import type { Committed, Outcome } from '#engine/room/work.ts'
+import { type Committed, nothing, type Outcome } from '#engine/room/work.ts'
 import type { JoinRoom, Landed } from '#engine/worker/protocol.ts'
 
 const authoriserKey = 'join_authorised_via_users_server'
@@ -23,6 +23,8 @@ export class JoinLocal extends Asked<Landed> {
   readonly #request: JoinRoom
   #room: Room | undefined
   #known: Known | undefined
+  /** The join that says the same already. */
+  #same: string | undefined
 
   constructor(answer: Answer<Landed>, request: JoinRoom) {
     super(answer)
@@ -41,9 +43,12 @@ export class JoinLocal extends Asked<Landed> {
     const state = yield* stateFor(lane.parts, room, userId, content)
     const before = state('m.room.member', userId)
     if (before && sameContent(before.content, content)) {
-      this.answer.resolve({ eventId: before.eventId, shard: room.shard, position: 0 })
+      this.#same = before.eventId
+      if (room.uncommitted.has(before.eventId)) return nothing(room)
+      this.committed({ shard: room.shard, firstPosition: 0 })
       return null
     }
+    this.#same = undefined
     const authoriser = yield* authoriserFor(lane.parts, room, userId, state)
     if (authoriser !== undefined) content[authoriserKey] = authoriser
     const wish = { sender: userId, type: 'm.room.member', stateKey: userId, content: '' }
@@ -54,11 +59,12 @@ export class JoinLocal extends Asked<Landed> {
   }
 
   override committed(committed: Committed): void {
-    this.#room!.committed(this.#known!)
+    if (this.#same === undefined) this.#room!.committed(this.#known!)
     super.committed(committed)
   }
 
   answerFor({ shard, firstPosition: position }: Committed): Landed {
+    if (this.#same !== undefined) return { eventId: this.#same, shard, position: 0 }
     return { eventId: this.#known!.event.eventId, shard, position }
   }
 }

@@ -175,7 +175,9 @@ test('nothing is answered before it is committed, nor cites what is not', async 
     answered.push(what)
   }
   const handIn = () => stage.rooms.call('sendJoin', roomId, there.name, made.text)
+  const join = () => stage.rooms.call('join', roomId, { userId: bob, content: '{}', via: [] })
   const calls = [note('first', handIn()), note('second', handIn())]
+  calls.push(note('bob', join()), note('bob again', join()))
   await until(() => stage.engine.parts.persister.pending > 0)
   calls.push(note('template', makeJoin(stage, roomId, '11', there.user('nadia'))))
   await Bun.sleep(50)
@@ -183,7 +185,7 @@ test('nothing is answered before it is committed, nor cites what is not', async 
   resolve()
   expect(early).toEqual([])
   await Promise.all(calls)
-  expect(answered.sort()).toEqual(['first', 'second', 'template'])
+  expect(answered.sort()).toEqual(['bob', 'bob again', 'first', 'second', 'template'])
 })
 
 test('a commit that fails is made again with what was handed in', async () => {
