@@ -222,7 +222,7 @@ export async function refusal(call: Promise<unknown>): Promise<[number, string]>
 export async function until(what: () => boolean | Promise<boolean>, ms = 5_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await what())) {
-    if (performance.now() > end) throw new Error(`not so after ${ms} ms: ${what}`)
+    if (performance.now() > end) throw new Error(`not so after ${ms} ms: ${String(what)}`)
     await Bun.sleep(2)
   }
 }

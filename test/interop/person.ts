@@ -138,7 +138,9 @@ export class Person {
       `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/state`,
     )
     return new Map(
-      events.map((event) => [`${event.type}|${event.state_key}`, event.event_id] as const).sort(),
+      events
+        .map((event) => [`${event.type}|${event.state_key}`, event.event_id] as const)
+        .sort(([a], [b]) => (a < b ? -1 : 1)),
     )
   }
 

@@ -1,0 +1,177 @@
+import { encodeBase64 } from '#core/base64.ts'
+import { Intake } from '#engine/federation/intake.ts'
+import { type OwnKeys, loadOwnKeys } from '#engine/federation/own-keys.ts'
+import { FederationThread } from '#engine/federation/thread.ts'
+import { Positions } from '#engine/read/positions.ts'
+import { StoredSnapshots } from '#engine/read/snapshots.ts'
+import { SentMembers } from '#engine/sync/sent-members.ts'
+import { AccessTokens } from '#engine/user/access-tokens.ts'
+import { Accounts } from '#engine/user/accounts.ts'
+import { UserShards } from '#engine/user/owner.ts'
+import { ProfileNews } from '#engine/user/profile-news.ts'
+import { startSweeping } from '#engine/user/sweep.ts'
+import { takeEdus } from '#engine/user/take-edus.ts'
+import { RoomPool } from '#engine/worker/pool.ts'
+import type { Rooms, Signal } from '#engine/worker/protocol.ts'
+import { RateLimits } from '#api/http/rate-limit.ts'
+import { type Config, budgetsOf } from '#src/config.ts'
+import type { Context } from '#src/context.ts'
+import type { Database } from '#src/database.ts'
+import { federationOptions } from '#src/federation-options.ts'
+import type { Log } from '#src/log.ts'
+import { shardCount } from '#store/settings.ts'
+
+export type Parts = {
+  config: Config
+  log: Log
+  database: Database
+  roomWorkers: number
+  /** Requests to other servers that the runtime allows at once. */
+  maxRequests: number
+  /** What is started is put here, to be stopped in reverse. */
+  started: AsyncDisposableStack
+}
+
+const clock = Date.now
+const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
+
+/** Everything that handlers use, started and wired in dependency order. */
+export async function createContext(
+  parts: Parts,
+): Promise<Context & { signal: (signal: Signal) => void }> {
+  const { config, log, database, started } = parts
+  const { sql } = database
+  const serverName = config.server_name
+  const ownKeys = await loadOwnKeys(sql, clock)
+
+  const positions = new Positions(sql, { serverName, log })
+  await positions.start()
+  started.defer(() => positions.close())
+
+  const federation = await startFederation(parts)
+  const rooms = await startRooms(parts, ownKeys, federation, (signal) => {
+    if (signal.s === 'rooms-at') positions.advanceRooms(signal.positions)
+    federation.signal(signal)
+  })
+  const owners = startUsers(parts, rooms, positions)
+
+  const intake = new Intake({
+    serverName,
+    sql,
+    log,
+    clock,
+    rooms,
+    takeEdus: (origin, edus) => takeEdus(owners.users, serverName, clock, origin, edus),
+  })
+  started.defer(() => intake.stop())
+
+  return {
+    config,
+    serverName,
+    log,
+    clock,
+    sql,
+    signingKey: ownKeys.current,
+    ownKeys,
+    intake,
+    rooms,
+    federation,
+    ...owners,
+    limits: new RateLimits(budgetsOf(config), clock),
+    positions,
+    snapshots: new StoredSnapshots(),
+    sentMembers: new SentMembers(),
+    signal: (signal) => federation.signal(signal),
+  }
+}
+
+/** The thread that makes every request to another server. */
+async function startFederation({
+  config,
+  log,
+  database,
+  maxRequests,
+  started,
+}: Parts): Promise<FederationThread> {
+  const federation = new FederationThread({
+    entry: entry('federation-worker.ts'),
+    start: {
+      databaseUrl: database.url,
+      connections: config.database.worker_connections,
+      options: await federationOptions(config, maxRequests),
+      log: config.log,
+    },
+    onFault: (error) => log.error({ err: error }, 'the federation worker failed'),
+  })
+  await federation.start()
+  started.defer(() => federation.stop())
+  return federation
+}
+
+/** The threads that write rooms. */
+async function startRooms(
+  { config, log, database, roomWorkers, started }: Parts,
+  ownKeys: OwnKeys,
+  federation: FederationThread,
+  onSignal: (signal: Signal) => void,
+): Promise<RoomPool> {
+  const { keyId, seed } = ownKeys.current
+  const rooms = new RoomPool({
+    workers: roomWorkers,
+    shards: await shardCount(database.sql),
+    entry: entry('room-worker.ts'),
+    start: {
+      databaseUrl: database.url,
+      connections: config.database.worker_connections,
+      log: config.log,
+      owner: `${process.pid}@${config.server_name}`,
+      serverName: config.server_name,
+      signingKey: { keyId, seed: encodeBase64(seed) },
+      limits: {},
+    },
+    federation,
+    onSignal,
+    onFault: (error, where) => log.error({ err: error }, `a fault in ${where}`),
+  })
+  await rooms.start()
+  started.defer(() => rooms.stop())
+  return rooms
+}
+
+/** The owner of the user shards, on this thread, and what stands on it. */
+function startUsers(
+  { config, log, database: { sql }, started }: Parts,
+  rooms: Rooms,
+  positions: Positions,
+) {
+  const users = new UserShards(sql, {
+    onCommit: (pairs) => positions.advanceUsers(pairs),
+    onFault: (error, method) => log.error({ err: error, method }, 'a change of a user failed'),
+  })
+  started.defer(() => users.close())
+  started.defer(
+    startSweeping(sql, clock, (error) => log.warn({ err: error }, 'Could not drop what is old')),
+  )
+
+  const tokens = new AccessTokens(sql, {
+    onFault: (error) => log.warn({ err: error }, 'Could not note which devices are in use'),
+  })
+  const { memory_kib: memoryKib, iterations } = config.passwords
+  const accounts = new Accounts({
+    sql,
+    users,
+    tokens,
+    serverName: config.server_name,
+    clock,
+    cost: { memoryKib, iterations },
+  })
+  const profileNews = new ProfileNews({
+    sql,
+    rooms,
+    onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
+    onFault: (error, roomId) =>
+      log.warn({ err: error, room: roomId }, 'a room was not told of a new profile'),
+  })
+  started.defer(() => profileNews.close())
+  return { users, tokens, accounts, profileNews }
+}
