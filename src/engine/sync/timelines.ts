@@ -1,5 +1,4 @@
 import type { EventFilter } from '#core/filter.ts'
-import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, isShown, loadEvents } from '#engine/read/events.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
@@ -51,16 +50,18 @@ export async function readTimelines(
     (row.nids ?? []).slice(0, limit).map((nid) => ({ shard: row.shard, nid })),
   )
   const rooms = new Map<number, RoomRef>(told.map(({ room }) => [room.roomNid, room]))
-  const loaded = await loadEvents(sql, rooms, wanted)
   const found = new Map(rows.map((row) => [row.room_nid, row]))
-  const gaps = await gapsWithin(sql, told, found, loaded, limit)
+  const [loaded, gaps] = await Promise.all([
+    loadEvents(sql, rooms, wanted),
+    gapsWithin(sql, told, found, limit),
+  ])
   const windowed = told.map((plan) => {
     const row = found.get(plan.room.roomNid)
-    const nids = (row?.nids ?? []).slice(0, limit).toReversed()
-    const events = nids.flatMap((nid) => loaded.get(nid) ?? [])
-    const cut = gaps.get(plan.room.roomNid) ?? 0
+    const cut = gaps.get(plan.room.roomNid)
     const more = (row?.nids?.length ?? 0) > limit || (match ? row?.scanned === maxScan : false)
-    return { plan, events: events.slice(cut), limited: more || cut > 0 || plan.fresh }
+    const limited = more || cut !== undefined || plan.fresh
+    const nids = (row?.nids ?? []).slice(0, limit).toReversed().slice(cut)
+    return { plan, events: nids.flatMap((nid) => loaded.get(nid) ?? []), limited }
   })
   const asks = windowed.flatMap(({ plan, events }) =>
     events
@@ -97,34 +98,37 @@ function passes(read: ReadEvent, filter: EventFilter, ignored: ReadonlySet<strin
 
 /**
  * Where a room's timeline must begin because what is older lies behind a gap: we were away, or
- * another server did not give us what is between.
+ * another server did not give us what is between. 0: all of it is newer than the gap, and what the
+ * reader has is older.
  */
 async function gapsWithin(
   sql: Sql,
   plans: readonly RoomPlan[],
   rows: ReadonlyMap<number, readTimeline.WindowRow>,
-  loaded: ReadonlyMap<number, ReadEvent>,
   limit: number,
 ): Promise<Map<number, number>> {
   const cuts = new Map<number, number>()
-  const borders = new Map<number, { roomNid: number; at: number }>()
-  for (const plan of plans) {
-    const nids = (rows.get(plan.room.roomNid)?.nids ?? []).slice(0, limit).toReversed()
-    const chains = nids.map((nid) => loaded.get(nid)?.chain)
-    for (let at = 1; at < chains.length; at++) {
-      const chain = chains[at]
-      // No chain reaches over the border: a late event, which opens a chain of its own, is no gap.
-      if (chain === undefined || chain === chains[at - 1]) continue
-      const before = new Set(chains.slice(0, at))
-      if (chains.slice(at).every((each) => !before.has(each)))
-        borders.set(chain, { roomNid: plan.room.roomNid, at })
-    }
-  }
-  if (borders.size === 0) return cuts
-  const chains = [...borders.keys()]
-  for (const { chain } of await readTimeline.gapsOf(sql, chains.map(shardOfNid), chains)) {
-    const { roomNid, at } = borders.get(chain)!
-    cuts.set(roomNid, Math.max(at, cuts.get(roomNid) ?? 0))
+  const windows = plans.map(({ room, low }) => ({
+    room,
+    low,
+    nids: (rows.get(room.roomNid)?.nids ?? []).slice(0, limit).toReversed(),
+  }))
+  const shards = windows.flatMap(({ room, nids }) => nids.map(() => room.shard))
+  if (shards.length === 0) return cuts
+  const found = await readTimeline.gapsBefore(
+    sql,
+    shards,
+    windows.flatMap(({ nids }) => nids),
+  )
+  if (found.length === 0) return cuts
+  const begins = new Map(found.map((row) => [row.event_nid, row.begins ?? 0]))
+  for (const { room, low, nids } of windows) {
+    const at = nids.findLastIndex((nid, each) => {
+      const begin = begins.get(nid) ?? 0
+      // The first of its stretch in this window, and a stretch that begins in this window.
+      return begin > low && (each === 0 || begins.get(nids[each - 1]!) !== begin)
+    })
+    if (at >= 0) cuts.set(room.roomNid, at)
   }
   return cuts
 }

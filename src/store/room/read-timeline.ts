@@ -66,15 +66,22 @@ function matches(sql: Sql, { types, notTypes, senders, notSenders }: WindowFilte
     ${notSenders.length ? sql`and u.user_id <> all(${notSenders as string[]}::text[])` : sql``}`
 }
 
-export type GapRow = { shard: number; chain: number; order_key: Uint8Array; gap: string[] | null }
-
-/** Where stretches of these chains begin behind a gap. */
-export const gapsOf = (sql: Sql, shards: readonly number[], chains: readonly number[]) =>
-  sql<{ shard: number; chain: number; from_index: number | null }[]>`
-    select s.shard, s.chain, s.from_index
-    from unnest(${shards as number[]}::smallint[], ${chains as number[]}::bigint[]) w (shard, chain)
-    join spans s on s.shard = w.shard and s.chain = w.chain
-    where s.gap is not null and cardinality(s.gap) > 0`
+/** Those of some events that are read behind a gap, and the position with which that stretch begins. */
+export const gapsBefore = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
+  sql<{ event_nid: number; chain: number; begins: number | null }[]>`
+    select e.event_nid, s.chain, (
+      select f.position from events f
+      where f.shard = s.shard and f.chain = s.chain and f.position is not null
+        and (s.from_index is null or f.chain_index >= s.from_index)
+      order by f.chain_index
+      limit 1
+    ) as begins
+    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
+    join events e on e.shard = w.shard and e.event_nid = w.nid
+    join spans s on s.shard = e.shard and s.chain = e.chain
+      and (s.from_index is null or s.from_index <= e.chain_index)
+      and (s.to_index is null or s.to_index >= e.chain_index)
+    where cardinality(s.gap) > 0`
 
 /** An event of a chain, and whether reading begins with it or next to it. */
 export type Anchor = { chain: number; index: number; inclusive: boolean }

@@ -5,6 +5,7 @@ import { shardOf } from '#core/shard.ts'
 import { type Membership, type RoomPart, emptyPart, eventFlags } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { type Snapshot, make, makeWhole } from '#store/room/snapshots.ts'
+import { openGap } from '#store/room/plan-spans.ts'
 import { StateMap } from '#store/room/state-map.ts'
 import type { RoomOptions, Story } from './story.ts'
 
@@ -206,6 +207,20 @@ export class StoryRoom {
         gap: [missing],
         hidden: false,
       })
+      await this.commit(part)
+    })
+  }
+
+  /** The same, as a live event leaves it that cites what is missing: the live chain goes on. */
+  async cutGap(missing: string): Promise<void> {
+    const [live] = await this.#story.sql<{ order_key: Buffer; from_index: number | null }[]>`
+      select order_key, from_index from spans
+      where shard = ${this.shard} and chain = ${this.chain} and to_index is null`
+    await this.#story.inTurn(this.shard, async () => {
+      const part = this.part()
+      const { order_key: orderKey, from_index: from } = live!
+      const span = { orderKey, chain: this.chain, from, to: null, gap: null, hidden: false }
+      part.spans.push(...openGap(span, this.index, [missing]))
       await this.commit(part)
     })
   }

@@ -71,3 +71,46 @@ test('events that other servers kept back leave a gap, of which the timeline tel
   expect(ids(timeline.events)).toEqual([after.eventId])
   expect(timeline.limited).toBe(true)
 })
+
+describe('a gap inside the live chain', () => {
+  test('parts what is told from what is not, also for one who has the older side', async () => {
+    const [alice, bob] = [someone('alice'), '@bob:there.example']
+    const room = await story.room(alice)
+    const { next_batch: start } = await story.sync(alice)
+    await room.send(alice, 'before')
+    const { next_batch: before } = await story.sync(alice)
+    await room.cutGap('$missing')
+    const first = await room.send(bob, 'behind the gap')
+    const second = await room.send(bob, 'and another')
+    for (const since of [undefined, start, before]) {
+      const { timeline } = joined(await story.sync(alice, since ? { since } : {}), room)
+      expect(ids(timeline.events)).toEqual([first.eventId, second.eventId])
+      expect(timeline.limited).toBe(true)
+    }
+  })
+
+  test('is no gap for one who has its newer side', async () => {
+    const alice = someone('alice')
+    const room = await story.room(alice)
+    await room.cutGap('$missing')
+    await room.send(alice, 'behind the gap')
+    const { next_batch: since } = await story.sync(alice)
+    const next = await room.send(alice, 'next')
+    const { timeline } = joined(await story.sync(alice, { since }), room)
+    expect(ids(timeline.events)).toEqual([next.eventId])
+    expect(timeline.limited).toBe(false)
+  })
+
+  test('counts where a filter leaves out the event that begins behind it', async () => {
+    const alice = someone('alice')
+    const room = await story.room(alice)
+    const { next_batch: since } = await story.sync(alice)
+    await room.cutGap('$missing')
+    await room.tell('@bob:there.example', 'org.example.noise', {})
+    const said = await room.send(alice, 'said')
+    const filter = { room: { timeline: { not_types: ['org.example.*'] } } }
+    const { timeline } = joined(await story.sync(alice, { since, filter }), room)
+    expect(ids(timeline.events)).toEqual([said.eventId])
+    expect(timeline.limited).toBe(true)
+  })
+})
