@@ -4,9 +4,10 @@ import { landed } from '#api/client-server/room/landed.ts'
 import { op } from '#api/http/op.ts'
 import { canonicalJson } from '#core/canonical-json.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
-import { invalidParam } from '#core/error.ts'
+import { creatorsOf } from '#core/content/m.room.create.ts'
+import { badJson, invalidParam } from '#core/error.ts'
 import { isUserId } from '#core/ids.ts'
-import type { JsonObject } from '#core/json.ts'
+import { isObject, type JsonObject } from '#core/json.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { findAccess } from '#engine/read/room.ts'
 import { readKey } from '#engine/read/state-at.ts'
@@ -35,6 +36,10 @@ export const setRoomStateWithKey = op({
     if (same !== undefined) return { event_id: same }
     if (eventType === 'm.room.canonical_alias' && stateKey === '')
       await checkCanonicalAlias(ctx, roomId, content)
+    // No rights make these right, so they are malformed rather than forbidden.
+    if (eventType === 'm.room.create') throw badJson('A room has one m.room.create, which makes it')
+    if (eventType === 'm.room.power_levels' && stateKey === '')
+      await checkCreators(ctx, userId, roomId, content)
     const at =
       eventType === 'm.room.member'
         ? await setMember(ctx, userId, roomId, stateKey, content)
@@ -68,6 +73,26 @@ async function sameAsBefore(
     : undefined
 }
 
+/**
+ * v12+: power levels never name a creator.
+ *
+ * Spec: rooms/v12/#authorization-rules, 10.4
+ */
+async function checkCreators(
+  ctx: Context,
+  userId: string,
+  roomId: string,
+  { users }: JsonObject,
+): Promise<void> {
+  const access = await findAccess(ctx.sql, roomId, userId)
+  if (!access?.room.version.privilegedCreators || access.standing?.membership !== 'join') return
+  const { rooms } = await ctx.positions.settled()
+  const create = await readKey(ctx.sql, access, rooms[access.room.shard]!, 'm.room.create', '')
+  if (!create || !isObject(users ?? null)) return
+  const named = creatorsOf(create.event).find((creator) => Object.hasOwn(users as object, creator))
+  if (named !== undefined) throw badJson(`${named} made the room: their power cannot be set`)
+}
+
 /** A membership set as state goes the way of the call that the spec has for it. */
 async function setMember(
   ctx: Context,
@@ -79,7 +104,9 @@ async function setMember(
   if (!isUserId(target)) throw invalidParam('The state key of an m.room.member is a user ID')
   const membership = membershipOf(content)
   if (membership === undefined) throw invalidParam('`membership` is missing, or unknown')
-  const text = JSON.stringify(content)
+  // Servers name who authorised a join, never clients.
+  const { join_authorised_via_users_server: _, ...own } = content
+  const text = JSON.stringify(own)
   if (membership !== 'join')
     return ctx.rooms.call('changeMembership', roomId, {
       sender,

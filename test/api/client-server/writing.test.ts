@@ -114,6 +114,33 @@ describe('setting state', () => {
     ).toBe(400)
   })
 
+  test('who authorised a join is for servers to say', async () => {
+    const own = await story.room(alice, { version: '11' })
+    const path = `/rooms/${encodeURIComponent(own.roomId)}/state/m.room.member/${alice}`
+    const content = { membership: 'join', displayname: 'Al' }
+    await front.put(path, alice, { ...content, join_authorised_via_users_server: 'unused' })
+    expect(json(front.lastCall!.request['content'])).toEqual(content)
+  })
+
+  test('what no rights make right is malformed, not forbidden', async () => {
+    const bob = someone('bob')
+    for (const version of ['11', '12']) {
+      const own = await story.room(alice, { version })
+      const path = `/rooms/${encodeURIComponent(own.roomId)}/state`
+      front.calls.length = 0
+      expect(await front.put(`${path}/m.room.create/`, alice, {})).toMatchObject({
+        status: 400,
+        body: { errcode: 'M_BAD_JSON' },
+      })
+      expect(front.calls).toEqual([])
+      const levels = (user: string) =>
+        front.put(`${path}/m.room.power_levels/`, alice, { users: { [user]: 60 } })
+      expect((await levels(bob)).status).toBe(200)
+      // v12+: the power of who made the room cannot be set.
+      expect((await levels(alice)).status).toBe(version === '12' ? 400 : 200)
+    }
+  })
+
   test('what is set already makes no second event', async () => {
     const own = await story.room(alice)
     const bob = someone('bob')
