@@ -142,6 +142,8 @@ export function writeEvent(
     ...(replaced && {
       replaces_state: replaced.event.eventId,
       prev_content: replaced.event.content,
+      // Not spec: clients tell from it who had invited whom.
+      prev_sender: replaced.event.sender,
     }),
     ...(redactedBecause && {
       redacted_because: clientEvent(redactedBecause, { now, withoutRoomId }),
