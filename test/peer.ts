@@ -158,6 +158,11 @@ export class PeerRoom {
     this.#tip = tip
   }
 
+  /** The last event, which the next one cites. */
+  get tip(): RoomEvent {
+    return this.#tip
+  }
+
   /** The next event on top of the last one, or of what `prevEvents` names. */
   next(
     sender: string,

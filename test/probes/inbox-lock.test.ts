@@ -48,8 +48,8 @@ test('a transaction is answered when it is durable in the inbox, and not before'
 
 test('no work of a room stands between a transaction and its answer', async () => {
   const [peer] = home.peers
-  const alice = await home.server.person('carol')
-  const roomId = await home.room(alice)
+  const carol = await home.server.person('carol')
+  const roomId = await home.room(carol)
   const room = await home.joined(peer!, roomId, 'bob')
   const said = room.say(peer!.user('bob'), 'while no event can be written')
 

@@ -1,7 +1,11 @@
 import { badJson, notJson, tooLarge } from '#core/error.ts'
 
-/** Values deeper than this are refused: what walks them later may do so by recursion. */
-export const maxDepth = 100
+/**
+ * Values deeper than this are refused: what walks them later may do so by recursion. It is as much as
+ * an event may nest, and what other servers can write: one deep event must not refuse the transaction
+ * that brings it, which would be sent again for ever.
+ */
+export const maxDepth = 1000
 
 /**
  * Reads a body as text of at most `maxBytes`. It must be UTF-8, since it is hashed, signed and

@@ -19,7 +19,7 @@ const ops: AnyOp[] = [
     also: ['/_matrix/client/r0/rooms/:roomId/thing/:key'],
     auth: 'user',
     limit: 'message',
-    maxBytes: 1000,
+    maxBytes: 3000,
     params,
     body: open({ n: t.Integer(), more: t.Optional(Content) }),
     run: async ({ who, params, body, request }) => ({ who, params, body, uri: request.uri }),
@@ -175,7 +175,7 @@ describe('the steps of a request', () => {
     ['', 'M_BAD_JSON'],
     ['{"n":"1"}', 'M_BAD_JSON'],
     ['{"n":1.5}', 'M_BAD_JSON'],
-    [`{"n":1,"x":${'['.repeat(100)}${']'.repeat(100)}}`, 'M_BAD_JSON'],
+    [`{"n":1,"x":${'['.repeat(1000)}${']'.repeat(1000)}}`, 'M_BAD_JSON'],
   ])('the body %j is %s', async (body, errcode) => {
     expect(await ask('PUT', thing, { token: 'a', body })).toMatchObject({
       status: 400,
@@ -205,7 +205,7 @@ describe('the steps of a request', () => {
   })
 
   test('a body too large is refused, whether or not it says so', async () => {
-    const body = `{"n":1,"x":"${'x'.repeat(1000)}"}`
+    const body = `{"n":1,"x":"${'x'.repeat(3000)}"}`
     expect(await ask('PUT', thing, { token: 'a', body })).toMatchObject({
       status: 413,
       body: { errcode: 'M_TOO_LARGE' },
