@@ -147,6 +147,8 @@ async function live(version: string, host: Person, friend: Person, guest: Person
 
   // Leave and come back; kick and come back; ban, and stay out.
   await late.client.leave(roomId)
+  // The client does not ask to join where it still believes to be.
+  await late.untilMembership(roomId, 'leave')
   await host.until(
     roomId,
     'the late one left',

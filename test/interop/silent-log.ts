@@ -11,5 +11,8 @@ export const silent: Logger = {
   error: () => {},
 }
 
-// Parts of it use the logger of the whole package.
-loglevel.getLogger('matrix').setLevel('silent')
+// Parts of it use loggers of their own, which take over what the one of the whole package writes with.
+for (const logger of Object.values(loglevel.getLoggers())) {
+  logger.methodFactory = () => () => {}
+  logger.rebuild()
+}
