@@ -1,0 +1,113 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { Random } from '#test/core/random.ts'
+import { type Insight, departures, differences, lastWords } from './agree.ts'
+import { Follower } from './follower.ts'
+import { type Homes, factsOf, openHomes } from './homes.ts'
+import { World } from './world.ts'
+
+const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 5)
+const seed = Number(process.env['LANEWAY_SIMULATION_SEED'] ?? 1)
+const verbose = process.env['LANEWAY_SIMULATION_VERBOSE'] !== undefined
+setDefaultTimeout(seconds * 1000 + 120_000)
+
+let homes: Homes
+
+beforeAll(async () => {
+  homes = await openHomes(['one.test', 'two.test', 'three.test'])
+})
+afterAll(() => homes.remove())
+
+const versions = ['1', '2', '6', '8', '10', '11', '12']
+
+test(`servers whose links are cut at random agree in the end (seed ${seed})`, async () => {
+  const random = new Random(seed)
+  const actors = (
+    await Promise.all(
+      homes.servers.map((server) =>
+        Promise.all(['ann', 'ben', 'cat'].map((name) => server.person(name))),
+      ),
+    )
+  ).flat()
+  const world = new World(actors, seed)
+  const followers = actors.flatMap((actor, index) =>
+    [
+      { timeoutMs: 1000, limit: 50, stateAfter: false, pauseMs: 0, lazy: false },
+      { timeoutMs: 200, limit: 3, stateAfter: true, pauseMs: 400, lazy: false },
+      { timeoutMs: 0, limit: 10, stateAfter: index % 2 === 0, pauseMs: 900, lazy: index % 3 === 0 },
+    ].map(
+      (options, each) => new Follower(actor, options, new Random(seed * 77 + index * 3 + each)),
+    ),
+  )
+  for (const follower of followers) follower.start()
+
+  await world.makeRooms(versions)
+  await Promise.all(
+    actors.map(async (actor) => {
+      for (const room of world.rooms)
+        if (!room.membership.has(actor.userId)) await world.join(actor, room)
+    }),
+  )
+  const end = new AbortController()
+  const living = world.live(end.signal, 120)
+  const disturbing = disturb(random, end.signal)
+  await Bun.sleep(seconds * 1000)
+  end.abort()
+  await Promise.all([living, disturbing])
+
+  const insight: Insight = (server, { roomId, version }) =>
+    factsOf(
+      homes.servers.find(({ name }) => name === server)!,
+      roomId,
+      version,
+    )
+  const found: string[] = []
+  await Promise.all(
+    world.rooms.map(async (room) => {
+      for (let round = 1; round <= 3; round++) await lastWords(world, room, round)
+      found.push(...(await differences(world, room, insight)))
+    }),
+  )
+  await Promise.all(
+    followers.map(async (follower) => {
+      await follower.finish()
+      found.push(...(await departures(follower, world.rooms, insight)))
+    }),
+  )
+  for (const { status, who, what, room } of world.done)
+    if (status === 500) found.push(`${who} in ${room}: ${status} ${what}`)
+  if (verbose) report(world)
+  expect(found).toEqual([])
+})
+
+/** Cuts links, refusing or silent, for a while each; now and then a server is stopped. */
+async function disturb(random: Random, until: AbortSignal): Promise<void> {
+  const cuts: Promise<void>[] = []
+  const restartAt = performance.now() + seconds * 500
+  let restarted = false
+  while (!until.aborted) {
+    const link = random.pick(homes.links)
+    link.set(random.next() < 0.7 ? 'refusing' : 'silent')
+    cuts.push(Bun.sleep(200 + random.below(1500)).then(() => link.set('up')))
+    if (!restarted && performance.now() > restartAt) {
+      restarted = true
+      const server = random.pick(homes.servers)
+      await server.stop()
+      await Bun.sleep(random.below(300))
+      await server.start()
+    }
+    await Bun.sleep(random.below(700))
+  }
+  await Promise.all(cuts)
+  for (const link of homes.links) link.set('up')
+}
+
+function report(world: World): void {
+  const counts = new Map<string, number>()
+  for (const { what, status } of world.done) {
+    const name = `${what.split(' ', 1)[0]} ${status}`
+    counts.set(name, (counts.get(name) ?? 0) + 1)
+  }
+  console.log(Object.fromEntries([...counts].sort()))
+  if (process.env['LANEWAY_SIMULATION_VERBOSE'] === 'all')
+    for (const each of world.done) console.log(JSON.stringify(each))
+}
