@@ -14,6 +14,8 @@ export type Changes = {
   state: StateChange[]
   /** By how much each server's joined members change. */
   servers: Map<number, { name: string; by: number }>
+  /** Servers of users whose invite or knock the event itself ends, without their doing. */
+  turnedAway: Map<number, string>
 }
 
 /** Every difference between the room's state and what it becomes, with what readers ask of it. */
@@ -24,7 +26,7 @@ export function* changesTo(
   own: Known,
   numbers: Interned,
 ): Task<Changes> {
-  const changes: Changes = { state: [], servers: new Map() }
+  const changes: Changes = { state: [], servers: new Map(), turnedAway: new Map() }
   if (to === room.state) return changes
   const diff = room.state.diff(to)
   const nids = diff.flatMap((change) => [change.old ?? [], change.new ?? []].flat())
@@ -44,6 +46,8 @@ export function* changesTo(
     const old = change.old === undefined ? undefined : events.get(change.old)
     const now = change.new === undefined ? undefined : events.get(change.new)
     const member = memberChange(old, now, users, changes.servers)
+    if (member && now === own && isTurnedAway(own, member))
+      changes.turnedAway.set(member.serverNid, domainOf(own.event.stateKey!)!)
     changes.state.push({
       position: 1,
       typeNid: (now ?? old)!.typeNid,
@@ -101,8 +105,20 @@ function memberChange(
   return { userNid, serverNid, senderNid: (now ?? old)!.senderNid, old: before, new: after }
 }
 
-/** The servers that an event goes to: joined before or after it, without our own. */
-export function* destinations(parts: Parts, room: Room, { servers }: Changes): Task<number | null> {
+const isTurnedAway = ({ event }: Known, { old, new: now }: MemberChange): boolean =>
+  (old === 'invite' || old === 'knock') &&
+  (now === 'leave' || now === 'ban') &&
+  domainOf(event.sender) !== domainOf(event.stateKey!)
+
+/**
+ * The servers that an event goes to: joined before or after it, without our own. One that is in the
+ * room only by an invite, or asks to be let in, learns that it is not from the event itself.
+ */
+export function* destinations(
+  parts: Parts,
+  room: Room,
+  { servers, turnedAway }: Changes,
+): Task<number | null> {
   const own = parts.signing.serverName
   const joined = (map: ReadonlyMap<number, JoinedServer>) =>
     [...map].filter(([, { name, joined: count }]) => count > 0 && name !== own).map(([nid]) => nid)
@@ -114,8 +130,9 @@ export function* destinations(parts: Parts, room: Room, { servers }: Changes): T
   const added = [...servers].filter(
     ([nid, { name, by }]) => by > 0 && name !== own && !set.servers.has(nid),
   )
-  if (added.length > 0)
-    set = yield* wait(parts.serverSets.intern([...set.servers, ...added.map(([nid]) => nid)], set))
+  const more = added.map(([nid]) => nid)
+  for (const [nid, name] of turnedAway) if (name !== own && !set.servers.has(nid)) more.push(nid)
+  if (more.length > 0) set = yield* wait(parts.serverSets.intern([...set.servers, ...more], set))
   return set.servers.size === 0 ? null : set.nid
 }
 

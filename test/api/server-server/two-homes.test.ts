@@ -60,6 +60,16 @@ describe('a user of another server', () => {
     expect(await invites(carol)).not.toContain(roomId)
   })
 
+  test('is invited no longer when the invite is taken back', async () => {
+    const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'private_chat' })
+    const invited = async () =>
+      Object.keys((await bob.do('GET', 'sync?timeout=0')).rooms?.invite ?? {}).includes(roomId)
+    await alice.do('POST', `rooms/${enc(roomId)}/invite`, { user_id: bob.userId })
+    await until(invited)
+    await alice.do('POST', `rooms/${enc(roomId)}/kick`, { user_id: bob.userId })
+    await until(async () => !(await invited()))
+  })
+
   test('leaves, is kicked and is banned', async () => {
     const roomId = await publicRoom('11')
     await join(bob, roomId)
