@@ -80,8 +80,10 @@ async function join(
   ])
   // Not spec: what else a client says goes into the event, as other servers have it.
   const content = JSON.stringify({ ...profiles.get(userId), ...wanted })
-  // Who asked the user in surely is in the room; a room's own domain (v1–v11) may still be.
-  const candidates = [...via, ...inviters.map(domainOf), domainOf(roomId)]
+  // Who asked the user in surely is in the room. A room's own domain (v1–v11) says nothing about who
+  // is in it, so it is tried only for want of any other.
+  const named = [...via, ...inviters.map(domainOf)]
+  const candidates = named.length > 0 ? named : [domainOf(roomId)]
   const servers = candidates.filter((server) => server !== undefined && isServerName(server))
   const others = new Set((servers as string[]).filter((server) => server !== ctx.serverName))
   const at = await ctx.rooms.call('join', roomId, {

@@ -213,8 +213,10 @@ describe('membership', () => {
       'one.example',
       'two.example',
       'inviter.example',
-      'afar.example',
     ])
+    // The domain of the room's ID says nothing about who is in it: it is the last resort.
+    await front.post(`/join/${encodeURIComponent('!other:afar.example')}`, alice)
+    expect(front.lastCall!.request['via']).toEqual(['afar.example'])
     front.federation.answer = ({ destination, uri }) => {
       expect(destination).toBe('away.example')
       expect(uri).toContain(encodeURIComponent('#den:away.example'))
