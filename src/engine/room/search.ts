@@ -228,13 +228,14 @@ export class Search {
     this.lane.inbound.release(ready)
   }
 
-  /** The state before events whose ancestors cannot be had takes the ancestors' place. */
+  /**
+   * The state before events whose ancestors cannot be had takes the ancestors' place. It comes with its
+   * auth chain, in which may be what they cite and lack.
+   */
   async #replace(room: Room): Promise<void> {
     const { park } = this.lane.inbound
-    const bottoms = this.#waiting.filter(
-      ({ prevEvents, authEvents }) =>
-        prevEvents.some((id) => this.#lacking.has(id)) &&
-        !authEvents.some((id) => this.#lackingAuth.has(id)),
+    const bottoms = this.#waiting.filter(({ prevEvents }) =>
+      prevEvents.some((id) => this.#lacking.has(id)),
     )
     const befores = new Map<string, StateMap>()
     for (const { eventId } of bottoms.slice(0, maxStates)) {
@@ -244,8 +245,14 @@ export class Search {
       if (this.#stopped) return
       if (before) befores.set(eventId, before)
     }
+    if (befores.size > 0 && this.#lackingAuth.size > 0) {
+      const there = await knownIn(this.lane, 'all').standing([...this.#lackingAuth])
+      for (const id of there.keys()) this.#lackingAuth.delete(id)
+    }
     for (const [id, before] of befores) {
-      const incoming = this.#roots.has(id) ? park.remove(id) : undefined
+      const { authEvents = [] } = this.#roots.get(id)?.event ?? {}
+      if (!this.#roots.has(id) || authEvents.some((auth) => this.#lackingAuth.has(auth))) continue
+      const incoming = park.remove(id)
       if (!incoming) continue
       const replaced = { ...incoming, before }
       this.#searched.add(replaced)

@@ -247,6 +247,29 @@ test('auth events that lack are fetched with their own, and stand beside the gra
   expect(await stored(database, roomId, idOf(sent))).toMatchObject({ flags: 1 })
 })
 
+test('auth events that nobody gives one by one come with the state', async () => {
+  const { stage, roomId, room, told } = await scene()
+  await using _ = stage
+  const dave = there.user('dave')
+  const join = room.member(dave, dave, 'join')
+  // So many that the state is asked for as a whole.
+  for (let n = 0; n < 60; n++)
+    room.add(
+      dave,
+      'm.room.member',
+      { membership: 'join', displayname: `Dave ${n}` },
+      { stateKey: dave },
+    )
+  room.say(carol, 'hidden')
+  const sent = room.say(dave, 'whom you do not know')
+  const refused = new Set(['get_missing_events', 'event', 'event_auth'])
+  told.lie = ({ name }, reply) => (refused.has(name) ? silent : reply)
+  await deliver(stage, database, roomId, there, [sent.text])
+  await arrived(stage, roomId, sent)
+  expect(await stored(database, roomId, idOf(join))).toMatchObject({ flags: 4 })
+  expect(await stored(database, roomId, idOf(sent))).toMatchObject({ flags: 0 })
+})
+
 test('what cannot be had is asked for again later, and in the end the event is dropped', async () => {
   const limits = { attempts: 3, retryMs: 10, missingMs: 100, requestMs: 20, inboxPollMs: 5 }
   const { stage, roomId, told, many } = await scene('12', { limits })
