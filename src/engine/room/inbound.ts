@@ -236,13 +236,15 @@ export class Inbound {
   /** The next rows of the inbox that are not in memory and whose time has come. */
   *#readOn(): Task<void> {
     const { parts, roomId, shard } = this.#lane
-    const limit = parts.limits.laneEvents
-    const { rows, nextAt } = yield* wait(
-      inbox.list(parts.sql, shard, roomId, parts.now(), limit + this.#held.size),
-    )
+    const { laneEvents } = parts.limits
+    const limit = laneEvents + this.#held.size
+    // What comes in while this is read goes into memory, or says again that there is more.
+    this.#more = false
+    const { rows, nextAt } = yield* wait(inbox.list(parts.sql, shard, roomId, parts.now(), limit))
     const fresh = rows.filter(({ inbox_id: id }) => !this.#held.has(id))
-    this.#more = fresh.length > limit
-    for (const { inbox_id: inboxId, origin, json } of fresh.slice(0, limit)) {
+    // As many as were asked for: there may be others behind them.
+    if (rows.length === limit || fresh.length > laneEvents) this.#more = true
+    for (const { inbox_id: inboxId, origin, json } of fresh.slice(0, laneEvents)) {
       const entry = { inboxId, origin, json }
       if (this.#hold(entry)) this.#queues.raw.push(entry)
     }

@@ -4,6 +4,7 @@ import { parseJson } from '#core/canonical-json.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { NeededKeys } from '#core/event/signatures.ts'
 import type { RoomVersion } from '#core/room-version.ts'
+import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Parkable } from '#engine/room/park.ts'
@@ -22,6 +23,8 @@ export type Incoming = Parkable & {
   readonly before?: StateMap
   /** The room, as it is loaded, that did not know it when it was looked for with many others. */
   newTo?: Room
+  /** The numbers of what it is made of, if they were looked up with those of others. */
+  numbers?: Interned
 }
 
 /** A PDU as it came: from the inbox, or as the answer of another server. */

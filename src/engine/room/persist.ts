@@ -42,6 +42,10 @@ export type PersistOptions = {
 }
 
 const maxInFlight = 2
+/** So many that wait are worth a commit beside another one. */
+const secondBatch = 100
+/** A commit that takes longer than this does not keep others back. */
+const impatientMs = 10
 const firstRetryMs = 50
 const maxRetryMs = 2_000
 
@@ -60,6 +64,9 @@ export class Persister {
   /** Smoothed milliseconds that one piece of work takes to commit. */
   #cost = 0.2
   #away: number | undefined
+  /** When the last batch set off. */
+  #startedAt = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
   readonly #waiters: { below: number; resolve: () => void }[] = []
   readonly counters = { commits: 0, events: 0, failedBatches: 0, retries: 0, commitMs: 0 }
 
@@ -126,7 +133,7 @@ export class Persister {
   }
 
   #kick(): void {
-    while (this.#inFlight < maxInFlight) {
+    while (this.#inFlight === 0 || (this.#inFlight < maxInFlight && this.#isWorthwhile())) {
       const selection = fill(this.#pending, this.#busy, this.#limits())
       if (selection.size === 0) break
       for (const [shard, rooms] of selection) {
@@ -134,9 +141,29 @@ export class Persister {
         for (const list of rooms.values()) this.#took(list)
       }
       this.#inFlight++
+      this.#startedAt = performance.now()
       void this.#persist(selection)
     }
     this.#wake()
+  }
+
+  /**
+   * Whether to commit beside a commit that is in flight. A transaction costs as much as many events, so
+   * what nobody waits for is collected first.
+   */
+  #isWorthwhile(): boolean {
+    const waitedMs = performance.now() - this.#startedAt
+    if (this.#count >= secondBatch || waitedMs >= impatientMs) return true
+    for (const [shard, rooms] of this.#pending) {
+      if (this.#busy.has(shard)) continue
+      for (const list of rooms.values()) if (list.some(({ work }) => work.local)) return true
+    }
+    if (this.#count > 0)
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined
+        this.#kick()
+      }, impatientMs - waitedMs)
+    return false
   }
 
   #limits() {

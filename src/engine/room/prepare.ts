@@ -4,6 +4,7 @@ import { type Incoming, type Raw, judge } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { lookupAcl } from '#engine/room/acl.ts'
 import { isOurs } from '#engine/room/local-member.ts'
+import { numbersFor } from '#engine/room/numbers.ts'
 import { ReceiveOutside } from '#engine/room/outside.ts'
 import { isOutlier, type Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
@@ -77,8 +78,13 @@ export function* sortOut(
     ...event.authEvents,
   ])
   const found = yield* parts.events.byIds(room, cited)
+  const numbers = yield* numbersFor(
+    parts.interner,
+    accepted.map(({ event }) => event),
+  )
   for (const incoming of accepted) {
     const { event } = incoming
+    incoming.numbers = numbers
     const there = found.get(event.eventId)
     if (there && !isOutlier(there)) {
       parts.counters.duplicates++

@@ -95,7 +95,7 @@ export function* receiveEvent(
     parts.onDrop(room.roomId, incoming.origin, 'its event ID is that of another event')
     return { known: undefined }
   }
-  const numbers = yield* numbersFor(parts.interner, [event])
+  const numbers = incoming.numbers ?? (yield* numbersFor(parts.interner, [event]))
   const prevs = event.prevEvents.flatMap((id) => found.get(id) ?? [])
   const before = incoming.before ?? (yield* stateBefore(parts, room, prevs))
   const signed = unsigned(incoming.rejection)

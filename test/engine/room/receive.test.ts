@@ -121,3 +121,16 @@ test('a fork is merged: both sides count, and the next event of ours cites both'
   expect(ours.position).toBeGreaterThan(0)
   expect(stage.errors).toEqual([])
 })
+
+test('what comes in while the inbox is read is not passed over', async () => {
+  await using stage = await openStage(database, [there], { limits: { laneEvents: 5, prepare: 3 } })
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  for (let round = 0; round < 60; round++) {
+    const texts = Array.from({ length: 7 }, (_, i) => room.say(mallory, `${round} ${i}`).text)
+    await deliver(stage, database, roomId, there, texts)
+  }
+  await until(inboxIsEmpty(database, roomId))
+  const { accepted, postponed, missingRequests } = stage.engine.parts.counters
+  expect([accepted, postponed, missingRequests]).toEqual([420, 0, 0])
+})
