@@ -5,7 +5,7 @@ import { createOfRoomId } from '#core/ids.ts'
 import { allow, type Verdict, reject } from '#core/verdict.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import type { Interned } from '#store/room/intern.ts'
-import type { StateMap } from '#store/room/state-map.ts'
+import { StateMap } from '#store/room/state-map.ts'
 import { keysAsked } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { distinct, resolveStates } from '#engine/room/resolve.ts'
@@ -40,6 +40,8 @@ export const after = (before: StateMap, known: Known): StateMap =>
 export function* stateBefore(parts: Parts, room: Room, prevs: readonly Known[]): Task<StateMap> {
   const states: StateMap[] = []
   for (const prev of prevs) states.push(yield* stateAfter(parts, room, prev))
+  // Before the create event, which may come late, there is nothing.
+  if (states.length === 0) return StateMap.empty
   return yield* resolveStates(parts, room, states)
 }
 
