@@ -82,15 +82,18 @@ async function join(
   const content = JSON.stringify({ ...profiles.get(userId), ...wanted })
   // Who asked the user in surely is in the room. A room's own domain (v1–v11) says nothing about who
   // is in it, so it is tried only for want of any other.
-  const named = [...via, ...inviters.map(domainOf)]
-  const candidates = named.length > 0 ? named : [domainOf(roomId)]
-  const servers = candidates.filter((server) => server !== undefined && isServerName(server))
-  const others = new Set((servers as string[]).filter((server) => server !== ctx.serverName))
+  const named = othersOf(ctx, [...via, ...inviters.map(domainOf)])
+  const others = named.length > 0 ? named : othersOf(ctx, [domainOf(roomId)])
   const at = await ctx.rooms.call('join', roomId, {
     userId,
     content,
-    via: [...others].slice(0, maxVia),
+    via: others.slice(0, maxVia),
   })
   landed(ctx, at)
   return { room_id: roomId }
+}
+
+function othersOf({ serverName }: Context, servers: readonly (string | undefined)[]): string[] {
+  const valid = servers.filter((server) => server !== undefined && isServerName(server))
+  return [...new Set(valid as string[])].filter((server) => server !== serverName)
 }

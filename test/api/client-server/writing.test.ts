@@ -217,6 +217,9 @@ describe('membership', () => {
     // The domain of the room's ID says nothing about who is in it: it is the last resort.
     await front.post(`/join/${encodeURIComponent('!other:afar.example')}`, alice)
     expect(front.lastCall!.request['via']).toEqual(['afar.example'])
+    // We are no other server.
+    await front.post(`/join/${encodeURIComponent('!other:afar.example')}?via=here.example`, alice)
+    expect(front.lastCall!.request['via']).toEqual(['afar.example'])
     front.federation.answer = ({ destination, uri }) => {
       expect(destination).toBe('away.example')
       expect(uri).toContain(encodeURIComponent('#den:away.example'))
