@@ -66,7 +66,7 @@ export class Persister {
   #away: number | undefined
   /** When the last batch set off. */
   #startedAt = 0
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #isTimed = false
   readonly #waiters: { below: number; resolve: () => void }[] = []
   readonly counters = { commits: 0, events: 0, failedBatches: 0, retries: 0, commitMs: 0 }
 
@@ -158,11 +158,13 @@ export class Persister {
       if (this.#busy.has(shard)) continue
       for (const list of rooms.values()) if (list.some(({ work }) => work.local)) return true
     }
-    if (this.#count > 0)
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined
+    if (this.#count > 0 && !this.#isTimed) {
+      this.#isTimed = true
+      setTimeout(() => {
+        this.#isTimed = false
         this.#kick()
       }, impatientMs - waitedMs)
+    }
     return false
   }
 
