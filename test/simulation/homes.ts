@@ -56,7 +56,7 @@ export async function openHomes(names: readonly string[]): Promise<Homes> {
             retry_max_seconds: 0.5,
           },
           rate_limits: { enabled: false },
-          log: { level: 'silent' },
+          log: logging(name),
         },
         database,
       )
@@ -101,4 +101,10 @@ export async function factsOf(
       ]
     }),
   )
+}
+
+/** For whoever looks for the cause of a difference: a folder for one log a server. */
+function logging(name: string): object {
+  const folder = process.env['LANEWAY_SIMULATION_LOGS']
+  return folder ? { level: 'info', file: `${folder}/${name}.log` } : { level: 'silent' }
 }

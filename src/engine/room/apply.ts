@@ -37,6 +37,8 @@ export type Judged = {
   /** An event of ours, or one that we relay: it goes to the servers of the room. */
   relayed: boolean
   inboxIds: readonly number[]
+  /** Placed events that it comes before: it is history behind a gap, and no news. */
+  behind?: readonly number[]
   /** v1–v2: another server chose its ID, which was claimed for this room. */
   claimed?: boolean
   /** The event was known beside the graph, and now takes its place in it. */
@@ -92,11 +94,12 @@ export function* applyAt(
       before: judged.before,
       numbers: judged.numbers,
       behindGap: gapBefore(judged.event, judged.prevs).length > 0,
+      isHistory: judged.behind !== undefined,
       prevNids,
     })
     const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
     const set = judged.relayed ? yield* destinations(parts, room, changes) : null
-    const surroundings = yield* surroundingsOf(parts, room, judged.event, judged.prevs)
+    const surroundings = yield* surroundingsOf(parts, room, judged)
     const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
     const push = yield* pushFactsFor(parts, room, judged.event, judged)
     if (room.stale) throw new RoomReloaded()

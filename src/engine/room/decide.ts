@@ -116,7 +116,7 @@ export function* judgeNow(
   parts: Parts,
   room: Room,
   event: RoomEvent,
-  { before, numbers, behindGap }: StatesAround,
+  { before, numbers, behindGap }: Omit<StatesAround, 'isHistory'>,
 ): Task<Verdict> {
   // The state before it, where it passed.
   if (distinct([before, room.state]).length === 1) return allow
@@ -137,6 +137,8 @@ export type StatesAround = {
   numbers: Interned
   /** The state before it was fetched: some of its prev_events are missing. */
   behindGap: boolean
+  /** It comes before a gap that is there: what is current has nothing to say of it, and it says nothing. */
+  isHistory: boolean
 }
 
 /** What a room becomes with one more event. */
@@ -168,7 +170,7 @@ export function* merge(
       softFailed: undefined,
     }
     // Rejected and soft-failed events are cited by nothing of ours; nor is one that others cite.
-    if (!isRejected(known)) {
+    if (!isRejected(known) && !states.isHistory) {
       const verdict = yield* judgeNow(parts, room, known.event, states)
       if (!verdict.allowed) merged.softFailed = verdict.reason
       else if (!room.missing.has(known.event.eventId)) {

@@ -21,6 +21,11 @@ export type Incoming = Parkable & {
   readonly inboxIds: number[]
   /** The state before it, if that was fetched because its prev_events cannot be had. */
   readonly before?: StateMap
+  /**
+   * Set if it is history behind a gap: numbers of events that have their place, and of which it is an
+   * ancestor by way of what was missing.
+   */
+  readonly behind?: readonly number[]
   /** The room, as it is loaded, that did not know it when it was looked for with many others. */
   newTo?: Room
   /** The numbers of what it is made of, if they were looked up with those of others. */

@@ -18,11 +18,12 @@ import { type Task, wait } from '#engine/room/task.ts'
 export type Surroundings = {
   /** prev_events that are not here. */
   gap: readonly string[]
-  /** Placed events that cite what is being placed, by number. */
+  /** Placed events that cite what is being placed, or rest on it behind a gap, by number. */
   children: ReadonlyMap<number, Known>
+  behind: readonly number[]
 }
 
-const nowhere: Surroundings = { gap: [], children: new Map() }
+const nowhere: Surroundings = { gap: [], children: new Map(), behind: [] }
 
 /** How often, and how long each time, a span is waited for that is on its way to the database. */
 const spanTries = 100
@@ -32,14 +33,14 @@ const spanMs = 20
 export function* surroundingsOf(
   parts: Parts,
   room: Room,
-  event: RoomEvent,
-  prevs: readonly Known[],
+  judged: { event: RoomEvent; prevs: readonly Known[]; behind?: readonly number[] },
 ): Task<Surroundings> {
+  const { event, prevs, behind = [] } = judged
   const gap = gapBefore(event, prevs)
-  if (gap.length === 0 && !room.missing.has(event.eventId)) return nowhere
-  const children = yield* childrenOf(parts, room, [event.eventId])
+  if (gap.length + behind.length === 0 && !room.missing.has(event.eventId)) return nowhere
+  const children = yield* childrenOf(parts, room, [event.eventId], behind)
   yield* readSpans(parts, room, children.values())
-  return { gap, children }
+  return { gap, children, behind }
 }
 
 /** Events that cite something missing which is about to come, with the spans around them. */
@@ -47,8 +48,9 @@ export function* childrenOf(
   parts: Parts,
   room: Room,
   arriving: Iterable<string>,
+  behind: readonly number[] = [],
 ): Task<Map<number, Known>> {
-  const nids = new Set<number>()
+  const nids = new Set(behind)
   for (const id of arriving) for (const nid of room.missing.get(id) ?? []) nids.add(nid)
   const found = yield* parts.events.byNids(room, nids)
   const children = new Map<number, Known>()
@@ -90,12 +92,13 @@ export function placeEvent(
   parts: Parts,
   room: Room,
   known: Known,
-  { gap, children }: Surroundings,
+  { gap, children, behind }: Surroundings,
   part: RoomPart,
 ): boolean {
   const { eventId } = known.event
-  const late = room.missing.has(eventId)
-  if (late && placeHistory(parts, room, [{ known, cites: gap }], children, part) > 0) return false
+  const late = behind.length > 0 || room.missing.has(eventId)
+  if (late && placeHistory(parts, room, [{ known, cites: gap, behind }], children, part) > 0)
+    return false
   if (known.flags !== 0) return false
   known.chain = room.chain
   known.chainIndex = room.nextIndex++
@@ -114,6 +117,8 @@ export type Arrival = {
   known: Known
   /** Those of its prev_events that are missing, or arrive with it. */
   cites: readonly string[]
+  /** Placed events that rest on it though they do not cite it. */
+  behind?: readonly number[]
 }
 
 /**
@@ -160,8 +165,13 @@ function lateEvents(
   const byId = new Map<string, { children: Place[]; lateChildren: string[] }>()
   for (const { known } of arrivals)
     if (isShown(known)) byId.set(known.event.eventId, { children: [], lateChildren: [] })
-  for (const { known } of arrivals) {
+  for (const { known, behind = [] } of arrivals) {
     const { eventId } = known.event
+    for (const nid of behind) {
+      const child = children.get(nid)
+      const place = child && placeOf(child)
+      if (place) byId.get(eventId)?.children.push(place)
+    }
     if (byId.has(eventId))
       for (const id of citing.shown(eventId)) byId.get(id)!.lateChildren.push(eventId)
     for (const nid of room.missing.get(eventId) ?? []) {

@@ -114,6 +114,7 @@ export function* receiveEvent(
     verdict,
     relayed,
     inboxIds: incoming.inboxIds,
+    ...(incoming.behind && { behind: incoming.behind }),
     claimed: event.version.eventFormat === 'named',
     ...(there && { outlier: there }),
   })

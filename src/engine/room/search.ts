@@ -198,6 +198,7 @@ export class Search {
     const prevsOf = (id: string) => this.#found.get(id)?.event.prevEvents
     const { order, cyclic } = await orderByParents(this.#found.keys(), prevsOf, new Pace())
     const blocked = new Set(cyclic)
+    const behind = this.#behind(order)
     const ready: Incoming[] = []
     for (const id of order) {
       if (this.#released.has(id)) continue
@@ -220,12 +221,33 @@ export class Search {
         rejection,
         inboxIds: [],
         ...(before && { before }),
+        ...(behind.has(id) && { behind: [...behind.get(id)!] }),
       }
       // If it lacks something in the lane, there is no point in looking for that again now.
       this.#searched.add(incoming)
       ready.push(incoming)
     }
     this.lane.inbound.release(ready)
+  }
+
+  /**
+   * What was found and lies behind a gap, as an ancestor of what is missing there: with the events that
+   * cite what is missing. It is no news, and reads before these.
+   */
+  #behind(order: readonly string[]): Map<string, Set<number>> {
+    const behind = new Map<string, Set<number>>()
+    // Children come before their parents.
+    for (const id of order.toReversed()) {
+      const citing = [...(this.lane.room?.missing.get(id) ?? []), ...(behind.get(id) ?? [])]
+      if (citing.length === 0) continue
+      for (const prev of this.#found.get(id)!.event.prevEvents) {
+        if (!this.#found.has(prev)) continue
+        const all = behind.get(prev) ?? new Set()
+        for (const nid of citing) all.add(nid)
+        behind.set(prev, all)
+      }
+    }
+    return behind
   }
 
   /**
