@@ -209,7 +209,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
     state: string[],
   ): Promise<Landed> {
     this.#open()
-    return receiveInvite(this.lane(roomId), { version, pdu, state })
+    const lane = this.lane(roomId)
+    return lane.keep(() => receiveInvite(lane, { version, pdu, state }))
   }
 
   async backfill(roomId: string, before: string[], limit: number): Promise<number> {

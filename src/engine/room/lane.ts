@@ -83,11 +83,16 @@ export class Lane implements Persisted {
     return promise
   }
 
-  /** Keeps the lane in memory while something is under way that will come back to it. */
+  /**
+   * Keeps the lane in memory while something is under way that will come back to it. What fails is
+   * told as whoever waits must hear it.
+   */
   async keep<T>(run: () => Promise<T>): Promise<T> {
     this.#kept++
     try {
       return await run()
+    } catch (error) {
+      throw answerable(error)
     } finally {
       this.#kept--
       this.usedAt = this.parts.now()

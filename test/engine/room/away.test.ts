@@ -1,0 +1,33 @@
+import { expect, test } from 'bun:test'
+import { openPool } from '#store/db.ts'
+import { MadeUpServer } from '#test/builders.ts'
+import { testDatabase } from '#test/database.ts'
+import { createRoom, openStage, us } from '#test/room-engine.ts'
+
+const database = await testDatabase()
+const there = new MadeUpServer('there.test')
+
+test('whoever asks a room whose database is away is told to come back, whatever is asked', async () => {
+  const first = await openStage(database)
+  const roomId = await createRoom(first)
+  await first.stop()
+  const pool = openPool(database.url, { max: 2 })
+  await using stage = await openStage(database, [], { pool })
+  await pool.end()
+
+  const guest = us.user('guest')
+  const txn = { userId: guest, deviceId: 'D', path: '/', txnId: '1' }
+  const asked = [
+    stage.rooms.call('send', roomId, { sender: guest, type: 't', content: '{}', txn }),
+    stage.rooms.call('join', roomId, { userId: guest, content: '{}', via: [] }),
+    stage.rooms.call('changeMembership', roomId, {
+      sender: guest,
+      target: guest,
+      membership: 'leave',
+      content: '{}',
+    }),
+    stage.rooms.call('makeJoin', roomId, there.user('bob'), ['12'], there.name),
+  ]
+  const told = await Promise.allSettled(asked)
+  for (const each of told) expect(each).toMatchObject({ reason: { status: 503 } })
+})
