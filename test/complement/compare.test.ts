@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { compare, readResults } from './compare.ts'
+import { compare, readGoEvents, readResults, toTsv } from './compare.ts'
 
 const tsv = (results: Record<string, string>) =>
   Object.entries(results)
@@ -33,6 +33,23 @@ describe('new results', () => {
   test('must be results', () => {
     expect(() => readResults('tests A pass\n')).toThrow('Not a result')
   })
+})
+
+test('the events of `go test` become a table', () => {
+  const event = (of: object) => `${JSON.stringify(of)}\n`
+  const path = 'github.com/matrix-org/complement/tests'
+  const lines = [
+    '# a build says something\n',
+    event({ Action: 'run', Package: path, Test: 'B' }),
+    event({ Action: 'output', Package: path, Test: 'B', Output: 'hello' }),
+    event({ Action: 'fail', Package: path, Test: 'B' }),
+    event({ Action: 'pass', Package: `${path}/csapi`, Test: 'C/part' }),
+    event({ Action: 'skip', Package: path, Test: 'A' }),
+    event({ Action: 'fail', Package: path }),
+  ]
+  const table = toTsv(readGoEvents(lines.join('')))
+  expect(table).toBe('tests\tA\tskip\ntests\tB\tfail\ntests/csapi\tC/part\tpass\n')
+  expect(toTsv(readResults(table))).toBe(table)
 })
 
 test('the baseline can be read, and is compared with by default', async () => {

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 
 /**
  * Compares new results of Complement with the baseline, in both directions:
- * `bun test/complement/compare.ts NEW.tsv [BASELINE.tsv]`. It ends with 1 if something got worse.
+ * `bun test/complement/compare.ts NEW [BASELINE]`. It ends with 1 if something got worse. A file is
+ * what `go test -json` wrote, or the table that `compare.ts --tsv results.json` makes of it.
  */
 
 /** `package`, `test` and `result`, one test a line. */
@@ -18,6 +19,28 @@ export function readResults(tsv: string): Results {
   }
   return results
 }
+
+type GoEvent = { Action: string; Package?: string; Test?: string }
+
+/** The results out of what `go test -json` wrote, one event a line. */
+export function readGoEvents(lines: string): Results {
+  const results = new Map<string, string>()
+  for (const line of lines.split('\n')) {
+    // What is not of the tests is between the events, such as the output of a build.
+    if (!line.startsWith('{')) continue
+    const { Action: result, Package: path, Test: name } = JSON.parse(line) as GoEvent
+    if (!path || !name || !['pass', 'fail', 'skip'].includes(result)) continue
+    results.set(`${path.replace(/^.*?\/(?=tests(\/|$))/, '')}\t${name}`, result)
+  }
+  return results
+}
+
+/** The table of the results, in the order of its lines. */
+export const toTsv = (results: Results): string =>
+  [...results]
+    .map(([test, result]) => `${test}\t${result}\n`)
+    .sort()
+    .join('')
 
 export type Comparison = { worse: string[]; better: string[]; gone: string[] }
 
@@ -39,10 +62,19 @@ export function compare(baseline: Results, now: Results): Comparison {
   return comparison
 }
 
-function main([path, baseline = new URL('results.tsv', import.meta.url).pathname]: string[]): void {
-  if (path === undefined) throw new Error('usage: bun test/complement/compare.ts NEW.tsv [OLD.tsv]')
-  const before = readResults(readFileSync(baseline, 'utf8'))
-  const { worse, better, gone } = compare(before, readResults(readFileSync(path, 'utf8')))
+const readFile = (path: string): Results => {
+  const text = readFileSync(path, 'utf8')
+  return text.startsWith('{') ? readGoEvents(text) : readResults(text)
+}
+
+function main(args: string[]): void {
+  const [path, baseline = new URL('results.tsv', import.meta.url).pathname] = args.filter(
+    (arg) => arg !== '--tsv',
+  )
+  if (path === undefined) throw new Error('usage: bun test/complement/compare.ts NEW [BASELINE]')
+  const now = readFile(path)
+  if (args.includes('--tsv')) return void process.stdout.write(toTsv(now))
+  const { worse, better, gone } = compare(readFile(baseline), now)
   for (const [title, tests] of Object.entries({ better, 'not run': gone, worse })) {
     if (tests.length > 0) console.log(`${title}: ${tests.length}`)
     for (const test of tests) console.log(`  ${test}`)
