@@ -76,30 +76,33 @@ function parse(argv: string[]) {
 async function serve(config: Awaited<ReturnType<typeof loadConfig>>): Promise<void> {
   const log = openLog(config.log)
   const maxRequests = Number(Bun.env['BUN_CONFIG_MAX_HTTP_REQUESTS']) || undefined
-  const server = await startServer(config, { log, version: packageJson.version, maxRequests })
+  const starting = startServer(config, { log, version: packageJson.version, maxRequests })
   let stopping = false
+  // From the first moment on: what is half started is stopped as cleanly as the rest.
   const stop = (signal: string) => {
     if (stopping) process.exit(1)
     stopping = true
     log.info(`${signal}: ending`)
-    const timer = setTimeout(() => {
+    setTimeout(() => {
       log.error(`the end took longer than ${longestStop} ms`)
       process.exit(1)
     }, longestStop)
-    server.stop().then(
-      () => {
-        clearTimeout(timer)
-        log.info('ended')
-        process.exit(0)
-      },
-      (error: unknown) => {
-        log.error({ err: error }, 'the end failed')
-        process.exit(1)
-      },
-    )
+    starting
+      .then((server) => server.stop())
+      .then(
+        () => {
+          log.info('ended')
+          process.exit(0)
+        },
+        (error: unknown) => {
+          log.error({ err: error }, 'the end failed')
+          process.exit(1)
+        },
+      )
   }
   process.on('SIGTERM', () => stop('SIGTERM'))
   process.on('SIGINT', () => stop('SIGINT'))
+  await starting
 }
 
 function print(text: string): void {
