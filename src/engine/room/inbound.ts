@@ -210,7 +210,14 @@ export class Inbound {
   }
 
   *#prepare(batch: Raw[]): Task<void> {
-    const prepared = yield* prepare(this.#lane, batch)
+    let prepared: Prepared
+    try {
+      prepared = yield* prepare(this.#lane, batch)
+    } catch (error) {
+      // They are in no queue any more: the inbox is read again, and must give them back.
+      for (const { inboxId } of batch) if (inboxId !== undefined) this.#held.delete(inboxId)
+      throw error
+    }
     this.#queues.ready.push(...prepared.ready)
     if (prepared.wantKeys.length > 0) this.#fetchKeys(prepared.wantKeys)
   }

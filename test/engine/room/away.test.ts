@@ -2,7 +2,16 @@ import { expect, test } from 'bun:test'
 import { openPool } from '#store/db.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { createRoom, openStage, us } from '#test/room-engine.ts'
+import {
+  createRoom,
+  deliver,
+  inboxIsEmpty,
+  joinFrom,
+  openStage,
+  stored,
+  until,
+  us,
+} from '#test/room-engine.ts'
 
 const database = await testDatabase()
 const there = new MadeUpServer('there.test')
@@ -30,4 +39,30 @@ test('whoever asks a room whose database is away is told to come back, whatever 
   ]
   const told = await Promise.allSettled(asked)
   for (const each of told) expect(each).toMatchObject({ reason: { status: 503 } })
+})
+
+test('events whose look-up fails are read from the inbox again', async () => {
+  await using stage = await openStage(database, [there], { limits: { inboxPollMs: 20 } })
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const texts = ['a', 'b'].map((body) => room.say(there.user('mallory'), body))
+
+  const { events } = stage.engine.parts
+  const byIds = events.byIds.bind(events)
+  events.byIds = function* () {
+    events.byIds = byIds
+    yield
+    throw Object.assign(new Error('gone'), { code: 'CONNECTION_CLOSED' })
+  }
+  await deliver(
+    stage,
+    database,
+    roomId,
+    there,
+    texts.map(({ text }) => text),
+  )
+  await until(inboxIsEmpty(database, roomId))
+  for (const { event } of texts)
+    expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0 })
+  expect(stage.errors).toHaveLength(1)
 })
