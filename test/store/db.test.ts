@@ -10,6 +10,7 @@ import {
   withDatabase,
 } from '#store/db.ts'
 import { rollback, testDatabase } from '#test/database.ts'
+import { freePorts } from '#test/laneway.ts'
 
 const db = await testDatabase()
 
@@ -94,7 +95,8 @@ test('a connection that the server ends is a lost connection', async () => {
 test('a server that is not there is a lost connection', async () => {
   const pool = openPool('postgres://nobody@localhost/none?host=/nowhere', { max: 1 })
   expect(isConnectionLost(await failure(pool`select 1`))).toBe(true)
-  const refused = openPool('postgres://nobody@127.0.0.1:1/none', { max: 1 })
+  const [closed] = await freePorts(1)
+  const refused = openPool(`postgres://nobody@127.0.0.1:${closed}/none`, { max: 1 })
   expect(isConnectionLost(await failure(refused`select 1`))).toBe(true)
 })
 

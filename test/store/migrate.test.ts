@@ -6,6 +6,7 @@ import { openPool, withDatabase } from '#store/db.ts'
 import { migrate, readMigrations, requireServer } from '#store/migrate.ts'
 import { StartupError } from '#store/startup-error.ts'
 import { openEmptyDatabase, openTestDatabase } from '#test/database.ts'
+import { freePorts } from '#test/laneway.ts'
 
 const folders: string[] = []
 afterAll(async () => {
@@ -153,9 +154,10 @@ test('a database that is not UTF8 is refused', async () => {
 test('a server or a database that is not there is one clear message', async () => {
   await using db = await openEmptyDatabase()
   const folder = await releaseOf(first)
+  const [closed] = await freePorts(1)
   for (const [url, reason] of [
     [
-      'postgres://laneway@127.0.0.1:1/laneway',
+      `postgres://laneway@127.0.0.1:${closed}/laneway`,
       /cannot be reached: .*ECONNREFUSED|cannot be reached: .*connect/i,
     ],
     [withDatabase(db.url, 'no_such_database'), /cannot be reached: .*no_such_database/],
