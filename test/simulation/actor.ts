@@ -16,6 +16,7 @@ export type ClientEvent = {
   state_key?: string
   sender: string
   content: Record<string, unknown>
+  redacts?: string
 }
 
 /** Asks until the server answers at all: it may be starting. */

@@ -92,6 +92,7 @@ export async function differences(world: World, room: Room, insight: Insight): P
       found.push(
         `${where}: ${server} reads ${ids.length} events backwards, ${ahead.length} forwards: ${firstDifference(ids, ahead)}`,
       )
+    if (!state.has('m.room.create|')) found.push(`${where}: ${server} has no create event`)
     const inState = [...state].filter(([key]) => key.startsWith('m.room.member|'))
     const listed = new Set(members.map((event) => event.event_id))
     if (listed.size !== inState.length || inState.some(([, each]) => !listed.has(each.event_id)))
@@ -100,6 +101,7 @@ export async function differences(world: World, room: Room, insight: Insight): P
   }
   const [first, ...others] = views.filter((view) => view.state)
   for (const other of others) {
+    if (isOut(first!, other) || isOut(other, first!)) continue
     const keys = new Set([...first!.state!.keys(), ...other.state!.keys()])
     for (const key of keys) {
       const [a, b] = [first!.state!.get(key), other.state!.get(key)]
@@ -150,13 +152,15 @@ export async function departures(
     if (!options.lazy || options.stateAfter)
       for (const key of new Set([...state.keys(), ...copy.state.keys()])) {
         const [said, put] = [state.get(key)?.event_id, copy.state.get(key)]
-        if (said === put) continue
+        // Nothing can tell a client that a resolution took a key away.
+        if (said === put || said === undefined) continue
         if (options.lazy && key.startsWith('m.room.member|') && put === undefined) continue
         // Without state_after, a client takes what the timeline sets as set.
         if (!options.stateAfter && copy.setByTimeline.has(key)) continue
         found.push(`${where}: put together ${put} for ${key}, and it is ${said}`)
       }
-    const history = (await historyOf(actor, roomId, 'b', 50)).reverse().map((e) => e.event_id)
+    const events = (await historyOf(actor, roomId, 'b', 50)).reverse()
+    const history = events.map((event) => event.event_id)
     const place = new Map(history.map((id, index) => [id, index]))
     const unread = copy.timeline.filter((id) => !place.has(id))
     if (unread.length)
@@ -170,11 +174,24 @@ export async function departures(
     const facts = await insight(serverOf(actor.userId), room)
     if (!facts || known.length === 0) continue
     const told = new Set(known)
-    for (const id of history.slice(place.get(known[0]!)!))
-      if (!told.has(id) && facts.get(id)?.live)
+    for (const { event_id: id, ...event } of events.slice(place.get(known[0]!)!))
+      if (!told.has(id) && facts.get(id)?.live && !cameBefore(place, id, event))
         found.push(`${where}: was never told ${id}, ${JSON.stringify(facts.get(id))}`)
   }
   return found
+}
+
+/**
+ * v3+: a redaction that came before its target is withheld until the target is there, which a client
+ * then gets as redacted.
+ */
+function cameBefore(
+  place: ReadonlyMap<string, number>,
+  id: string,
+  { type, content, redacts }: Omit<ClientEvent, 'event_id'>,
+): boolean {
+  if (type !== 'm.room.redaction') return false
+  return (place.get((redacts ?? content['redacts']) as string) ?? -1) > place.get(id)!
 }
 
 function causality(ids: readonly string[], facts: ReadonlyMap<string, Fact>): string[] {
@@ -183,6 +200,30 @@ function causality(ids: readonly string[], facts: ReadonlyMap<string, Fact>): st
     (facts.get(id)?.prev ?? [])
       .filter((prev) => (place.get(prev) ?? -1) > index)
       .map((prev) => `reads ${id} before ${prev}, which comes before it`),
+  )
+}
+
+type View = {
+  server: string
+  state: Map<string, ClientEvent> | undefined
+  facts: Map<string, Fact> | undefined
+}
+
+/**
+ * Whether all of a server's users that it has for joined are, by the other's state, not in the room,
+ * though the other knows their joins: a resolution took them out, and nobody tells a server of that.
+ */
+function isOut(there: View, { server, state }: View): boolean {
+  const joins = [...state!].filter(
+    ([key, event]) =>
+      key.startsWith('m.room.member|') &&
+      key.endsWith(`:${server}`) &&
+      event.content['membership'] === 'join',
+  )
+  return joins.every(
+    ([key, event]) =>
+      there.state!.get(key)?.content['membership'] !== 'join' &&
+      (!there.facts || there.facts.has(event.event_id)),
   )
 }
 

@@ -63,8 +63,13 @@ test(`servers whose links are cut at random agree in the end (seed ${seed})`, as
   const found: string[] = []
   await Promise.all(
     world.rooms.map(async (room) => {
-      for (let round = 1; round <= 3; round++) await lastWords(world, room, round)
-      found.push(...(await differences(world, room, insight)))
+      let differ: string[] = []
+      for (let round = 1; round <= 3; round++) {
+        await lastWords(world, room, round)
+        differ = await differences(world, room, insight)
+        if (differ.length === 0) return
+      }
+      found.push(...differ)
     }),
   )
   await Promise.all(
@@ -107,7 +112,7 @@ function report(world: World): void {
     const name = `${what.split(' ', 1)[0]} ${status}`
     counts.set(name, (counts.get(name) ?? 0) + 1)
   }
-  console.log(Object.fromEntries([...counts].sort()))
+  console.log(Object.fromEntries([...counts]))
   if (process.env['LANEWAY_SIMULATION_VERBOSE'] === 'all')
     for (const each of world.done) console.log(JSON.stringify(each))
 }

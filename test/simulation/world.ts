@@ -42,9 +42,18 @@ export class World {
         const { body } = await this.#note(maker, 'createRoom', version, 'POST', 'createRoom', {
           room_version: version,
           preset: 'public_chat',
-          ...(Number(version) < 12 && {
-            power_level_content_override: { users: { [maker.userId]: 100 } },
-          }),
+          power_level_content_override: {
+            users: Object.fromEntries(
+              this.actors.flatMap(({ userId }, each) =>
+                // v12+: whoever makes a room is not in its power levels.
+                userId === maker.userId
+                  ? Number(version) < 12
+                    ? [[userId, 100]]
+                    : []
+                  : [[userId, [50, 100, 0][(each + index) % 3]!]],
+              ),
+            ),
+          },
         })
         const roomId = body.room_id as string
         this.rooms.push({

@@ -37,24 +37,27 @@ const roomOf = (lane: Lane) => lane.parts.turns.seat(true).run(lane.load())
 
 /** Joins a local user: here if we are in the room and may let them in, else through other servers. */
 export async function join(lane: Lane, joins: RemoteJoins, request: JoinRoom): Promise<Landed> {
-  // Two users of ours may join a room at once: the second then joins where the first is.
-  for (let other = joins.other(lane.roomId); other; other = joins.other(lane.roomId))
-    await other.catch(() => {})
   const { parts } = lane
-  const room = await roomOf(lane)
-  const inviter = room ? await inviterOf(lane, room, request.userId) : undefined
-  const via = new Set([...(inviter === undefined ? [] : [inviter]), ...request.via])
-  via.delete(parts.signing.serverName)
-  if (room?.kind === 'joined' && isOurs(parts, room)) {
-    try {
-      return await lane.perform((answer) => new JoinLocal(answer, request))
-    } catch (error) {
-      // Another server may be able to let the user in.
-      if (!unableToGrant(error) || via.size === 0) throw error
+  for (;;) {
+    // Two users of ours may join a room at once: the second then joins where the first is.
+    for (let other = joins.other(lane.roomId); other; other = joins.other(lane.roomId))
+      await other.catch(() => {})
+    const room = await roomOf(lane)
+    const inviter = room ? await inviterOf(lane, room, request.userId) : undefined
+    const via = new Set([...(inviter === undefined ? [] : [inviter]), ...request.via])
+    via.delete(parts.signing.serverName)
+    if (room?.kind === 'joined' && isOurs(parts, room)) {
+      try {
+        return await lane.perform((answer) => new JoinLocal(answer, request))
+      } catch (error) {
+        // Another server may be able to let the user in.
+        if (!unableToGrant(error) || via.size === 0) throw error
+      }
     }
+    if (via.size === 0) throw notFound('The room is not known, and no server to ask for it')
+    // Another join may have begun while the room was looked at.
+    if (!joins.has(lane.roomId)) return joins.join(lane, { ...request, via: [...via] })
   }
-  if (via.size === 0) throw notFound('The room is not known, and no server to ask for it')
-  return joins.join(lane, { ...request, via: [...via] })
 }
 
 const unableToGrant = (error: unknown) =>

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { until } from '#test/engine/federation/peers.ts'
-import { enc } from '#test/simulation/actor.ts'
-import { historyOf } from '#test/simulation/actor.ts'
+import { enc, historyOf } from '#test/simulation/actor.ts'
 import { type Homes, openHomes } from '#test/simulation/homes.ts'
 import type { Person } from '#test/api/server-server/two-homes.ts'
 
@@ -45,3 +44,17 @@ test.each(['1', '6', '12'])(
     }
   },
 )
+
+test('users of one server that join at once through another are all in', async () => {
+  const roomId = (await ann.do('POST', 'createRoom', { preset: 'public_chat' })).room_id as string
+  const [, two] = homes.servers
+  const others = await Promise.all(
+    ['dan', 'eve', 'fay', 'gus', 'hal'].map((each) => two!.person(each)),
+  )
+  await Promise.all(others.map((each) => each.do('POST', `join/${enc(roomId)}?via=one.test`, {})))
+  for (const each of others) {
+    const { joined } = await each.do('GET', `rooms/${enc(roomId)}/joined_members`)
+    expect(Object.keys(joined)).toHaveLength(6)
+    await each.say(roomId, 'hello')
+  }
+})
