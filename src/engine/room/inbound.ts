@@ -24,9 +24,13 @@ export class Inbound {
   readonly #held = new Set<number>()
   /** Rows whose keys are being asked for. */
   #awaitingKeys = 0
+  /** By origin, what came behind such rows: it would lack the same key, and what those bring. */
+  readonly #behind = new Map<string, Raw[]>()
+  #behindCount = 0
   /** The inbox may hold rows that are not in memory. */
   #more = false
   #running = false
+  #stopped = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(lane: Lane, seat: Seat) {
@@ -47,14 +51,15 @@ export class Inbound {
 
   get length(): number {
     const { raw, ready, again } = this.#queues
-    return raw.length + ready.length + again.length + this.park.size + this.#awaitingKeys
+    const waiting = this.park.size + this.#awaitingKeys + this.#behindCount
+    return raw.length + ready.length + again.length + waiting
   }
 
   /** Takes rows of the inbox: into memory, or by noting that there are some. */
   take(entries: readonly Raw[]): void {
     const { laneEvents } = this.#lane.parts.limits
     for (const entry of entries) {
-      if (this.#more || this.#queues.raw.length >= laneEvents) this.#more = true
+      if (this.#more || this.#queues.raw.length + this.#behindCount >= laneEvents) this.#more = true
       else if (this.#hold(entry)) this.#queues.raw.push(entry)
     }
     this.run()
@@ -172,7 +177,8 @@ export class Inbound {
 
   run(): void {
     const { raw, ready, again } = this.#queues
-    if (this.#running || (raw.length + ready.length + again.length === 0 && !this.#more)) return
+    if (this.#running || (this.#stopped && again.length === 0)) return
+    if (raw.length + ready.length + again.length === 0 && !this.#more) return
     this.#running = true
     this.#seat.run(this.#drain()).catch((error: unknown) => {
       this.#lane.parts.onError(error, 'a lane failed')
@@ -182,8 +188,10 @@ export class Inbound {
     })
   }
 
+  /** Takes nothing more up: what waits stays in the inbox. Work that others wait for is still done. */
   stop(): void {
     clearTimeout(this.#timer)
+    this.#stopped = true
   }
 
   *#drain(): Task<void> {
@@ -193,10 +201,11 @@ export class Inbound {
       for (;;) {
         const item = again.shift()
         if (item) yield* this.#lane.decide(item)
+        else if (this.#stopped) break
         else if (ready.length > 0)
           yield* this.#lane.decide({ work: new Receive(ready.shift()!), alone: false })
         else if (raw.length > 0) yield* this.#prepare(raw.splice(0, parts.limits.prepare))
-        else if (this.#more) yield* this.#readOn()
+        else if (this.#more && this.#behindCount < parts.limits.laneEvents) yield* this.#readOn()
         else break
         if (parts.persister.pending >= parts.limits.decidedAhead)
           yield* wait(parts.persister.below(parts.limits.decidedAhead))
@@ -210,22 +219,34 @@ export class Inbound {
   }
 
   *#prepare(batch: Raw[]): Task<void> {
+    const entries = batch.filter((raw) => !this.#holdBehind(raw))
     let prepared: Prepared
     try {
-      prepared = yield* prepare(this.#lane, batch)
+      prepared = yield* prepare(this.#lane, entries)
     } catch (error) {
       // They are in no queue any more: the inbox is read again, and must give them back.
-      for (const { inboxId } of batch) if (inboxId !== undefined) this.#held.delete(inboxId)
+      for (const { inboxId } of entries) if (inboxId !== undefined) this.#held.delete(inboxId)
       throw error
     }
     this.#queues.ready.push(...prepared.ready)
-    if (prepared.wantKeys.length > 0) this.#fetchKeys(prepared.wantKeys)
+    const byOrigin = Map.groupBy(prepared.wantKeys, ({ raw }) => raw.origin)
+    for (const [origin, wanted] of byOrigin) this.#fetchKeys(origin, wanted)
   }
 
-  #fetchKeys(wanted: Prepared['wantKeys']): void {
+  #holdBehind(raw: Raw): boolean {
+    const behind = raw.lastTry ? undefined : this.#behind.get(raw.origin)
+    if (!behind) return false
+    behind.push(raw)
+    this.#behindCount++
+    return true
+  }
+
+  /** One server's keys: no other waits for them. */
+  #fetchKeys(origin: string, wanted: Prepared['wantKeys']): void {
     const { parts } = this.#lane
     const entries = wanted.map(({ raw }) => raw)
     this.#awaitingKeys += entries.length
+    if (!this.#behind.has(origin)) this.#behind.set(origin, [])
     parts.counters.parkedForKeys += entries.length
     parts.keys
       .fetch(
@@ -234,8 +255,12 @@ export class Inbound {
       )
       .catch((error: unknown) => parts.onError(error, 'keys could not be asked for'))
       .finally(() => {
+        const behind = this.#behind.get(origin) ?? []
+        this.#behind.delete(origin)
+        this.#behindCount -= behind.length
         this.#awaitingKeys -= entries.length
-        for (const entry of entries) this.#queues.raw.push({ ...entry, lastTry: true })
+        const again = entries.map((entry) => ({ ...entry, lastTry: true }))
+        this.#queues.raw.unshift(...again, ...behind)
         this.run()
       })
   }
@@ -272,6 +297,7 @@ export class Inbound {
   }
 
   #wakeIn(ms: number): void {
+    if (this.#stopped) return
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.wake()

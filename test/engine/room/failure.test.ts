@@ -176,3 +176,22 @@ test('while PostgreSQL is away local sends are refused after a moment, and then 
   expect(await stored(database, roomId, (await waiting).eventId)).toMatchObject({ flags: 0 })
   await say(stage, roomId, 'again')
 })
+
+test('an engine that stops leaves the rest of a flood in the inbox, without an error', async () => {
+  const stage = await openStage(database, [there])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const texts = Array.from({ length: 300 }, (_, i) => room.say(mallory, `${i}`).text)
+  await deliver(stage, database, roomId, there, texts)
+  await until(() => stage.engine.parts.counters.accepted > 0)
+  await stage.stop()
+  const { accepted } = stage.engine.parts.counters
+  expect(accepted).toBeLessThan(300)
+  expect(stage.errors).toEqual([])
+  await using later = await openStage(database, [there])
+  await until(inboxIsEmpty(database, roomId))
+  // All that was decided before is there: nothing is decided twice, and nothing is lost.
+  const counters = later.engine.parts.counters
+  expect(accepted + counters.accepted).toBe(300)
+  expect(counters.duplicates).toBe(0)
+})
