@@ -219,7 +219,7 @@ export async function refusal(call: Promise<unknown>): Promise<[number, string]>
 }
 
 /** Waits until something is so; fails if it does not come to be. */
-export async function until(what: () => boolean | Promise<boolean>, ms = 5_000): Promise<void> {
+export async function until(what: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await what())) {
     if (performance.now() > end) throw new Error(`not so after ${ms} ms: ${String(what)}`)
