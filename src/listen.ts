@@ -10,6 +10,12 @@ const idleSeconds = 255
 /** How long requests under way have when the server ends. */
 const graceMs = 1_500
 
+const hints: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there',
+  EADDRNOTAVAIL: 'the address is not of this machine',
+  EACCES: 'only root may use this port',
+}
+
 /** Answers with `app` where the configuration says. */
 export async function listen(config: ListenerConfig, app: App): Promise<Listening> {
   const { address, port, tls } = config
@@ -32,7 +38,12 @@ export async function listen(config: ListenerConfig, app: App): Promise<Listenin
       })
     } catch (error) {
       const code = (error as { code?: string }).code
-      const hint = code === 'EADDRINUSE' ? 'another program listens there' : String(error)
+      const hint = hints[code ?? ''] ?? String(error)
+      if (tls && hints[code ?? ''] === undefined)
+        throw new StartupError(
+          `Cannot use ${tls.certificate} and ${tls.key} on ${address}:${port}: ${hint}`,
+          { cause: error },
+        )
       throw new StartupError(`Cannot listen on ${address}:${port}: ${hint}`, { cause: error })
     }
   }

@@ -63,18 +63,20 @@ function openDestination(file: string | undefined) {
 
 /**
  * Says why the server does not start: on stderr for whoever started it, and in the log for whoever
- * looks there. A broken configuration gives `options` as far as they could be read.
+ * looks there. A broken configuration gives `options` as far as they could be read; without them it is
+ * not logged.
  */
-export function reportFailure(error: unknown, options: LogOptions): void {
+export function reportFailure(error: unknown, options: LogOptions | undefined): void {
   const expected = error instanceof StartupError
   const text = expected ? error.message : error instanceof Error ? error.stack : String(error)
   process.stderr.write(`laneway: ${text}\n`)
+  if (!options) return
   try {
     const log = openLog(options)
     const fields = expected ? {} : { err: error }
     log.fatal(fields, `the server does not start: ${reasonOf(error)}`)
   } catch (second) {
-    process.stderr.write(`laneway: ${reasonOf(second)}\n`)
+    if (reasonOf(second) !== reasonOf(error)) process.stderr.write(`laneway: ${reasonOf(second)}\n`)
   }
 }
 

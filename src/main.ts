@@ -4,6 +4,8 @@ import { loadConfig, ConfigError } from '#src/config/load.ts'
 import { printExample } from '#src/config/example.ts'
 import { type LogOptions, defaultLogOptions, openLog, reportFailure } from '#src/log.ts'
 import { addUser } from '#src/add-user.ts'
+import type { Config } from '#src/config.ts'
+import { greet } from '#src/greet.ts'
 import { startServer } from '#src/server.ts'
 import { StartupError } from '#store/startup-error.ts'
 
@@ -13,24 +15,24 @@ const longestStop = 5_000
 const help = `Laneway ${packageJson.version}, a Matrix homeserver in which every room has its own lane.
 
 Usage
-  bun run server [--config FILE]            start the server
-  bun run server config                     print every option with its default, as a file to edit
-  bun run server user add NAME [--admin]    make an account; asks for the password on standard input
-  bun run server --help | --version
+  npx bun run server [--config FILE]            start the server
+  npx bun run server config                     print every option with its default, as a file to edit
+  npx bun run server user add NAME [--admin]    make an account; reads the password from standard input
+  npx bun run server --help | --version
 
 Options
   -c, --config FILE   the configuration; ./laneway.toml if it is there, else defaults
   --admin             the new account may use the admin API
 
 Examples
-  bun run server
-  bun run server config > laneway.toml
-  echo 'a long password' | bun run server user add alice --admin
-  LANEWAY_SERVER_NAME=example.org LANEWAY_LOG_LEVEL=debug bun run server
+  npx bun run server
+  npx bun run server config > laneway.toml
+  echo 'a long password' | npx bun run server user add alice --admin
+  LANEWAY_SERVER_NAME=example.org LANEWAY_LOG_LEVEL=debug npx bun run server
 `
 
-/** Where failures are logged: as far as the configuration could be read. */
-let logOptions: LogOptions = defaultLogOptions
+/** Where failures are logged: as far as the configuration could be read; those of a command are not. */
+let logOptions: LogOptions | undefined = defaultLogOptions
 
 try {
   await run(Bun.argv.slice(2))
@@ -52,8 +54,11 @@ async function run(argv: string[]): Promise<void> {
 
   const config = await loadConfig({ file: values.config, env: Bun.env })
   logOptions = config.log
-  if (isUserAdd) return addUser(config, positionals[2]!, { admin: values.admin })
-  await serve(config)
+  if (isUserAdd) {
+    logOptions = undefined
+    return addUser(config, positionals[2]!, { admin: values.admin })
+  }
+  await serve(config, values.config)
 }
 
 function parse(argv: string[]) {
@@ -69,11 +74,12 @@ function parse(argv: string[]) {
       },
     })
   } catch (error) {
-    throw new StartupError(`${(error as Error).message}. --help lists what there is.`)
+    const [sentence] = (error as Error).message.split(/\.? To specify/)
+    throw new StartupError(`${sentence}. --help lists what there is.`)
   }
 }
 
-async function serve(config: Awaited<ReturnType<typeof loadConfig>>): Promise<void> {
+async function serve(config: Config, file: string | undefined): Promise<void> {
   const log = openLog(config.log)
   const maxRequests = Number(Bun.env['BUN_CONFIG_MAX_HTTP_REQUESTS']) || undefined
   const starting = startServer(config, { log, version: packageJson.version, maxRequests })
@@ -102,7 +108,7 @@ async function serve(config: Awaited<ReturnType<typeof loadConfig>>): Promise<vo
   }
   process.on('SIGTERM', () => stop('SIGTERM'))
   process.on('SIGINT', () => stop('SIGINT'))
-  await starting
+  greet(config, await starting, log, file)
 }
 
 function print(text: string): void {

@@ -9,7 +9,13 @@ import { openDatabase } from '#src/database.ts'
 import { type Listening, listen } from '#src/listen.ts'
 import type { Log } from '#src/log.ts'
 
-export type Server = { context: Context; listening: Listening[]; stop: () => Promise<void> }
+export type Server = {
+  context: Context
+  listening: Listening[]
+  /** The database was made by this start. */
+  isNew: boolean
+  stop: () => Promise<void>
+}
 
 export type ServerOptions = {
   log: Log
@@ -46,9 +52,8 @@ export async function startServer(
     started.defer(() => each.stop())
     listening.push(each)
   }
-  greet(config, log, { listening, isNew: database.isNew, version })
   const running = started.move()
-  return { context, listening, stop: () => running.disposeAsync() }
+  return { context, listening, isNew: database.isNew, stop: () => running.disposeAsync() }
 }
 
 function appFor(
@@ -62,25 +67,4 @@ function appFor(
     trustedProxies: listener.trusted_proxies,
     checkServer: serverCheck(heardFrom),
   })
-}
-
-/** What somebody who starts the server for the first time wants to know. */
-function greet(
-  config: Config,
-  log: Log,
-  { listening, isNew, version }: { listening: Listening[]; isNew: boolean; version: string },
-): void {
-  const urls = listening.map(
-    ({ address, port, tls }) =>
-      `http${tls ? 's' : ''}://${address.includes(':') ? `[${address}]` : address}:${port}`,
-  )
-  log.info(
-    { version, server_name: config.server_name, listening: urls },
-    `listening on ${urls.join(', ')}`,
-  )
-  if (!isNew) return
-  const { enabled } = config.registration
-  log.info(
-    `This server is new. Registration is ${enabled ? 'open' : 'closed'}. Make the first account, an administrator: bun run server user add NAME --admin`,
-  )
 }

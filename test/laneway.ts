@@ -93,7 +93,7 @@ export class Laneway {
 }
 
 /** Ours without what is meant for the test run: the server takes options from the environment. */
-const ownEnvironment = () =>
+export const ownEnvironment = () =>
   Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !name.startsWith('LANEWAY_') && name !== 'DATABASE_URL',

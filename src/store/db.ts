@@ -19,6 +19,13 @@ export type PoolOptions = {
 }
 
 /**
+ * Seconds before the next try to connect. The driver's own pauses grow to twenty, and each connection
+ * counts: after a short failover, requests would wait for a minute.
+ */
+const pauseAfter = (failures: number) =>
+  Math.min(0.02 * 2 ** failures, 1) * (0.5 + Math.random() / 2)
+
+/**
  * Without it a transaction of more than 100 statements falls back to a round trip each. Apart,
  * because the driver's types do not know the option.
  */
@@ -35,6 +42,7 @@ export function openPool(url: string, options: PoolOptions): Pool {
     max: options.max,
     ...(options.idleTimeout && { idle_timeout: options.idleTimeout }),
     connect_timeout: 10,
+    backoff: pauseAfter,
     ...pipeline,
     onnotice: () => {},
     connection: { application_name: options.name ?? 'laneway', ...options.session },

@@ -1,114 +1,135 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
-import { openEmptyDatabase } from '#test/database.ts'
-import { freePorts } from '#test/laneway.ts'
+import { openTestDatabase } from '#test/database.ts'
+import { type Ended, Program, processesOf, run } from '#test/program/program.ts'
 
-const root = join(import.meta.dir, '../..')
-let directory: string
+setDefaultTimeout(30_000)
 
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'laneway-program-'))
-})
+/** Why a server does not start: one message on stderr, the same in the log, exit 1, nothing left. */
+async function refusal(program: Program, env: Record<string, string> = {}): Promise<string> {
+  const ended = await run(['--config', program.config], { cwd: program.directory, env })
+  const message = saidOnce(ended)
+  const log = await program.log()
+  const fatal = log.filter(({ level }) => level === 'fatal')
+  expect(fatal.map(({ msg }) => msg)).toEqual([`the server does not start: ${message}`])
+  expect(log.filter(({ level }) => level === 'error')).toEqual([])
+  expect(processesOf(program.directory)).toEqual([])
+  return message
+}
 
-afterAll(() => rm(directory, { recursive: true, force: true }))
+function saidOnce({ code, out, errors }: Ended): string {
+  expect([code, out]).toEqual([1, ''])
+  const [, message] = /^laneway: ([\s\S]*)\n$/.exec(errors) ?? []
+  expect(message, errors).toBeDefined()
+  expect(message).not.toMatch(/laneway: |^ +at /m)
+  return message!
+}
 
-type Ended = { code: number; out: string; errors: string; log: string }
-
-/** Runs the program to its end; `toml` is its configuration, to which the log file is added. */
-async function run(args: string[], toml = ''): Promise<Ended> {
-  const name = crypto.randomUUID()
-  const log = join(directory, `${name}.log`)
-  const config = join(directory, `${name}.toml`)
-  await Bun.write(config, `${toml}\n[log]\nfile = "${log}"\nformat = "json"\n`)
-  const child = Bun.spawn([process.execPath, 'src/main.ts', ...args, '--config', config], {
-    cwd: root,
-    env: { PATH: process.env['PATH'] ?? '', HOME: directory },
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
+test('every fault of the configuration is told at once, with the name that was meant', async () => {
+  await using program = await Program.prepare({
+    keys: 'server_nam = "example.org"\nzebra = 1',
+    sections: '[federation]\nenabled = "yes"\nrequest_timeout_secnds = 3\n',
   })
-  const [out, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
+  const message = await refusal(program, { LANEWAY_LOG_LEVLE: 'debug' })
+  expect(message.split('\n').slice(1).sort()).toEqual([
+    '  LANEWAY_LOG_LEVLE: no such option; did you mean LANEWAY_LOG_LEVEL?',
+    '  federation.enabled: must be true or false, not "yes"',
+    '  federation.request_timeout_secnds: no such option; did you mean request_timeout_seconds?',
+    '  server_nam: no such option; did you mean server_name?',
+    '  zebra: no such option',
   ])
-  const logFile = Bun.file(log)
-  return { code, out, errors, log: (await logFile.exists()) ? await logFile.text() : '' }
-}
+  expect(message).toContain('has 5 faults')
+})
 
-const listener = (port: number) => `[[listeners]]\naddress = "127.0.0.1"\nport = ${port}\n`
-
-/** One message, on stderr and in the log, and no stack. */
-function expectRefusal(ended: Ended, message: RegExp): void {
-  expect(ended.errors).toMatch(message)
-  expect(ended.errors).not.toContain('    at ')
-  const records = ended.log.trim().split('\n')
-  const fatal = JSON.parse(records.at(-1)!) as { level: string; msg: string }
-  expect(fatal.level).toBe('fatal')
-  expect(fatal.msg).toMatch(message)
+test('a configuration that is named must be there', async () => {
+  const ended = await run(['--config', 'nowhere.toml'])
   expect(ended.code).toBe(1)
-}
-
-test('help names the commands and shows examples', async () => {
-  const { code, out } = await run(['--help'])
-  expect(code).toBe(0)
-  expect(out).toContain('bun run server user add NAME')
-  expect(out).toContain('Examples')
+  expect(ended.errors).toMatch(/^laneway: The configuration nowhere\.toml cannot be read: ENOENT/)
+  // The log is where it would be: on standard output.
+  expect(ended.out).toContain('The configuration nowhere.toml cannot be read')
 })
 
-test('the printed example is a configuration that can be used as it is', async () => {
-  const { code, out } = await run(['config'])
-  expect(code).toBe(0)
-  expect(Bun.TOML.parse(out)).toBeObject()
-  expect(out).toContain('# server_name = "localhost"')
+test('a port that is taken is named', async () => {
+  using other = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response() })
+  await using database = await openTestDatabase()
+  await using program = await Program.prepare({
+    database: database.url,
+    sections: `[[listeners]]\nport = ${other.port}\n`,
+  })
+  expect(await refusal(program)).toBe(
+    `Cannot listen on 127.0.0.1:${other.port}: another program listens there`,
+  )
 })
 
-test('a command that does not exist is refused', async () => {
-  const { code, errors } = await run(['serve'])
-  expect(errors).toMatch(/There is no command 'serve'\. --help lists what there is/)
-  expect(code).toBe(1)
-})
-
-test('an option that does not exist is refused, with the one that was probably meant', async () => {
-  const ended = await run([], 'server_nam = "example.org"')
-  expectRefusal(ended, /server_nam: no such option; did you mean server_name\?/)
+test('an address that is not of this machine is named', async () => {
+  await using database = await openTestDatabase()
+  await using program = await Program.prepare({
+    database: database.url,
+    sections: '[[listeners]]\naddress = "192.0.2.1"\nport = 0\n',
+  })
+  expect(await refusal(program)).toBe(
+    'Cannot listen on 192.0.2.1:0: the address is not of this machine',
+  )
 })
 
 test('a data directory that cannot be written is named', async () => {
-  await Bun.write(join(directory, 'file'), '')
-  const ended = await run([], `data_dir = "${directory}/file/data"`)
-  expectRefusal(ended, /The data directory .*file\/data cannot be written/)
+  await using program = await Program.prepare()
+  const place = join(program.directory, 'file')
+  await Bun.write(place, 'not a folder')
+  const message = await refusal(program, { LANEWAY_DATA_DIR: join(place, 'data') })
+  expect(message).toStartWith(`The data directory ${place}/data cannot be written: ENOTDIR`)
 })
 
-test('a database that cannot be reached is named as the cause', async () => {
-  const [port] = await freePorts(1)
-  const ended = await run([], `[database]\nurl = "postgres://laneway@127.0.0.1:${port}/laneway"`)
-  expectRefusal(ended, /The database cannot be reached: .*ECONNREFUSED/)
+test('a second server on the same data directory is refused, and the first goes on', async () => {
+  await using first = await Program.start()
+  const second = await run(['--config', first.config], { env: { LANEWAY_LOG_FILE: '/dev/null' } })
+  expect(saidOnce(second)).toContain(`${first.directory}/data`)
+  expect((await first.fetch('/_matrix/client/versions')).status).toBe(200)
 })
 
-test('a database of a release that this one cannot follow is refused', async () => {
-  await using database = await openEmptyDatabase()
-  await database.pool`
-    create table schema_version (
-      version integer primary key, compat integer not null, name text not null,
-      release text not null, applied_at timestamptz not null default now())`
+test('a database that cannot be reached is told', async () => {
+  await using program = await Program.prepare()
+  const message = await refusal(program, { DATABASE_URL: 'postgres://laneway@127.0.0.1:1/laneway' })
+  expect(message).toStartWith('The database cannot be reached: ')
+  expect(message).toEndWith('Check [database] url, or DATABASE_URL.')
+})
+
+test('a database that is too new is refused with the releases that would work', async () => {
+  await using database = await openTestDatabase()
   await database.pool`
     insert into schema_version (version, compat, name, release)
-    values (900, 900, 'far', '99.0.0')`
-  const ended = await run([], `[database]\nurl = "${database.url}"`)
-  expectRefusal(ended, /99\.0\.0/)
+    values (9000, 9000, 'later', '9.1.0')`
+  await using program = await Program.prepare()
+  const message = await refusal(program, { DATABASE_URL: database.url })
+  expect(message).toStartWith('The database is too new for this Laneway: it has schema 9000')
+  expect(message).toEndWith('Releases from 9.1.0 on would work.')
 })
 
-test('a port that is taken is named, and the database that was started is stopped again', async () => {
-  const taken = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response() })
-  const dataDir = join(directory, 'port-taken')
-  try {
-    const ended = await run([], `data_dir = "${dataDir}"\n${listener(taken.port!)}`)
-    expectRefusal(ended, new RegExp(`Cannot listen on 127.0.0.1:${taken.port}: another program`))
-    expect(await Bun.file(join(dataDir, 'postgres/postmaster.pid')).exists()).toBe(false)
-  } finally {
-    await taken.stop(true)
-  }
-}, 20_000)
+test('a database of another server is refused', async () => {
+  await using database = await openTestDatabase()
+  await database.pool`insert into settings (name, value) values ('server_name', 'other.example')`
+  await using program = await Program.prepare()
+  const message = await refusal(program, { DATABASE_URL: database.url })
+  expect(message).toStartWith(
+    'The database belongs to the server other.example, and server_name is localhost.',
+  )
+})
+
+test('a certificate that is none is refused', async () => {
+  await using database = await openTestDatabase()
+  await using program = await Program.prepare({ database: database.url })
+  const pem = join(program.directory, 'pem')
+  await Bun.write(pem, 'nothing of the kind')
+  const tls = `tls = { certificate = "${pem}", key = "${pem}" }`
+  await program.configure({ database: database.url, sections: `[[listeners]]\nport = 0\n${tls}\n` })
+  expect(await refusal(program)).toContain(pem)
+})
+
+test('a log that cannot be written is told once', async () => {
+  await using program = await Program.prepare()
+  const ended = await run(['--config', program.config], {
+    env: { LANEWAY_LOG_FILE: join(program.config, 'log') },
+  })
+  expect(ended.code).toBe(1)
+  expect(ended.errors).toMatch(/^laneway: The log \S+ cannot be written: .*\n$/)
+})

@@ -1,0 +1,49 @@
+import { expect, setDefaultTimeout, test } from 'bun:test'
+import { Program, processesOf, until } from '#test/program/program.ts'
+
+setDefaultTimeout(30_000)
+
+test('SIGTERM ends it cleanly within five seconds, with a sync that waits', async () => {
+  await using program = await Program.start()
+  const alice = await program.person('alice')
+  await alice.makeRoom()
+  const { next_batch: since } = await alice.ask<{ next_batch: string }>('GET', 'sync')
+  const waiting = alice.request('GET', `sync?since=${since}&timeout=60000`).then(
+    (response) => response.status,
+    () => 'the connection was closed',
+  )
+  await Bun.sleep(100)
+
+  const started = performance.now()
+  expect(await program.end('SIGTERM')).toBe(0)
+  expect(performance.now() - started).toBeLessThan(5000)
+  expect(processesOf(program.directory)).toEqual([])
+  expect([200, 503, 'the connection was closed']).toContain(await waiting)
+  expect((await program.log()).at(-1)?.msg).toBe('ended')
+  expect(await program.complaints()).toEqual([])
+})
+
+test('SIGTERM in the middle of the start ends it as cleanly', async () => {
+  await using program = await Program.prepare()
+  program.spawn()
+  await until('PostgreSQL', () => processesOf(`${program.directory}/data`).length > 0)
+  expect(await program.end('SIGTERM')).toBe(0)
+  expect(processesOf(program.directory)).toEqual([])
+})
+
+test('killed and started again, it has what it acknowledged and goes on', async () => {
+  await using program = await Program.start()
+  const alice = await program.person('alice')
+  const room = await alice.makeRoom()
+  const sent = ['one', 'two', 'three']
+  for (const text of sent) expect((await alice.send(room, text)).status).toBe(200)
+
+  await program.end('SIGKILL')
+  await program.start()
+  expect(await alice.messages(room)).toEqual(sent)
+  // The same transaction is the same event.
+  expect((await alice.send(room, 'three')).status).toBe(200)
+  expect((await alice.send(room, 'four')).status).toBe(200)
+  expect(await alice.messages(room)).toEqual([...sent, 'four'])
+  expect(await program.complaints()).toEqual([])
+})
