@@ -32,6 +32,7 @@ export class Receive implements Work<Lane> {
   }
 
   *decide(lane: Lane): Task<Outcome | null> {
+    this.#lane = lane
     const { inbound } = lane
     const { incoming } = this
     const room = yield* lane.load()
@@ -39,7 +40,6 @@ export class Receive implements Work<Lane> {
       inbound.discard(incoming.inboxIds)
       return null
     }
-    this.#lane = lane
     this.#room = room
     const received = yield* receiveEvent(lane, room, incoming, false)
     if ('missing' in received) inbound.parkEvent(incoming, received.missing)

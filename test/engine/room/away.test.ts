@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test'
+import { Receive } from '#engine/room/receive.ts'
 import { openPool } from '#store/db.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
@@ -8,6 +9,7 @@ import {
   inboxIsEmpty,
   joinFrom,
   openStage,
+  store,
   stored,
   until,
   us,
@@ -65,4 +67,33 @@ test('events whose look-up fails are read from the inbox again', async () => {
   for (const { event } of texts)
     expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0 })
   expect(stage.errors).toHaveLength(1)
+})
+
+test('an event whose room cannot be loaded, after a commit failed, stays in the inbox for later', async () => {
+  await using stage = await openStage(database, [there], { limits: { retryMs: 20 } })
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const { event, text } = room.say(there.user('mallory'), 'once')
+  const [row] = await store(database, roomId, there, [text])
+
+  const lane = stage.engine.lane(roomId)
+  lane.reload()
+  const parts = stage.engine.parts as { loadRoom: typeof stage.engine.parts.loadRoom }
+  const { loadRoom } = parts
+  parts.loadRoom = () => {
+    parts.loadRoom = loadRoom
+    return Promise.reject(Object.assign(new Error('gone'), { code: 'CONNECTION_CLOSED' }))
+  }
+  const work = new Receive({
+    eventId: event.eventId,
+    event,
+    text,
+    origin: there.name,
+    rejection: undefined,
+    inboxIds: [row!.inboxId],
+  })
+  await stage.engine.parts.turns.seat(false).run(lane.decide({ work, alone: false }))
+  expect(stage.engine.parts.counters.postponed).toBe(1)
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0 })
 })

@@ -1,0 +1,2 @@
+/** On which workers are told to die. */
+export const deathChannel = 'laneway-mortal-workers'
