@@ -49,22 +49,16 @@ export async function familyUs(pid: number): Promise<number> {
   const times = await Promise.all(
     names.map(async (each, index) => {
       const stat = stats[index]
-      if (each === pid) return (await threadsUs(each)) + ticksUs(stat, [13, 14])
-      return stat?.[1] === String(pid) ? threadsUs(each) : 0
+      if (each === pid) return (await processUs(each)) + ticksUs(stat, [13, 14])
+      return stat?.[1] === String(pid) ? processUs(each) : 0
     }),
   )
   return times.reduce((sum, us) => sum + us, 0)
 }
 
-/** Processor time of one process, all its threads, in µs. */
+/** Processor time of one process, all its threads, in µs; the kernel counts in 10 ms. */
 export async function processUs(pid: number): Promise<number> {
-  return threadsUs(pid)
-}
-
-/** The kernel counts a thread's time in ns beside the 10 ms of `stat`. */
-async function threadsUs(pid: number): Promise<number> {
-  const stat = await statOf(pid)
-  return ticksUs(stat, [11, 12])
+  return ticksUs(await statOf(pid), [11, 12])
 }
 
 const ticksUs = (stat: string[] | undefined, fields: readonly number[]) =>
@@ -94,7 +88,7 @@ export function numbersOf<T extends Record<string, number>>(help: string, defaul
     process.exit(0)
   }
   const given = names.map((name) => [name, Number(values[name] ?? defaults[name])] as const)
-  const odd = given.find(([, value]) => !Number.isFinite(value) || value <= 0)
+  const odd = given.find(([, value]) => Number.isNaN(value) || value <= 0)
   if (odd) throw new Error(`--${odd[0]} wants a number above 0`)
   return Object.fromEntries(given) as T
 }
