@@ -11,6 +11,8 @@ import { StartupError } from '#store/startup-error.ts'
 
 /** How long a clean end may take before the process ends anyway. */
 const longestStop = 5_000
+/** Within this time a second signal is the same one. */
+const twice = 1_000
 
 const help = `Laneway ${packageJson.version}, a Matrix homeserver in which every room has its own lane.
 
@@ -83,11 +85,15 @@ async function serve(config: Config, file: string | undefined): Promise<void> {
   const log = openLog(config.log)
   const maxRequests = Number(Bun.env['BUN_CONFIG_MAX_HTTP_REQUESTS']) || undefined
   const starting = startServer(config, { log, version: packageJson.version, maxRequests })
-  let stopping = false
+  let stopping: number | undefined
   // From the first moment on: what is half started is stopped as cleanly as the rest.
   const stop = (signal: string) => {
-    if (stopping) process.exit(1)
-    stopping = true
+    const now = performance.now()
+    // Who wants it to end at once says so again; the same signal may come twice, from the terminal and
+    // from what started us.
+    if (stopping !== undefined && now - stopping > twice) process.exit(1)
+    if (stopping !== undefined) return
+    stopping = now
     log.info(`${signal}: ending`)
     setTimeout(() => {
       log.error(`the end took longer than ${longestStop} ms`)

@@ -1,4 +1,5 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
+import { openTestDatabase } from '#test/database.ts'
 import { Program, processesOf, until } from '#test/program/program.ts'
 
 setDefaultTimeout(30_000)
@@ -21,6 +22,14 @@ test('SIGTERM ends it cleanly within five seconds, with a sync that waits', asyn
   expect([200, 503, 'the connection was closed']).toContain(await waiting)
   expect((await program.log()).at(-1)?.msg).toBe('ended')
   expect(await program.complaints()).toEqual([])
+})
+
+test('a signal that comes twice, from the terminal and from what started it, ends it as cleanly', async () => {
+  await using database = await openTestDatabase()
+  await using program = await Program.start({ database: database.url })
+  process.kill(program.pid, 'SIGTERM')
+  expect(await program.end('SIGINT')).toBe(0)
+  expect((await program.log()).at(-1)?.msg).toBe('ended')
 })
 
 test('SIGTERM in the middle of the start ends it as cleanly', async () => {

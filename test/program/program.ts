@@ -199,7 +199,7 @@ ${database === undefined ? '' : `[database]\nurl = "${database}"\n`}${sections}`
   }
 
   /** Ends it, and waits until nothing of it runs any more; answers its exit code. */
-  async end(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<number> {
+  async end(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL' = 'SIGTERM'): Promise<number> {
     const child = this.#child!
     child.kill(signal)
     const code = await child.exited
