@@ -16,6 +16,8 @@ export type Fact = {
   /** Whether it has a place in the stream that /sync follows. */
   live: boolean
   softFailed: boolean
+  /** What it is and where it stands, for whoever looks for the cause of a difference. */
+  place: string
 }
 
 export type Insight = (server: string, room: Room) => Promise<Map<string, Fact> | undefined>
@@ -43,7 +45,7 @@ export async function lastWords(world: World, room: Room, round: number): Promis
     if (said === undefined) continue
     for (const [other, listeners] of await witnesses(world, room)) {
       if (other === server) continue
-      for (let tries = 0; tries < 60; tries++) {
+      for (let tries = 0; tries < 40; tries++) {
         const path = `rooms/${enc(room.roomId)}/event/${enc(said)}`
         if ((await askSurely(listeners[0]!, 'GET', path)).status === 200) break
         await Bun.sleep(50)
@@ -144,6 +146,7 @@ export async function departures(
     const copy = follower.rooms.get(roomId)
     const where = `${follower.name} in ${roomId} (v${version})`
     if ((copy?.joined ?? false) !== joined.has(roomId)) {
+      if (await hasVanished(actor, roomId)) continue
       found.push(`${where}: is ${joined.has(roomId) ? '' : 'not '}joined, and was told otherwise`)
       continue
     }
@@ -198,9 +201,23 @@ function causality(ids: readonly string[], facts: ReadonlyMap<string, Fact>): st
   const place = new Map(ids.map((id, index) => [id, index]))
   return ids.flatMap((id, index) =>
     (facts.get(id)?.prev ?? [])
+      // What was live keeps its place when history shows only later that it comes before that.
+      .filter((prev) => !(facts.get(prev)?.live && !facts.get(id)?.live))
       .filter((prev) => (place.get(prev) ?? -1) > index)
-      .map((prev) => `reads ${id} before ${prev}, which comes before it`),
+      .map((prev) => {
+        const [own, its] = [facts.get(id)?.place, facts.get(prev)?.place]
+        return `reads ${id} (${own}) before ${prev} (${its}), which comes before it`
+      }),
   )
+}
+
+/**
+ * Whether a resolution took the user's membership away, and put none in its place: then there is no
+ * event by which /sync could tell.
+ */
+async function hasVanished(actor: Actor, roomId: string): Promise<boolean> {
+  const path = `rooms/${enc(roomId)}/state/m.room.member/${enc(actor.userId)}`
+  return (await askSurely(actor, 'GET', path)).status === 403
 }
 
 type View = {

@@ -83,19 +83,26 @@ export async function factsOf(
   version: string,
 ): Promise<Map<string, Fact>> {
   const rows = await server.context.sql<
-    { event_id: Uint8Array; live: boolean; flags: number; json: string }[]
+    { event_id: Uint8Array; live: boolean; flags: number; json: string; place: string }[]
   >`
-    select e.event_id, e.position is not null live, e.flags, j.json
+    select e.event_id, e.position is not null live, e.flags, j.json,
+      concat_ws(' ', 'chain', e.chain, e.chain_index, 'position', e.position, 'flags', e.flags) place
     from events e join event_json j using (shard, event_nid)
     where e.room_nid = (select room_nid from rooms where room_id = ${roomId})`
   return new Map(
-    rows.map(({ event_id, live, flags, json }) => {
-      const prev = (JSON.parse(json) as { prev_events: (string | [string])[] }).prev_events
+    rows.map(({ event_id, live, flags, json, place }) => {
+      const event = JSON.parse(json) as {
+        prev_events: (string | [string])[]
+        type: string
+        sender: string
+      }
+      const prev = event.prev_events
       return [
         unpackEventId(event_id, roomVersions.get(version)!),
         {
           prev: prev.map((each) => (typeof each === 'string' ? each : each[0])),
           live,
+          place: `${event.type} of ${event.sender}, ${place}`,
           softFailed: (flags & 2) !== 0,
         },
       ]

@@ -18,6 +18,18 @@ export type Done = {
   id?: string
 }
 
+const restrictedTo = (roomId: string) => ({
+  type: 'm.room.join_rules',
+  state_key: '',
+  content: { join_rule: 'restricted', allow: [{ type: 'm.room_membership', room_id: roomId }] },
+})
+
+export type WorldOptions = {
+  seed: number
+  /** In a fork this takes joins away: a resolution judges them by rules that came after them. */
+  changeJoinRules: boolean
+}
+
 const membershipActions = ['kick', 'ban', 'unban', 'invite'] as const
 
 /** Random users who do random things in random rooms. */
@@ -25,52 +37,57 @@ export class World {
   readonly actors: readonly Actor[]
   readonly rooms: Room[] = []
   readonly done: Done[] = []
-  readonly #seed: number
+  readonly #options: WorldOptions
   readonly #began = performance.now()
   #count = 0
 
-  constructor(actors: readonly Actor[], seed: number) {
+  constructor(actors: readonly Actor[], options: WorldOptions) {
     this.actors = actors
-    this.#seed = seed
+    this.#options = options
   }
 
   /** Rooms of these versions, made by users in turn; each may be found by all servers. */
   async makeRooms(versions: readonly string[]): Promise<void> {
-    await Promise.all(
-      versions.map(async (version, index) => {
-        const maker = this.actors[index % this.actors.length]!
-        const { body } = await this.#note(maker, 'createRoom', version, 'POST', 'createRoom', {
-          room_version: version,
-          preset: 'public_chat',
-          power_level_content_override: {
-            users: Object.fromEntries(
-              this.actors.flatMap(({ userId }, each) =>
-                // v12+: whoever makes a room is not in its power levels.
-                userId === maker.userId
-                  ? Number(version) < 12
-                    ? [[userId, 100]]
-                    : []
-                  : [[userId, [50, 100, 0][(each + index) % 3]!]],
-              ),
-            ),
-          },
-        })
-        const roomId = body.room_id as string
-        this.rooms.push({
-          roomId,
-          version,
-          membership: new Map([[maker.userId, 'join']]),
-          recent: [],
-        })
-      }),
-    )
+    await this.#makeRoom(versions[0]!, 0)
+    const others = versions.slice(1)
+    await Promise.all(others.map((version, index) => this.#makeRoom(version, index + 1)))
+  }
+
+  async #makeRoom(version: string, index: number): Promise<void> {
+    const maker = this.actors[index % this.actors.length]!
+    const { body } = await this.#note(maker, 'createRoom', version, 'POST', 'createRoom', {
+      room_version: version,
+      preset: 'public_chat',
+      // Every second room that can is open to those who are in the first.
+      ...(Number(version) >= 8 &&
+        index % 2 === 1 && { initial_state: [restrictedTo(this.rooms[0]!.roomId)] }),
+      power_level_content_override: {
+        users: Object.fromEntries(
+          this.actors.flatMap(({ userId }, each) =>
+            // v12+: whoever makes a room is not in its power levels.
+            userId === maker.userId
+              ? Number(version) < 12
+                ? [[userId, 100]]
+                : []
+              : [[userId, [50, 100, 0][(each + index) % 3]!]],
+          ),
+        ),
+      },
+    })
+    const roomId = body.room_id as string
+    this.rooms.push({
+      roomId,
+      version,
+      membership: new Map([[maker.userId, 'join']]),
+      recent: [],
+    })
   }
 
   /** Everybody does something, again and again, until the signal comes. */
   async live(until: AbortSignal, pauseMs: number): Promise<void> {
     await Promise.all(
       this.actors.map(async (actor, index) => {
-        const random = new Random(this.#seed * 1000 + index)
+        const random = new Random(this.#options.seed * 1000 + index)
         while (!until.aborted) {
           await this.#act(actor, random).catch((error: unknown) => {
             // A server that is stopped.
@@ -115,7 +132,8 @@ export class World {
     else if (dice < 72) await this.#leave(actor, room)
     else if (dice < 76) await this.join(actor, room)
     else if (dice < 88) await this.#changeOther(actor, room, random)
-    else if (dice < 94) await this.#changePower(actor, room, random)
+    else if (dice < 94 || !this.#options.changeJoinRules)
+      await this.#changePower(actor, room, random)
     else await this.#changeJoinRule(actor, room, random)
   }
 
