@@ -142,7 +142,7 @@ export const Config = t.Object(
     ),
     data_dir: t.String({
       description:
-        'Signing keys and, unless [database] names one, the database. Relative to where the server is started.',
+        'Holds the database, unless [database] names one. Relative to where the server is started.',
       default: './data',
     }),
     listeners: t.Array(Listener, {
