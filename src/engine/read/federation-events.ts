@@ -39,9 +39,9 @@ export function knownNids(sql: Sql, room: RoomRef, eventIds: readonly string[]):
 export const isRelayed = ({ flags }: { flags: number }): boolean => (flags & 1) === 0
 
 /**
- * The federation form of some events, as the texts that were hashed and signed. An event that no user
- * of the asking server may see comes redacted: the server needs it for the graph, and its content is
- * none of its business.
+ * The federation form of some events, as the texts that were hashed and signed. An event that was
+ * redacted comes redacted, and so does one that no user of the asking server may see: the server needs
+ * it for the graph, and its content is none of its business.
  */
 export async function textsFor(
   reader: ServedReader,
@@ -53,10 +53,14 @@ export async function textsFor(
   return new Map(
     rows.map((row) => [
       row.event_nid,
-      hidden.has(row.event_nid) ? redactedText(room, row) : row.json,
+      hidden.has(row.event_nid) ? redactedText(room, row) : servedText(room, row),
     ]),
   )
 }
+
+/** The text of one event, redacted if a redaction counts. */
+export const servedText = (room: RoomRef, row: serve.ServedRow): string =>
+  row.redacted ? redactedText(room, row) : row.json
 
 function redactedText({ version }: RoomRef, { json }: serve.ServedRow): string {
   const redacted = redact(version, parseJson(json) as JsonObject)

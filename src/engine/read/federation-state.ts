@@ -2,7 +2,7 @@ import { notFound } from '#core/error.ts'
 import type { Sql } from '#store/db.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import * as serve from '#store/federation/serve.ts'
-import { findServed, type ServedReader } from './federation-events.ts'
+import { findServed, type ServedReader, servedText } from './federation-events.ts'
 import type { RoomRef } from './room.ts'
 
 /** Events read with one statement: a large state must not be in memory twice. */
@@ -23,15 +23,11 @@ export async function stateBeforeEvent(
 }
 
 /** The federation form of many events, as one JSON list. */
-export async function listOf(
-  sql: Sql,
-  { shard }: RoomRef,
-  nids: readonly number[],
-): Promise<string> {
+export async function listOf(sql: Sql, room: RoomRef, nids: readonly number[]): Promise<string> {
   const parts: string[] = []
   for (let from = 0; from < nids.length; from += perStatement) {
-    const rows = await serve.byNids(sql, shard, nids.slice(from, from + perStatement))
-    parts.push(rows.map((row) => row.json).join(','))
+    const rows = await serve.byNids(sql, room.shard, nids.slice(from, from + perStatement))
+    parts.push(rows.map((row) => servedText(room, row)).join(','))
   }
   return `[${parts.join(',')}]`
 }

@@ -44,11 +44,17 @@ export type ServedRow = {
   flags: number
   snapshot_nid: number | null
   state_key_nid: number | null
+  /** A redaction of it counts. */
+  redacted: boolean
   json: string
 }
 
 const served = (sql: Sql) => sql`
-  e.event_nid, e.room_nid, e.event_id, e.depth, e.flags, e.snapshot_nid, e.state_key_nid, j.json`
+  e.event_nid, e.room_nid, e.event_id, e.depth, e.flags, e.snapshot_nid, e.state_key_nid, j.json,
+  exists (
+    select from redactions x
+    where x.shard = e.shard and x.room_nid = e.room_nid and x.target_id = e.event_id and x.applied
+  ) as redacted`
 
 /** One event, of whatever room. */
 export async function byId(

@@ -3,6 +3,7 @@ import type { JsonObject } from '#core/json.ts'
 import * as backfill from '#api/server-server/backfill.ts'
 import * as eventAuth from '#api/server-server/event-auth.ts'
 import * as events from '#api/server-server/events.ts'
+import { packEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { plant } from './plant.ts'
@@ -22,7 +23,8 @@ const enc = encodeURIComponent
 
 beforeEach(async () => {
   await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers`
+    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers,
+      redactions`
   stage = await Stage.open(db.pool, ops, [peer, other, outside])
   room = MadeUpRoom.create('11', alice, peer, other, outside)
 })
@@ -49,6 +51,21 @@ async function chat(flags?: Map<string, number>) {
 }
 
 describe('an event', () => {
+  test('that was redacted is served without what was taken back', async () => {
+    const { one, two } = await chat()
+    await db.pool`
+      insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
+      select shard, room_nid, event_id, 1, event_id = ${Buffer.from(packEventId(idOf(one)))}
+      from events`
+    const { status, text } = await ask(peer, `/event/${enc(idOf(one))}`)
+    expect([status, text.includes('"one"')]).toEqual([200, false])
+    const page = await ask(peer, `/backfill/${enc(room.roomId)}?v=${enc(idOf(two))}&limit=10`)
+    expect(idsIn(page.body['pdus'])).toContain(idOf(one))
+    expect(page.text).not.toContain('"one"')
+    // A redaction that does not count, or not yet, takes nothing back.
+    expect(page.text).toContain(two.text)
+  })
+
   test('is served as it was signed, to servers in the room', async () => {
     const { two } = await chat()
     const { status, text, body } = await ask(peer, `/event/${enc(idOf(two))}`)
