@@ -5,7 +5,7 @@ import { Follower } from './follower.ts'
 import { type Homes, factsOf, openHomes } from './homes.ts'
 import { World } from './world.ts'
 
-const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 4)
+const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 3)
 const seed = Number(process.env['LANEWAY_SIMULATION_SEED'] ?? 1)
 const changeJoinRules = process.env['LANEWAY_SIMULATION_JOIN_RULES'] !== undefined
 const verbose = process.env['LANEWAY_SIMULATION_VERBOSE'] !== undefined
