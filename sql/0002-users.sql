@@ -12,6 +12,14 @@ create table user_shards (
   position bigint not null default 0,   -- last committed position of the shard's streams
   batch uuid                            -- the last batch committed, to learn an unknown outcome
 ) with (fillfactor = 50);
+
+create table user_batches (
+  batch uuid primary key,
+  noted_at timestamptz not null default now()
+);
+comment on table user_batches is
+  'Batches that are committed, and those that must not be any more: an unknown outcome is learned by noting the batch oneself. Kept for an hour.';
+create index user_batches_by_age on user_batches (noted_at);
 comment on table user_shards is 'A commit updates the rows of its shards first, in order, and holds them to its end: so commit order is position order, whoever writes.';
 
 -- ---------------------------------------------------------------- accounts

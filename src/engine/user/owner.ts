@@ -145,13 +145,17 @@ export class UserShards implements Users {
 
   /** Commits a batch once, also when a connection is lost and nobody knows what became of it. */
   async #commitSurely(batch: Call[]): Promise<Outcome[]> {
-    const id = crypto.randomUUID()
+    let id = crypto.randomUUID()
     let outcomes: Outcome[] = []
     let unknown = false
     for (let lost = 0, conflicts = 0; ;) {
       try {
-        if (unknown && (await this.#isCommitted(batch[0]!.shard, id))) return outcomes
-        unknown = false
+        if (unknown) {
+          if (await userShards.wasNoted(this.#sql, id)) return outcomes
+          // The question has used the name up, so that a commit still on its way must fail.
+          id = crypto.randomUUID()
+          unknown = false
+        }
         await this.#sql.begin(async (sql) => {
           outcomes = await write(sql, batch, id)
         })
@@ -164,14 +168,6 @@ export class UserShards implements Users {
         } else if (!isConflict(error) || ++conflicts > conflictRetries) throw error
       }
     }
-  }
-
-  /** The lock waits for a commit that may still be running. */
-  #isCommitted(shard: number, id: string): Promise<boolean> {
-    return this.#sql.begin(async (sql) => {
-      const [row] = await userShards.lock(sql, [shard])
-      return row?.batch === id
-    })
   }
 }
 
@@ -221,7 +217,11 @@ async function write(sql: Sql, batch: readonly Call[], id: string): Promise<Outc
     if (faults) for (const [index, fault] of faults) outcomes[places[index]!]!.result = fault
   })
   // All of them: a statement sent after the end would run outside of the transaction.
-  const ends = await Promise.allSettled([userShards.advance(sql, positions, id), ...writes])
+  const ends = await Promise.allSettled([
+    userShards.note(sql, id),
+    userShards.advance(sql, positions, id),
+    ...writes,
+  ])
   const failure = ends.find((end) => end.status === 'rejected')
   if (failure) throw failure.reason
   return outcomes

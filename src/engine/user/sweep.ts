@@ -1,18 +1,22 @@
 import type { Sql } from '#store/db.ts'
 import * as toDevice from '#store/user/to-device.ts'
+import * as userShards from '#store/user/user-shards.ts'
 
 /** A peer repeats a transaction for as long as it is not answered; a month is more than enough. */
 const keepMs = 30 * 24 * 3600 * 1000
 const everyMs = 3600 * 1000
+/** Nobody asks for the outcome of a commit that long afterwards. */
+const keepBatchesMs = 3600 * 1000
 const atOnce = 5000
 
 /** Drops what is too old to be of use, in small steps. Answers how many rows. */
 export async function sweep(sql: Sql, now: number): Promise<number> {
   let dropped = 0
   for (;;) {
-    const count = await toDevice.dropClaims(sql, now - keepMs, atOnce)
-    dropped += count
-    if (count < atOnce) return dropped
+    const claims = await toDevice.dropClaims(sql, now - keepMs, atOnce)
+    const batches = await userShards.dropBatches(sql, now - keepBatchesMs, atOnce)
+    dropped += claims + batches
+    if (claims < atOnce && batches < atOnce) return dropped
   }
 }
 

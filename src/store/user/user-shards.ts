@@ -24,3 +24,27 @@ export const advance = (
       ${rows.map((row) => row.position)}::bigint[]
     ) as t (shard, position)
     where s.shard = t.shard`
+
+/** Notes a batch in its own transaction; it cannot be noted twice. */
+export const note = (sql: Sql, batch: string) =>
+  sql`insert into user_batches (batch) values (${batch})`
+
+/**
+ * Whether a batch was committed. Waits for one that is under way; one that has not begun yet can no
+ * longer succeed afterwards.
+ */
+export async function wasNoted(sql: Sql, batch: string): Promise<boolean> {
+  const noted = await sql`
+    insert into user_batches (batch) values (${batch}) on conflict do nothing returning batch`
+  return noted.length === 0
+}
+
+/** Forgets batches whose outcome nobody asks for any more; answers how many. */
+export async function dropBatches(sql: Sql, before: number, atOnce: number): Promise<number> {
+  const { count } = await sql`
+    delete from user_batches where batch in (
+      select batch from user_batches
+      where noted_at < to_timestamp(${before}::double precision / 1000) limit ${atOnce}
+    )`
+  return count
+}
