@@ -1,53 +1,46 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { pino } from 'pino'
-import { type Pool, openPool, withDatabase } from '#store/db.ts'
-import { startEmbedded } from '#store/embedded/start.ts'
-import { migrate } from '#store/migrate.ts'
+import { readFile } from 'node:fs/promises'
+import type { Pool } from '#store/db.ts'
 import { Story, type StoryRoom } from '#test/engine/read/story.ts'
+import { numbersOf, printBlock, quantile, type Stand, withStand } from './stand.ts'
 
-// A user in many rooms, of which one changed: how long their /sync takes and how many statements it
-// sends, beside a user in one room. Both should be the same. `bun bench/sync.ts [rooms]`
+const help = `
+How long an incremental /sync takes for a user in many rooms of which one changed, how many statements
+it sends to PostgreSQL, and the CPU of server and PostgreSQL apart; beside it a user in one room. Both
+should cost the same: the work is in proportion to what changed. Without HTTP.
 
-const numberOfRooms = Number(process.argv[2] ?? 1000)
-const rounds = 300
+  bun bench/sync.ts [--rooms 1000] [--rounds 500]
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
-const named = process.env['DATABASE_URL']
-const postgres = named
-  ? undefined
-  : await startEmbedded({ dataDir: folder, log: pino({ enabled: false }) })
-const url = named ?? postgres!.url
-const database = `laneway_bench_${process.pid}`
-await administer(`create database ${database} encoding 'UTF8' template template0`)
-const pool = openPool(withDatabase(url, database), { max: 8 })
-try {
-  await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
-  await run(pool)
-} finally {
-  await pool.end()
-  await administer(`drop database ${database}`)
-  await postgres?.stop()
-  await rm(folder, { recursive: true, force: true })
-}
+The floor of a /sync is one statement that reads the one new event by its position in the shard, and
+that event written as JSON: who answers for what is committed, and keeps events in a database, can do
+with no less. It is measured beside each /sync, in the same process and on the same event.
+`
 
-async function run(sql: Pool): Promise<void> {
-  const story = await Story.begin(sql)
+const options = numbersOf(help, { rooms: 1000, rounds: 500 })
+
+await withStand(run)
+
+async function run({ pool }: Stand): Promise<void> {
+  const story = await Story.begin(pool)
   const [many, one] = ['@many:here.example', '@one:here.example']
   const rooms: StoryRoom[] = []
-  for (let each = 0; each < numberOfRooms; each++) rooms.push(await story.room(many))
+  for (let each = 0; each < options.rooms; each++) rooms.push(await story.room(many))
   const only = await story.room(one)
-  await sql`analyze`
+  await pool`analyze`
 
   const started = performance.now()
-  const answer = await story.sync(many)
-  const bytes = JSON.stringify(answer).length
-  console.log(
-    `first sync of ${numberOfRooms} rooms: ${(performance.now() - started).toFixed(0)} ms, ${(bytes / 1024).toFixed(0)} KiB`,
-  )
-  await measure(story, `${numberOfRooms} rooms, one changed`, many, rooms)
+  const bytes = JSON.stringify(await story.sync(many)).length
+  printBlock(`sync: the first one, of ${options.rooms} rooms`, [
+    ['latency', `${(performance.now() - started).toFixed(0)} ms`],
+    ['answer', `${(bytes / 1024).toFixed(0)} KiB`],
+  ])
+  await measure(story, `${options.rooms} rooms, one changed`, many, rooms)
   await measure(story, '1 room, changed', one, [only])
+}
+
+type Cost = { times: number[]; statements: number; server: number; postgres: number }
+
+function nothing(): Cost {
+  return { times: [], statements: 0, server: 0, postgres: 0 }
 }
 
 async function measure(
@@ -58,51 +51,84 @@ async function measure(
 ): Promise<void> {
   const { sql } = story
   let { next_batch: since } = await story.sync(userId)
-  const times: number[] = []
-  let statements = 0
-  let server = 0
-  let database = 0
-  for (let round = 0; round < rounds; round++) {
+  const [whole, floor] = [nothing(), nothing()]
+  const warmUp = Math.ceil(options.rounds / 10)
+  for (let round = 0; round < options.rounds + warmUp; round++) {
     const room = rooms[Math.floor(Math.random() * rooms.length)]!
-    await room.send(userId, `round ${round}`)
+    const { position } = await room.send(userId, `round ${round}`)
     await story.positions.settled()
-    const postgresBefore = await postgresMs(sql)
-    const options = sql.options as { debug: unknown }
-    options.debug = () => statements++
-    const cpu = process.cpuUsage()
-    const start = performance.now()
-    const answer = await story.sync(userId, { since })
-    times.push(performance.now() - start)
-    const used = process.cpuUsage(cpu)
-    options.debug = false
-    server += used.user + used.system
-    database += (await postgresMs(sql)) - postgresBefore
-    if (Object.keys(answer.rooms?.join ?? {}).length !== 1) throw new Error('not one room')
+    const counts = round >= warmUp
+    // Taking turns at being first: what the first has read is in the cache for the second.
+    const least = () => readNewEvent(sql, room.shard, position! - 1)
+    if (round % 2 === 0) await spend(sql, counts ? floor : nothing(), least)
+    const answer = await spend(sql, counts ? whole : nothing(), () => story.sync(userId, { since }))
+    if (round % 2 === 1) await spend(sql, counts ? floor : nothing(), least)
+    if (Object.keys(answer.rooms?.join ?? {}).length !== 1) throw new Error('Not one room changed')
     since = answer.next_batch
   }
-  times.sort((a, b) => a - b)
-  const at = (share: number) => times[Math.floor(times.length * share)]!.toFixed(2)
-  console.log(
-    `${name}: median ${at(0.5)} ms, p99 ${at(0.99)} ms, ${(statements / rounds).toFixed(1)} statements, ` +
-      `CPU server ${(server / rounds / 1000).toFixed(2)} ms, PostgreSQL ${(database / rounds).toFixed(2)} ms`,
-  )
+  const [all, least] = [whole, floor].map((cost) => perRound(cost)) as [Means, Means]
+  const words = ({ p50, p99 }: Means) => `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`
+  const cpu = ({ server, postgres, sum }: Means) =>
+    `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${sum.toFixed(0)} µs`
+  printBlock(`sync: ${name}, ${options.rounds} times`, [
+    ['latency', words(all)],
+    ['statements', all.statements.toFixed(1)],
+    ['CPU per sync', cpu(all)],
+    ['the floor', `${words(least)}; ${cpu(least)}`],
+    [
+      'to the floor',
+      `${(all.sum / least.sum).toFixed(1)} times its CPU, ${(all.p50 / least.p50).toFixed(1)} times its latency`,
+    ],
+  ])
 }
 
-/** CPU of the backends of this database, to 10 ms: what the kernel counts in. */
-async function postgresMs(sql: Pool): Promise<number> {
-  const rows = await sql<{ pid: number }[]>`
+/** One indexed statement for what is new in a shard, and its answer as text. */
+async function readNewEvent(sql: Pool, shard: number, after: number): Promise<string> {
+  const rows = await sql<{ json: string }[]>`
+    select j.json from events e join event_json j using (shard, event_nid)
+    where e.shard = ${shard} and e.position > ${after}`
+  if (rows.length !== 1) throw new Error('Not one event is new')
+  return JSON.stringify(rows.map(({ json }) => JSON.parse(json) as object))
+}
+
+/** Adds what some work costs. */
+async function spend<T>(sql: Pool, cost: Cost, work: () => Promise<T>): Promise<T> {
+  const sessions = await sql<{ pid: number }[]>`
     select pid from pg_stat_activity where datname = current_database()`
-  let ticks = 0
-  for (const { pid } of rows) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    ticks += Number(fields[11] ?? 0) + Number(fields[12] ?? 0)
-  }
-  return ticks * 10
+  // What follows an answer is no part of what comes next.
+  await Bun.sleep(2)
+  const before = await backendsUs(sessions)
+  const settings = sql.options as { debug: unknown }
+  settings.debug = () => cost.statements++
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  const result = await work()
+  cost.times.push(performance.now() - start)
+  const used = process.cpuUsage(cpu)
+  settings.debug = false
+  cost.server += used.user + used.system
+  cost.postgres += (await backendsUs(sessions)) - before
+  return result
 }
 
-async function administer(statement: string): Promise<void> {
-  const sql = openPool(withDatabase(url, 'postgres'), { max: 1 })
-  await sql.unsafe(statement)
-  await sql.end()
+type Means = Record<'p50' | 'p99' | 'statements' | 'server' | 'postgres' | 'sum', number>
+
+function perRound({ times, statements, server, postgres }: Cost): Means {
+  times.sort((a, b) => a - b)
+  return {
+    p50: quantile(times, 0.5),
+    p99: quantile(times, 0.99),
+    statements: statements / times.length,
+    server: server / times.length,
+    postgres: postgres / times.length,
+    sum: (server + postgres) / times.length,
+  }
+}
+
+/** Processor time of sessions of PostgreSQL, in µs; the scheduler counts in nanoseconds. */
+async function backendsUs(sessions: readonly { pid: number }[]): Promise<number> {
+  const stats = await Promise.all(
+    sessions.map(({ pid }) => readFile(`/proc/${pid}/schedstat`, 'utf8').catch(() => '0')),
+  )
+  return stats.reduce((sum, stat) => sum + Number(stat.split(' ')[0]) / 1000, 0)
 }
