@@ -1,7 +1,8 @@
 import { MatrixError, unavailable } from '#core/error.ts'
 import { shardOf } from '#core/shard.ts'
-import type { UserCalls, UserLanded, Users } from '#engine/user/protocol.ts'
-import { type Placed, writers } from '#engine/user/writers.ts'
+import type { UserCalls, Users } from '#engine/user/protocol.ts'
+import { writers } from '#engine/user/writers.ts'
+import type { Placed, UserLanded } from '#engine/user/writers/writer.ts'
 import { type Pool, type Sql, isConflict, isConnectionLost, isOutOfResources } from '#store/db.ts'
 import * as userShards from '#store/user/user-shards.ts'
 
@@ -200,7 +201,7 @@ async function write(sql: Sql, batch: readonly Call[], id: string): Promise<Outc
   for (const { shard, position } of await userShards.lock(sql, shards)) next.set(shard, position)
 
   const outcomes: Outcome[] = []
-  const byMethod = new Map<Method, { placed: Placed<unknown[]>[]; places: number[] }>()
+  const byMethod = new Map<Method, { placed: Placed[]; places: number[] }>()
   for (const [index, call] of batch.entries()) {
     const { method, shard, userId, args } = call
     const position = next.get(shard)! + 1
@@ -213,8 +214,12 @@ async function write(sql: Sql, batch: readonly Call[], id: string): Promise<Outc
   }
   const positions = [...next].map(([shard, position]) => ({ shard, position }))
   const writes = [...byMethod].map(async ([method, { placed, places }]) => {
-    const faults = await writers[method].write(sql, placed as never)
-    if (faults) for (const [index, fault] of faults) outcomes[places[index]!]!.result = fault
+    const results = await writers[method].write(sql, placed as never)
+    for (const [index, result] of results ?? []) {
+      const { shard, position } = placed[index]!
+      outcomes[places[index]!]!.result =
+        result instanceof MatrixError ? result : { shard, position, ...(result as object) }
+    }
   })
   // All of them: a statement sent after the end would run outside of the transaction.
   const ends = await Promise.allSettled([

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { MatrixError } from '#core/error.ts'
 import { shardOf } from '#core/shard.ts'
 import { UserShards, type UserShardsOptions } from '#engine/user/owner.ts'
-import type { ToDevice } from '#engine/user/protocol.ts'
+import type { ToDevice } from '#engine/user/writers/to-device.ts'
 import { openPool } from '#store/db.ts'
 import { openTestDatabase, testDatabase } from '#test/database.ts'
 

@@ -1,0 +1,102 @@
+import { MatrixError } from '#core/error.ts'
+import type { Sql } from '#store/db.ts'
+import * as accessTokens from '#store/user/access-tokens.ts'
+import * as devices from '#store/user/devices.ts'
+import * as toDevice from '#store/user/to-device.ts'
+import * as users from '#store/user/users.ts'
+import type { CallsOf, Results, UserLanded, Writers } from './writer.ts'
+
+export type NewAccount = {
+  /** Undefined: no login by password. */
+  passwordHash?: string
+  admin: boolean
+  createdAt: number
+}
+
+export type NewSession = {
+  deviceId: string
+  /** Only for a device that is new. */
+  displayName?: string
+  /** SHA-256 of the access token. */
+  tokenHash: Uint8Array
+  createdAt: number
+}
+
+/** Accounts, their devices and sessions. */
+export type AccountCalls = {
+  /** `M_USER_IN_USE` if there is such an account. */
+  createUser: (userId: string, account: NewAccount) => UserLanded
+  /** Ends what session the device had; makes the device if it is new. */
+  createSession: (userId: string, session: NewSession) => UserLanded
+  /** Removes a device, its tokens and what waits for it. */
+  endSession: (userId: string, deviceId: string) => UserLanded
+  endAllSessions: (userId: string) => UserLanded
+}
+
+export const accountWriters: Writers<AccountCalls> = {
+  createUser: { write: createUsers, many: false },
+  createSession: { write: createSessions, many: false },
+  endSession: { write: endSessions, many: false },
+  endAllSessions: { write: endAllSessions, many: false },
+}
+
+async function createUsers(
+  sql: Sql,
+  calls: CallsOf<AccountCalls['createUser']>,
+): Promise<Results<AccountCalls['createUser']>> {
+  const added = await users.add(
+    sql,
+    calls.map(({ userId, shard, args: [account] }) => ({
+      userId,
+      shard,
+      passwordHash: account.passwordHash ?? null,
+      admin: account.admin,
+      createdAt: account.createdAt,
+    })),
+  )
+  const made = new Set(added.map((row) => row.user_id))
+  const faults: Results<AccountCalls['createUser']> = new Map()
+  for (const [index, { userId }] of calls.entries())
+    if (!made.has(userId))
+      faults.set(index, new MatrixError(400, 'M_USER_IN_USE', 'The user ID is taken'))
+  return faults
+}
+
+async function createSessions(
+  sql: Sql,
+  calls: CallsOf<AccountCalls['createSession']>,
+): Promise<void> {
+  const rows = calls.map(({ shard, userId, args: [session] }) => ({
+    shard,
+    userId,
+    ...session,
+    displayName: session.displayName ?? null,
+  }))
+  await Promise.all([
+    accessTokens.remove(sql, rows),
+    devices.add(sql, rows),
+    accessTokens.add(sql, rows),
+  ])
+}
+
+async function endSessions(sql: Sql, calls: CallsOf<AccountCalls['endSession']>): Promise<void> {
+  const keys = calls.map(({ shard, userId, args: [deviceId] }) => ({ shard, userId, deviceId }))
+  await Promise.all([
+    accessTokens.remove(sql, keys),
+    devices.remove(sql, keys),
+    toDevice.remove(sql, keys),
+  ])
+}
+
+async function endAllSessions(
+  sql: Sql,
+  calls: CallsOf<AccountCalls['endAllSessions']>,
+): Promise<void> {
+  const shards = calls.map(({ shard }) => shard)
+  const userIds = calls.map(({ userId }) => userId)
+  await Promise.all([
+    accessTokens.removeAll(sql, userIds),
+    devices.removeAll(sql, shards, userIds),
+    toDevice.removeAll(sql, shards, userIds),
+  ])
+}
