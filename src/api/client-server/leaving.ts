@@ -5,7 +5,7 @@ import { reasonContent } from '#api/client-server/room/member-content.ts'
 import { op } from '#api/http/op.ts'
 import { MatrixError, notFound } from '#core/error.ts'
 import { RoomId, open } from '#core/schema.ts'
-import { eventIdOfNid } from '#engine/read/forgotten.ts'
+import { eventIdOfNid, noMemberEvent } from '#engine/read/forgotten.ts'
 
 const params = open({ roomId: RoomId })
 
@@ -48,7 +48,10 @@ export const forgetRoom = op({
     if (!standing) return {}
     if (standing.membership !== 'leave' && standing.membership !== 'ban')
       throw new MatrixError(400, 'M_UNKNOWN', 'You must leave the room before you can forget it')
-    const eventId = await eventIdOfNid(ctx.sql, room, standing.eventNid)
+    const eventId =
+      standing.eventNid === undefined
+        ? noMemberEvent
+        : await eventIdOfNid(ctx.sql, room, standing.eventNid)
     const at = await ctx.users.call('forgetRoom', who.userId, roomId, eventId)
     ctx.positions.advanceUsers([[at.shard, at.position]])
     return {}

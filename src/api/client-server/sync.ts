@@ -26,6 +26,8 @@ export const sync = op({
     ),
     timeout: t.Optional(t.Integer({ minimum: 0 })),
     use_state_after: t.Optional(t.Boolean()),
+    // MSC4222: matrix-js-sdk asks by this name only.
+    'org.matrix.msc4222.use_state_after': t.Optional(t.Boolean()),
   }),
   response: open({ next_batch: t.String(), rooms: t.Optional(Content) }),
 
@@ -41,7 +43,11 @@ export const sync = op({
         since,
         filter,
         fullState: query.full_state ?? false,
-        useStateAfter: query.use_state_after ?? false,
+        stateAfter: query.use_state_after
+          ? 'state_after'
+          : query['org.matrix.msc4222.use_state_after']
+            ? 'org.matrix.msc4222.state_after'
+            : undefined,
       },
       request.signal,
       Math.min(query.timeout ?? 0, maxTimeoutMs),

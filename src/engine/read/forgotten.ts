@@ -6,7 +6,10 @@ import * as userChanges from '#store/user/read-changes.ts'
 import type { RoomRef } from './room-ref.ts'
 
 /** A membership that a room may have been forgotten at. */
-export type Departed = RoomRef & { readonly eventNid: number }
+export type Departed = RoomRef & { readonly eventNid: number | undefined }
+
+/** What is noted as forgotten where no event is left that says so. */
+export const noMemberEvent = ''
 
 /** Those of some rooms that the user forgot, and was no member of again since. */
 export async function forgottenOf(
@@ -23,12 +26,13 @@ export async function forgottenOf(
   if (candidates.length === 0) return found
   const ids = await eventIds(
     sql,
-    candidates.map((each) => each.eventNid),
+    candidates.flatMap(({ eventNid }) => eventNid ?? []),
   )
   for (const { roomId, roomNid, version, eventNid } of candidates) {
-    const id = ids.get(eventNid)
+    const id = eventNid === undefined ? undefined : ids.get(eventNid)
+    const current = eventNid === undefined ? noMemberEvent : id && unpackEventId(id, version)
     // A later membership voids what was forgotten.
-    if (id && unpackEventId(id, version) === events.get(roomId)) found.add(roomNid)
+    if (current === events.get(roomId)) found.add(roomNid)
   }
   return found
 }

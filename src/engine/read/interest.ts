@@ -7,9 +7,10 @@ import type { Vector } from './vector.ts'
 
 /** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
 export type Place = RoomRef & {
+  /** A membership that a resolution took away, with no event in its place, is a leave. */
   readonly membership: string
-  readonly eventNid: number
-  /** Where this membership event became current. */
+  readonly eventNid: number | undefined
+  /** Where this membership became current. */
   readonly position: number
 }
 
@@ -170,13 +171,9 @@ export class Interest {
   #move(row: changes.MemberChange, woken: Set<Track>): void {
     const track = row.user_id === null ? undefined : this.#tracks.get(row.user_id)
     if (!track) return
-    const { membership, event_nid: eventNid, position } = row
-    const room = eventNid === null || !membership ? undefined : toRef(row)
-    this.#put(
-      track,
-      row.room_nid,
-      room && { ...room, membership: membership!, eventNid: eventNid!, position },
-    )
+    const room = toRef(row)
+    const place = room && { ...room, ...standingOf(row.membership, row.event_nid) }
+    this.#put(track, row.room_nid, place && { ...place, position: row.position })
     woken.add(track)
   }
 
@@ -205,15 +202,15 @@ export class Interest {
     }
     for (const row of rows) {
       const track = this.#tracks.get(row.user_id)!
-      const membership = row.newer ? row.old_membership : row.membership
-      const eventNid = row.newer ? row.old_nid : row.event_nid
-      if (membership === null || membership === 'none' || eventNid === null) continue
+      const standing = row.newer
+        ? standingOf(row.old_membership, row.old_nid)
+        : standingOf(row.membership, row.event_nid)
       const room = toRef(row)
       if (!room) continue
       // Where an undone membership began is not read: as late as possible, so that who asks for news
       // compares it with what was before.
       const position = row.newer ? at.rooms[room.shard]! : row.position
-      this.#put(track, room.roomNid, { ...room, membership, eventNid, position })
+      this.#put(track, room.roomNid, { ...room, ...standing, position })
     }
   }
 
@@ -234,6 +231,12 @@ export class Interest {
     }
   }
 }
+
+/** What a user is to a room whose state has this member event for them, or none. */
+const standingOf = (membership: string | null, eventNid: number | null) =>
+  membership === null || eventNid === null
+    ? { membership: 'leave', eventNid: undefined }
+    : { membership, eventNid }
 
 function wake(track: Track): void {
   for (const waiter of track.waiters) waiter.wake()

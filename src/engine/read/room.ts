@@ -44,8 +44,9 @@ export async function roomsByNid(
 
 /** A user's own place in a room, as last committed. */
 export type Standing = {
+  /** A membership that a resolution took away, with no event in its place, is a leave. */
   readonly membership: string
-  readonly eventNid: number
+  readonly eventNid: number | undefined
   readonly position: number
 }
 
@@ -63,13 +64,11 @@ export async function findAccess(
   ])
   if (!room) return undefined
   const [row] = rows
-  if (!row || row.event_nid === null) return { room, standing: undefined }
-  const standing = {
-    membership: row.membership,
-    eventNid: row.event_nid,
-    position: row.position,
-  }
-  return { room, standing }
+  if (!row) return { room, standing: undefined }
+  const { membership, event_nid: eventNid, position } = row
+  if (eventNid === null)
+    return { room, standing: { membership: 'leave', eventNid: undefined, position } }
+  return { room, standing: { membership, eventNid, position } }
 }
 
 /** A room that the user is joined to. Whether others exist is not told. */

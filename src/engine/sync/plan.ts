@@ -20,7 +20,8 @@ export type SyncRequest = {
   readonly since: Vector | undefined
   readonly filter: Filter
   readonly fullState: boolean
-  readonly useStateAfter: boolean
+  /** Where to tell the state after the timeline, instead of `state` before it. */
+  readonly stateAfter: 'state_after' | 'org.matrix.msc4222.state_after' | undefined
 }
 
 /** A room that gets a timeline and state. */
@@ -38,10 +39,13 @@ export type RoomPlan = {
   readonly fresh: boolean
 }
 
+/** A membership that an event says. */
+export type Said = Place & { readonly eventNid: number }
+
 export type Plan = {
   readonly rooms: RoomPlan[]
-  readonly invites: Place[]
-  readonly knocks: Place[]
+  readonly invites: Said[]
+  readonly knocks: Said[]
   /** Rooms left without ever having been in: an invite refused, a knock denied. */
   readonly refused: Place[]
 }
@@ -77,21 +81,24 @@ export async function planRooms(
   ])
   const plan: Plan = {
     rooms: [],
-    invites: news.filter(({ membership }) => membership === 'invite'),
-    knocks: news.filter(({ membership }) => membership === 'knock'),
+    invites: news.filter(isSaid).filter(({ membership }) => membership === 'invite'),
+    knocks: news.filter(isSaid).filter(({ membership }) => membership === 'knock'),
     refused: [],
   }
   const known: Known = { since, vector, fullState: request.fullState, before }
   for (const room of joins) plan.rooms.push(planJoined(room, known))
   for (const room of departed) {
+    const past = before.get(room.roomNid)
     // Told before: what was read of it was only uncertain.
-    if (before.get(room.roomNid)?.eventNid === room.eventNid) continue
+    if (past && past.eventNid === room.eventNid) continue
     // Not spec: who was told of the room must be told that it is left, forgotten or not.
-    if (forgotten.has(room.roomNid) && !isKnown(before.get(room.roomNid))) continue
+    if (forgotten.has(room.roomNid) && !isKnown(past)) continue
     const until = leftAt.get(room.roomNid)
     const told = until === undefined ? undefined : planLeft(room, until, known)
     if (told) plan.rooms.push(told)
-    else if (since) plan.refused.push(room)
+    // Whom no event took out, and who never knew the room, has nothing to hear.
+    else if (since && (isSaid(room) || isKnown(past) || past?.membership === 'ban'))
+      plan.refused.push(room)
   }
   return plan
 }
@@ -99,6 +106,8 @@ export async function planRooms(
 /** Whether the client has the room among its joined, invited or knocked ones. */
 const isKnown = (past: Before | undefined): boolean =>
   past?.membership === 'join' || past?.membership === 'invite' || past?.membership === 'knock'
+
+const isSaid = (place: Place): place is Said => place.eventNid !== undefined
 
 type Known = {
   since: Vector | undefined

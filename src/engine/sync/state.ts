@@ -1,10 +1,12 @@
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { Reader } from '#engine/read/room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Sql } from '#store/db.ts'
 import * as readState from '#store/room/read-state.ts'
 import type { RoomPlan, SyncRequest } from './plan.ts'
 import type { Memory } from './sent-members.ts'
+import { leaveWithoutEvent } from './taken-away.ts'
 import { type Timeline, emptyTimeline } from './timelines.ts'
 
 export type Deltas = ReadonlyMap<number, readonly readState.DeltaRow[]>
@@ -45,8 +47,9 @@ export const isReplaced = (deltas: readonly readState.DeltaRow[] = []): boolean 
 
 const keyOf = (type: string, stateKey: string) => `${type}\n${stateKey}`
 
-/** What a room's state part holds: event by key. */
-type Chosen = Map<string, { type: string; stateKey: string; nid: number }>
+/** What a room's state part holds, by key. A member may be gone without an event that says so. */
+type Chosen = Map<string, Entry>
+type Entry = { type: string; stateKey: string } & ({ nid: number } | { goneAt: number })
 
 /**
  * The state part of every room: from the last sync to the start of the timeline, or to its end if
@@ -55,7 +58,7 @@ type Chosen = Map<string, { type: string; stateKey: string; nid: number }>
  * Spec: client-server-api/#syncing
  */
 export async function readStates(
-  sql: Sql,
+  { sql, clock }: Pick<Reader, 'sql' | 'clock'>,
   request: SyncRequest,
   plans: readonly RoomPlan[],
   timelines: ReadonlyMap<number, Timeline>,
@@ -73,15 +76,20 @@ export async function readStates(
   ])
   const parts = new Map<number, Chosen>()
   for (const plan of told) {
-    const { roomNid } = plan.room
+    const { roomNid, eventNid, position } = plan.room
     const own = {
       changes: deltas.get(roomNid) ?? [],
       events: (timelines.get(roomNid) ?? emptyTimeline).events,
       start: startOf(plan, timelines),
-      after: request.useStateAfter,
+      after: request.stateAfter !== undefined,
     }
     const entire = states.get(roomNid)
-    parts.set(roomNid, entire ? wholeState(entire, own, lazy) : changedState(own))
+    const part = entire ? wholeState(entire, own, lazy) : changedState(own)
+    if (eventNid === undefined) {
+      const me = { type: 'm.room.member', stateKey: request.userId }
+      part.set(keyOf(me.type, me.stateKey), { ...me, goneAt: position })
+    }
+    parts.set(roomNid, part)
   }
   for (const row of members) {
     const part = parts.get(row.room_nid)!
@@ -92,9 +100,9 @@ export async function readStates(
     if (known && !filter.includeRedundantMembers) continue
     part.set(key, { type: row.type, stateKey: row.state_key, nid: row.event_nid })
   }
-  const events = await load(sql, request, told, parts, memory)
+  const events = await load(sql, request, told, parts, memory, clock())
   // Without `state_after` a member who is in the timeline is known from there.
-  if (lazy && !request.useStateAfter)
+  if (lazy && !request.stateAfter)
     for (const { room } of told)
       for (const { event, nid } of (timelines.get(room.roomNid) ?? emptyTimeline).events)
         if (event.type === 'm.room.member' && event.stateKey !== undefined)
@@ -124,7 +132,9 @@ function changedState({ changes, events, start, after }: Own): Chosen {
     // Not spec: what no event of the timeline sets, a client without `state_after` would never know.
     const told = after || position < start || !keysInTimeline.has(key)
     if (!told) continue
-    if (nid === null) chosen.delete(key)
+    if (nid === null && type === 'm.room.member')
+      chosen.set(key, { type, stateKey, goneAt: position })
+    else if (nid === null) chosen.delete(key)
     else if (after || !inTimeline.has(nid)) chosen.set(key, { type, stateKey, nid })
   }
   return chosen
@@ -146,7 +156,8 @@ function wholeState(entire: Chosen, own: Own, lazy: boolean): Chosen {
     else entire.set(key, { type, stateKey, nid })
   }
   const inTimeline = new Set(own.events.map((event) => event.nid))
-  for (const [key, { nid }] of entire) if (inTimeline.has(nid)) entire.delete(key)
+  for (const [key, entry] of entire)
+    if ('nid' in entry && inTimeline.has(entry.nid)) entire.delete(key)
   return entire
 }
 
@@ -170,7 +181,7 @@ async function readWhole(
 /** With lazy loading: the members without whom the answer cannot be shown. */
 async function readMembers(
   sql: Sql,
-  { userId, useStateAfter }: SyncRequest,
+  { userId, stateAfter }: SyncRequest,
   plans: readonly RoomPlan[],
   whole: ReadonlySet<RoomPlan>,
   timelines: ReadonlyMap<number, Timeline>,
@@ -183,7 +194,7 @@ async function readMembers(
     for (const hero of heroes.get(roomNid) ?? []) users.add(hero)
     // Their own membership tells them how they are called here.
     if (whole.has(plan)) users.add(userId)
-    const at = useStateAfter ? plan.high : startOf(plan, timelines) - 1
+    const at = stateAfter ? plan.high : startOf(plan, timelines) - 1
     return [...users].map((stateKey) => ({ shard, roomNid, at, type: 'm.room.member', stateKey }))
   })
   return keys.length ? readState.keysAt(sql, keys) : []
@@ -195,14 +206,19 @@ async function load(
   plans: readonly RoomPlan[],
   parts: ReadonlyMap<number, Chosen>,
   memory: Memory,
+  now: number,
 ): Promise<Map<number, ReadEvent[]>> {
   const rooms = new Map<number, RoomRef>(plans.map(({ room }) => [room.roomNid, room]))
   const wanted: { shard: number; nid: number }[] = []
-  for (const part of parts.values())
-    for (const { type, nid } of part.values())
-      if (filter.types.accepts(type)) wanted.push({ shard: shardOfNid(nid), nid })
+  const gone: ReadEvent[] = []
+  for (const [roomNid, part] of parts)
+    for (const entry of part.values()) {
+      if (!filter.types.accepts(entry.type)) continue
+      if ('nid' in entry) wanted.push({ shard: shardOfNid(entry.nid), nid: entry.nid })
+      else gone.push(leaveWithoutEvent(rooms.get(roomNid)!, entry.stateKey, entry.goneAt, now))
+    }
   const events = new Map<number, ReadEvent[]>(plans.map(({ room }) => [room.roomNid, []]))
-  for (const each of (await loadEvents(sql, rooms, wanted)).values()) {
+  for (const each of [...(await loadEvents(sql, rooms, wanted)).values(), ...gone]) {
     if (!filter.accepts(each.event)) continue
     events.get(each.room.roomNid)!.push(each)
     if (filter.lazyLoadMembers && each.event.type === 'm.room.member')

@@ -1,3 +1,4 @@
+import { membershipOf } from '#core/content/m.room.member.ts'
 import type { EventFilter } from '#core/filter.ts'
 import { type ReadEvent, isShown, loadEvents } from '#engine/read/events.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
@@ -28,7 +29,7 @@ const maxScan = 1000
 export async function readTimelines(
   sql: Sql,
   snapshots: Snapshots,
-  reader: { userId: string; ignored: ReadonlySet<string> },
+  reader: { userId: string; ignored: ReadonlySet<string>; stateAfter: boolean },
   filter: EventFilter,
   plans: readonly RoomPlan[],
 ): Promise<{ timelines: Map<number, Timeline>; seen: Map<number, Seen> }> {
@@ -73,6 +74,16 @@ export async function readTimelines(
   const timelines = new Map<number, Timeline>()
   for (const { plan, events, limited } of windowed) {
     const shown = events.filter((event) => allowed.has(event.nid))
+    const cut = reader.stateAfter ? -1 : misleading(shown, reader.userId, plan)
+    if (cut >= 0) {
+      const { chain, index } = shown[cut]!
+      timelines.set(plan.room.roomNid, {
+        events: shown.slice(cut + 1),
+        limited: true,
+        prevBatch: encodePlace({ chain: chain!, index: index!, side: 'after' }),
+      })
+      continue
+    }
     // What is older than the first event told; if none is told, than all that was looked at.
     const first = shown[0] ?? events[0]
     const prevBatch =
@@ -87,6 +98,18 @@ export async function readTimelines(
     timelines.set(plan.room.roomNid, { events: shown, limited, prevBatch })
   }
   return { timelines, seen }
+}
+
+/**
+ * Where a timeline has the reader's own membership last, if a state resolution made it another one
+ * than that; else −1. Clients take what the timeline sets for what counts, and would leave a room
+ * that they are in, or stay in one that they are not in: what is told of it has to begin later.
+ */
+function misleading(shown: readonly ReadEvent[], userId: string, { room }: RoomPlan): number {
+  const at = shown.findLastIndex(
+    ({ event }) => event.type === 'm.room.member' && event.stateKey === userId,
+  )
+  return at >= 0 && membershipOf(shown[at]!.event.content) !== room.membership ? at : -1
 }
 
 /** A reader's ignored users say nothing to them, but what they change in the room still counts. */

@@ -62,7 +62,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const { timelines, seen } = await readTimelines(
     sql,
     reader.snapshots,
-    { userId, ignored: accountData.ignored },
+    { userId, ignored: accountData.ignored, stateAfter: request.stateAfter !== undefined },
     request.filter.timeline,
     plan.rooms,
   )
@@ -83,7 +83,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   ])
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
-  const states = await readStates(sql, request, plan.rooms, timelines, deltas, heroes, memory)
+  const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const nextBatch = encodeToken(view.vector)
   memory.keep(nextBatch)
   return writeAnswer(reader, request, {
@@ -109,7 +109,9 @@ function readExtra(
   const rooms = new Map<number, RoomRef>()
   for (const room of [...plan.rooms.map((each) => each.room), ...plan.refused])
     rooms.set(room.roomNid, room)
-  const wanted = plan.refused.map(({ shard, eventNid }) => ({ shard, nid: eventNid }))
+  const wanted = plan.refused.flatMap(({ shard, eventNid: nid }) =>
+    nid === undefined ? [] : [{ shard, nid }],
+  )
   for (const { events } of timelines.values())
     for (const { replacedNid } of events)
       if (replacedNid !== undefined)

@@ -6,6 +6,7 @@ import type { Summary } from '#engine/read/summary.ts'
 import type { Seen } from '#engine/read/visible.ts'
 import type { AccountData } from './account-data.ts'
 import type { Plan, RoomPlan, SyncRequest } from './plan.ts'
+import { leaveWithoutEvent } from './taken-away.ts'
 import { type Timeline, emptyTimeline } from './timelines.ts'
 
 /** Everything that was read for one answer. */
@@ -94,7 +95,7 @@ class Writer {
 
   left(): JsonObject {
     const section: JsonObject = {}
-    const state = this.#request.useStateAfter ? 'state_after' : 'state'
+    const state = this.#request.stateAfter ?? 'state'
     for (const each of this.#parts.plan.rooms) {
       if (each.kind !== 'leave') continue
       const timeline = this.#timeline(each)
@@ -105,9 +106,12 @@ class Writer {
       }
     }
     for (const room of this.#parts.plan.refused) {
-      const event = this.#parts.extra.get(room.eventNid)
+      const event = room.eventNid === undefined ? undefined : this.#parts.extra.get(room.eventNid)
       const events = event ? [this.#write(event, { membership: room.membership })] : []
-      section[room.roomId] = { [state]: { events: [] }, timeline: { events, limited: false } }
+      section[room.roomId] = {
+        [state]: { events: room.eventNid === undefined ? [this.#gone(room)] : [] },
+        timeline: { events, limited: false },
+      }
     }
     return section
   }
@@ -141,7 +145,7 @@ class Writer {
     if (!hasNews) return undefined
     return {
       summary: summary ? writeSummary(summary) : {},
-      [this.#request.useStateAfter ? 'state_after' : 'state']: { events: state },
+      [this.#request.stateAfter ?? 'state']: { events: state },
       timeline,
       ephemeral: { events: [] },
       account_data: { events: accountData },
@@ -166,6 +170,11 @@ class Writer {
 
   #state({ room }: RoomPlan): JsonObject[] {
     return (this.#parts.states.get(room.roomNid) ?? []).map((event) => this.#write(event))
+  }
+
+  #gone(room: Place): JsonObject {
+    const { userId, now } = this.#audience
+    return this.#write(leaveWithoutEvent(room, userId, room.position, now))
   }
 
   #accountData(roomId: string): JsonObject[] {

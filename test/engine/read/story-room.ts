@@ -193,6 +193,38 @@ export class StoryRoom {
     return { eventId, nid: event.eventNid, position, chain, index }
   }
 
+  /** A resolution puts a member event back to an earlier one, or takes it away: no event shows it. */
+  async resolveMember(user: string, to?: { nid: number; membership: Membership }): Promise<void> {
+    const { owner, interner } = this.#story
+    await this.#story.inTurn(this.shard, async () => {
+      const part = this.part()
+      const nids = await interner.intern({
+        types: ['m.room.member'],
+        users: [user],
+        stateKeys: [['m.room.member', user]],
+      })
+      const keyNid = nids.stateKey('m.room.member', user)
+      const old = this.#state.get(keyNid)
+      part.state.push({
+        position: owner.shard(this.shard).nextPosition(),
+        typeNid: nids.type('m.room.member'),
+        stateKeyNid: keyNid,
+        oldEventNid: old?.nid ?? null,
+        newEventNid: to?.nid ?? null,
+        member: {
+          userNid: nids.user(user),
+          serverNid: nids.server(user.slice(user.indexOf(':') + 1)),
+          senderNid: nids.user(user),
+          old: (old?.content['membership'] as Membership | undefined) ?? null,
+          new: to?.membership ?? null,
+        },
+      })
+      if (to) this.#state.set(keyNid, { nid: to.nid, content: { membership: to.membership } })
+      else this.#state.delete(keyNid)
+      await this.commit(part)
+    })
+  }
+
   /** What comes next lies behind a gap: the events between were not to be had. */
   async openGap(missing: string): Promise<void> {
     await this.#story.inTurn(this.shard, async () => {

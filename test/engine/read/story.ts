@@ -144,7 +144,7 @@ export class Story implements Syncing {
         since: since === undefined ? undefined : decodeToken(since),
         filter: filterOf(options.filter),
         fullState: options.fullState ?? false,
-        useStateAfter: options.stateAfter ?? false,
+        stateAfter: options.stateAfter ? 'state_after' : undefined,
       },
       signal,
       timeoutMs,
