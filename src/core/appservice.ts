@@ -1,0 +1,80 @@
+import { domainOf } from '#core/ids.ts'
+
+/** One stretch of IDs; `regex` is bound to the beginning of an ID. */
+export type Namespace = { readonly exclusive: boolean; readonly regex: RegExp }
+export type NamespaceKind = 'users' | 'rooms' | 'aliases'
+
+/**
+ * An application service as the operator registered it: data, made once at the start and never changed.
+ *
+ * Spec: application-service-api/#registration
+ */
+export type Appservice = {
+  readonly id: string
+  /** Where it takes what is pushed to it; null if it wants nothing. */
+  readonly url: string | null
+  /** What it shows us, and what we show it. */
+  readonly asToken: string
+  readonly hsToken: string
+  /** The user that it is when it names nobody else. */
+  readonly sender: string
+  readonly namespaces: Readonly<Record<NamespaceKind, readonly Namespace[]>>
+  /** Whether the users that it acts as are held to the budgets of callers; its sender never is. */
+  readonly rateLimited: boolean
+  /** Third-party networks that it answers for. */
+  readonly protocols: readonly string[]
+  readonly receiveEphemeral: boolean
+}
+
+export type Appservices = {
+  readonly all: readonly Appservice[]
+  readonly byToken: ReadonlyMap<string, Appservice>
+}
+
+/** The registered application services, found by the token that they show. */
+export const appservicesOf = (all: readonly Appservice[]): Appservices => ({
+  all,
+  byToken: new Map(all.map((each) => [each.asToken, each])),
+})
+
+export const noAppservices: Appservices = appservicesOf([])
+
+/** Whether an ID is in one of its namespaces. Only local users can be, and its sender always is. */
+export const covers = (appservice: Appservice, kind: NamespaceKind, id: string): boolean =>
+  has(appservice, kind, id, () => true)
+
+/** Whether it keeps everybody else from making or removing an ID. */
+const reserves = (appservice: Appservice, kind: NamespaceKind, id: string): boolean =>
+  has(appservice, kind, id, ({ exclusive }) => exclusive)
+
+function has(
+  { sender, namespaces }: Appservice,
+  kind: NamespaceKind,
+  id: string,
+  counts: (namespace: Namespace) => boolean,
+): boolean {
+  if (kind === 'users') {
+    if (id === sender) return true
+    if (domainOf(id) !== domainOf(sender)) return false
+  }
+  return namespaces[kind].some((namespace) => counts(namespace) && namespace.regex.test(id))
+}
+
+/**
+ * Why `by` (an application service, or else a user) may not make or remove this user or alias; undefined
+ * if it may. An application service keeps to its namespaces, and everybody out of the exclusive ones of
+ * others.
+ *
+ * Spec: application-service-api/#server-admin-style-permissions
+ */
+export function claimFault(
+  { all }: Appservices,
+  by: Appservice | undefined,
+  kind: 'users' | 'aliases',
+  id: string,
+): string | undefined {
+  if (by && !covers(by, kind, id))
+    return `${id} is in no namespace of the application service ${by.id}`
+  const holder = all.find((each) => each !== by && reserves(each, kind, id))
+  return holder && `${id} is reserved for an application service`
+}
