@@ -11,7 +11,8 @@ import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { type Changes, changesTo, countServers, destinations } from '#engine/room/changes.ts'
-import { judgementOf, type Merged, merge } from '#engine/room/decide.ts'
+import { judgementOf } from '#engine/room/decide.ts'
+import { type Merged, Merging } from '#engine/room/merging.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
 import { gapBefore, placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
@@ -88,33 +89,39 @@ export function* applyAt(
   builtOn: number | undefined,
 ): Task<Applied | undefined> {
   const known = knownOf(parts, room, judged)
-  const prevNids = judged.covers ?? judged.prevs.map(({ nid }) => nid)
-  for (;;) {
-    const merged = yield* merge(parts, room, known, {
-      before: judged.before,
-      numbers: judged.numbers,
-      behindGap: gapBefore(judged.event, judged.prevs).length > 0,
-      isHistory: judged.behind !== undefined,
-      prevNids,
-    })
-    const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
-    const set = judged.relayed ? yield* destinations(parts, room, changes) : null
-    const surroundings = yield* surroundingsOf(parts, room, judged)
-    const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
-    const push = yield* pushFactsFor(parts, room, judged.event, judged)
-    if (room.stale) throw new RoomReloaded()
-    if (builtOn !== undefined && room.revision !== builtOn) return undefined
-    // From here on nothing is yielded.
-    if (room.revision === merged.revision)
-      return apply(parts, room, judged, {
-        known,
-        merged,
-        changes,
-        destinationSet: set,
-        surroundings,
-        redactions,
-        push,
-      })
+  const merging = new Merging(parts, room, known, {
+    before: judged.before,
+    numbers: judged.numbers,
+    behindGap: gapBefore(judged.event, judged.prevs).length > 0,
+    isHistory: judged.behind !== undefined,
+    prevNids: judged.covers ?? judged.prevs.map(({ nid }) => nid),
+    isLocal: builtOn !== undefined,
+  })
+  try {
+    for (;;) {
+      const merged = yield* merging.run()
+      const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
+      const set = judged.relayed ? yield* destinations(parts, room, changes) : null
+      const surroundings = yield* surroundingsOf(parts, room, judged)
+      const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
+      const push = yield* pushFactsFor(parts, room, judged.event, judged)
+      if (room.stale) throw new RoomReloaded()
+      if (builtOn !== undefined && room.revision !== builtOn) return undefined
+      // From here on nothing is yielded.
+      if (room.revision === merged.revision)
+        return apply(parts, room, judged, {
+          known,
+          merged,
+          changes,
+          destinationSet: set,
+          surroundings,
+          redactions,
+          push,
+        })
+      merging.overtaken()
+    }
+  } finally {
+    merging.end()
   }
 }
 

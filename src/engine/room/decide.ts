@@ -8,10 +8,9 @@ import type { Interned } from '#store/room/intern.ts'
 import { StateMap } from '#store/room/state-map.ts'
 import { keysAsked } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import { distinct, resolveStates } from '#engine/room/resolve.ts'
+import { resolveStates } from '#engine/room/resolve.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type Task } from '#engine/room/task.ts'
-import { RoomReloaded } from '#engine/room/work.ts'
 
 /** Signatures that a rule asks for were checked before; without one there is a rejection already. */
 const signed = () => true
@@ -110,87 +109,6 @@ export function judgeByAuthEvents(
       : byPlace.get(`${type}\0${stateKey}`)
   return authorize(event, lookup, signed)
 }
-
-/** Check 6: by the current state, otherwise it is soft-failed. */
-export function* judgeNow(
-  parts: Parts,
-  room: Room,
-  event: RoomEvent,
-  { before, numbers, behindGap }: Omit<StatesAround, 'isHistory'>,
-): Task<Verdict> {
-  // The state before it, where it passed.
-  if (distinct([before, room.state]).length === 1) return allow
-  let now = room.state
-  if (behindGap) {
-    // We may have missed much: its own past has a say in what is current. It is no way around a ban,
-    // which resolution would keep.
-    const afters = [...room.extremities.values()].map((each) => each.after)
-    now = yield* resolveStates(parts, room, [...afters, before])
-  }
-  const lookup = yield* lookupIn(parts, room, now, keysAsked(event), numbers)
-  return authorize(event, lookup, signed)
-}
-
-/** What an event is judged by beside itself. */
-export type StatesAround = {
-  before: StateMap
-  numbers: Interned
-  /** The state before it was fetched: some of its prev_events are missing. */
-  behindGap: boolean
-  /** It comes before a gap that is there: what is current has nothing to say of it, and it says nothing. */
-  isHistory: boolean
-}
-
-/** What a room becomes with one more event. */
-export type Merged = {
-  revision: number
-  extremities: Room['extremities']
-  state: StateMap
-  softFailed: string | undefined
-}
-
-/**
- * Checks an event against the current state, and merges the state after it with that of the room.
- * Local sends go on meanwhile: then this is repeated, from the state after the event, which stays.
- */
-export function* merge(
-  parts: Parts,
-  room: Room,
-  known: Known,
-  states: StatesAround & { prevNids: readonly number[] },
-): Task<Merged> {
-  const own = after(states.before, known)
-  let resolved: { from: StateMap[]; to: StateMap } | undefined
-  for (;;) {
-    const { revision } = room
-    const merged: Merged = {
-      revision,
-      extremities: room.extremities,
-      state: room.state,
-      softFailed: undefined,
-    }
-    // Rejected and soft-failed events are cited by nothing of ours; nor is one that others cite.
-    if (!isRejected(known) && !states.isHistory) {
-      const verdict = yield* judgeNow(parts, room, known.event, states)
-      if (!verdict.allowed) merged.softFailed = verdict.reason
-      else if (!room.missing.has(known.event.eventId)) {
-        merged.extremities = new Map(room.extremities)
-        for (const nid of states.prevNids) merged.extremities.delete(nid)
-        merged.extremities.set(known.nid, { known, after: own })
-        const from = distinct([...merged.extremities.values()].map((each) => each.after))
-        if (!resolved || !sameList(resolved.from, from))
-          resolved = { from, to: yield* resolveStates(parts, room, from, known) }
-        merged.state = resolved.to
-      }
-    }
-    if (room.stale) throw new RoomReloaded()
-    if (room.revision === revision) return merged
-    parts.counters.mergesRepeated++
-  }
-}
-
-const sameList = (a: readonly unknown[], b: readonly unknown[]) =>
-  a.length === b.length && a.every((each, index) => each === b[index])
 
 /** The flags and the reason of what checks 4 to 6 said. */
 export function judgementOf(before: Verdict, softFailed: string | undefined): Judgement {

@@ -13,6 +13,7 @@ import { unpackEventId } from '#store/room/event-id.ts'
 import { type Counters, newCounters } from '#engine/room/counters.ts'
 import { Create } from '#engine/room/create.ts'
 import { EventCache } from '#engine/room/events.ts'
+import { passHolds } from '#engine/room/hold.ts'
 import { KeyCache } from '#engine/room/keys.ts'
 import { answerable, Lane } from '#engine/room/lane.ts'
 import { type Limits, limitsWith } from '#engine/room/limits.ts'
@@ -138,7 +139,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   async send(roomId: string, event: LocalEvent): Promise<Landed> {
     this.#open()
-    if (!event.txn) return this.lane(roomId).perform((answer) => new Send(answer, event))
+    if (!event.txn) return this.#perform(this.lane(roomId), event)
     const { userId, deviceId, path, txnId } = event.txn
     const key = JSON.stringify([userId, deviceId, path, txnId])
     const underWay = this.#txns.get(key)
@@ -272,6 +273,11 @@ export class RoomEngine implements Handlers<RoomCalls> {
     return shard
   }
 
+  async #perform(lane: Lane, event: LocalEvent): Promise<Landed> {
+    await passHolds(lane, event.stateKey !== undefined)
+    return lane.perform((answer) => new Send(answer, event))
+  }
+
   /** A retried send answers with the event of the first one. */
   async #sendOnce(
     lane: Lane,
@@ -281,7 +287,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const before = await localTxns.find(this.parts.sql, lane.shard, txn).catch((error: unknown) => {
       throw answerable(error)
     })
-    if (!before) return lane.perform((answer) => new Send(answer, event))
+    if (!before) return this.#perform(lane, event)
     const room = await this.#task(lane.load())
     if (!room) throw new Error(`${lane.roomId} is gone`)
     return {

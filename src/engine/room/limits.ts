@@ -14,6 +14,8 @@ export const defaultLimits = {
   decidedAhead: 2_000,
   /** Bytes of rooms kept in memory. */
   roomBytes: 256_000_000,
+  /** How long a merge that was overtaken again and again may keep local changes of the state waiting. */
+  holdMs: 10_000,
   /** One turn of a lane, and how long the event loop may wait for its own. */
   quantumMs: 1,
   sliceMs: 4,

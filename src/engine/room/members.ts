@@ -9,6 +9,7 @@ import type { JsonObject } from '#core/json.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { remoteInvite } from '#engine/room/fetch/invite.ts'
 import { localLeave, remoteLeave, type Signed } from '#engine/room/fetch/leave.ts'
+import { passHolds } from '#engine/room/hold.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { isOurs, JoinLocal } from '#engine/room/local-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
@@ -48,6 +49,7 @@ export async function join(lane: Lane, joins: RemoteJoins, request: JoinRoom): P
     via.delete(parts.signing.serverName)
     if (room?.kind === 'joined' && isOurs(parts, room)) {
       try {
+        await passHolds(lane, true)
         return await lane.perform((answer) => new JoinLocal(answer, request))
       } catch (error) {
         // Another server may be able to let the user in.
@@ -92,6 +94,7 @@ export async function changeMembership(lane: Lane, change: MembershipChange): Pr
   }
   const isRemote = domainOf(target) !== parts.signing.serverName
   if (membership === 'invite' && isRemote) return inviteOther(lane, { sender, target, content })
+  await passHolds(lane, true)
   return lane.perform(
     (answer) =>
       new Send(answer, {

@@ -78,6 +78,8 @@ export function* receiveEvent(
 ): Task<ReceivedEvent> {
   const { parts, inbound } = lane
   const { event } = incoming
+  const held = room.holds.inbound.ended
+  if (held) yield* wait(held)
   // One that was new to this room is no news only if it came since, and then it is in memory: there
   // is nothing to ask for each event. But the room may have been reloaded, without what it builds on.
   const isNew = incoming.newTo === room && !parts.events.find(room, event.eventId)

@@ -5,6 +5,7 @@ import type { StateMap } from '#store/room/state-map.ts'
 import type { RoomKind } from '#store/room/batch.ts'
 import type { ServerSet } from '#store/room/server-sets.ts'
 import type { AuthChains } from '#engine/room/auth-chains.ts'
+import { Holds } from '#engine/room/hold.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
 import { SpanList } from '#store/room/span-list.ts'
@@ -91,6 +92,8 @@ export class Room {
   revision = 0
   /** Thrown away: what is being decided on it must be decided again. */
   stale = false
+  /** Who is kept out of it for a while. */
+  readonly holds = new Holds()
   /** Decided and not committed, by ID: no look-up finds them. */
   readonly uncommitted = new Map<string, Known>()
   /** Snapshots likewise, by number. */

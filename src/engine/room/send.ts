@@ -9,7 +9,7 @@ import { isObject, type JsonObject } from '#core/json.ts'
 import { allow } from '#core/verdict.ts'
 import type { LocalTxnRow } from '#store/room/batch.ts'
 import type { Interned } from '#store/room/intern.ts'
-import { applyAt, type Judged } from '#engine/room/apply.ts'
+import { type Applied, applyAt, type Judged } from '#engine/room/apply.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -66,6 +66,9 @@ export function contentOf(text: string): JsonObject {
   return content
 }
 
+/** So often a local event may be overtaken before it keeps those of other servers out. */
+const patience = 3
+
 /** Builds a local event on the room as it is, judges it, and applies it. */
 export function* sendLocal(
   parts: Parts,
@@ -73,48 +76,63 @@ export function* sendLocal(
   wish: LocalEvent,
   content: JsonObject,
 ): Task<{ known: Known; outcome: Outcome }> {
-  const { version } = room
   const subject: AuthSubject = {
-    version,
+    version: room.version,
     type: wish.type,
     stateKey: wish.stateKey,
     sender: wish.sender,
     content,
   }
   const numbers = yield* numbersFor(parts.interner, [subject])
-  const txn = wish.txn && rowOf(wish.txn, parts.now())
-  for (;;) {
-    const before = room.state
-    const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
-    if (wish.redacts !== undefined)
-      yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
-    if (room.stale) throw new RoomReloaded()
-    // Something else was decided while events were read: it must be built on that.
-    if (room.state !== before) continue
-    const { revision } = room
-    const prevs = citedBy(room)
-    const auths = selectAuthEvents(subject, state)
-    const event = buildLocal(parts, room, wish, content, { prevs, auths })
-    const verdict = authorize(event.event, state, () => true)
-    if (!verdict.allowed) {
-      parts.counters.refused++
-      throw forbidden(verdict.reason)
+  const { inbound } = room.holds
+  let overtaken = 0
+  try {
+    for (;;) {
+      const applied = yield* sendOnce(parts, room, { wish, subject, numbers })
+      if (applied) return applied
+      // If the room moved meanwhile it must be built on that; but a flood must not keep it for ever.
+      if (++overtaken === patience) inbound.start(parts.limits.holdMs)
     }
-    const judged: Judged = {
-      ...event,
-      prevs,
-      auths: knownAuths(parts, room, auths, numbers),
-      before,
-      numbers,
-      verdict: allow,
-      relayed: true,
-      inboxIds: [],
-      // The sending device hears of its transaction again when it reads the event.
-      ...(txn && { txn, internal: JSON.stringify({ txn: wish.txn }) }),
-    }
-    const applied = yield* applyAt(parts, room, judged, revision)
-    if (applied) return applied
+  } finally {
+    if (overtaken >= patience) inbound.end()
   }
+}
+
+/** Undefined if something else was decided meanwhile. */
+function* sendOnce(
+  parts: Parts,
+  room: Room,
+  { wish, subject, numbers }: { wish: LocalEvent; subject: AuthSubject; numbers: Interned },
+): Task<Applied | undefined> {
+  const before = room.state
+  const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
+  if (wish.redacts !== undefined)
+    yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
+  if (room.stale) throw new RoomReloaded()
+  if (room.state !== before) return undefined
+  const { revision } = room
+  const prevs = citedBy(room)
+  const auths = selectAuthEvents(subject, state)
+  const event = buildLocal(parts, room, wish, subject.content, { prevs, auths })
+  const verdict = authorize(event.event, state, () => true)
+  if (!verdict.allowed) {
+    parts.counters.refused++
+    throw forbidden(verdict.reason)
+  }
+  const txn = wish.txn && rowOf(wish.txn, parts.now())
+  const judged: Judged = {
+    ...event,
+    prevs,
+    auths: knownAuths(parts, room, auths, numbers),
+    before,
+    numbers,
+    verdict: allow,
+    relayed: true,
+    inboxIds: [],
+    // The sending device hears of its transaction again when it reads the event.
+    ...(txn && { txn, internal: JSON.stringify({ txn: wish.txn }) }),
+  }
+  return yield* applyAt(parts, room, judged, revision)
 }
 
 const rowOf = (txn: NonNullable<LocalEvent['txn']>, sentAt: number): LocalTxnRow => ({
