@@ -2,6 +2,7 @@ import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Accounts } from '#engine/user/accounts.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import type { Config } from '#src/config.ts'
+import { loadAppservices } from '#src/config/appservices.ts'
 import { openDatabase } from '#src/database.ts'
 import { openLog } from '#src/log.ts'
 import { MatrixError } from '#core/error.ts'
@@ -19,6 +20,7 @@ export async function addUser(
   name: string,
   { admin }: { admin: boolean },
 ): Promise<void> {
+  const appservices = await loadAppservices(config)
   const password = await readPassword(name)
   await using database = await open(config)
   const { sql } = database
@@ -27,6 +29,7 @@ export async function addUser(
     sql,
     users,
     tokens: new AccessTokens(sql),
+    appservices,
     serverName: config.server_name,
     clock: Date.now,
     cost: { memoryKib: config.passwords.memory_kib, iterations: config.passwords.iterations },

@@ -12,6 +12,7 @@ import type { AccessTokens } from '#engine/user/access-tokens.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
+import type { Appservices } from '#core/appservice.ts'
 import type { SigningKey } from '#core/signing.ts'
 
 /** What every handler may use. Built once, in `createContext`, in dependency order. */
@@ -19,6 +20,8 @@ export type Context = {
   readonly config: Config
   readonly serverName: string
   readonly log: Log
+  /** As they are registered: data, the same from start to end. */
+  readonly appservices: Appservices
   /** Milliseconds since 1970; tests move it. */
   readonly clock: () => number
   /** The pool of the main thread: reads, and the tables that no shard owns. */

@@ -1,3 +1,4 @@
+import type { Appservices } from '#core/appservice.ts'
 import { encodeBase64 } from '#core/base64.ts'
 import { Intake } from '#engine/federation/intake.ts'
 import { type OwnKeys, loadOwnKeys } from '#engine/federation/own-keys.ts'
@@ -7,6 +8,7 @@ import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Accounts } from '#engine/user/accounts.ts'
+import { makeSenders } from '#engine/user/appservice-senders.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import { startSweeping } from '#engine/user/sweep.ts'
@@ -23,6 +25,7 @@ import { shardCount } from '#store/settings.ts'
 
 export type Parts = {
   config: Config
+  appservices: Appservices
   log: Log
   database: Database
   roomWorkers: number
@@ -39,7 +42,7 @@ const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 export async function createContext(
   parts: Parts,
 ): Promise<Context & { signal: (signal: Signal) => void }> {
-  const { config, log, database, started } = parts
+  const { config, appservices, log, database, started } = parts
   const { sql } = database
   const serverName = config.server_name
   const ownKeys = await loadOwnKeys(sql, clock)
@@ -54,6 +57,7 @@ export async function createContext(
     federation.signal(signal)
   })
   const owners = startUsers(parts, rooms, positions)
+  await makeSenders({ sql, users: owners.users, clock }, appservices)
 
   const intake = new Intake({
     serverName,
@@ -69,6 +73,7 @@ export async function createContext(
     config,
     serverName,
     log,
+    appservices,
     clock,
     sql,
     signingKey: ownKeys.current,
@@ -140,7 +145,7 @@ async function startRooms(
 
 /** The owner of the user shards, on this thread, and what stands on it. */
 function startUsers(
-  { config, log, database: { sql }, started }: Parts,
+  { config, appservices, log, database: { sql }, started }: Parts,
   rooms: Rooms,
   positions: Positions,
 ) {
@@ -161,6 +166,7 @@ function startUsers(
     sql,
     users,
     tokens,
+    appservices,
     serverName: config.server_name,
     clock,
     cost: { memoryKib, iterations },

@@ -3,6 +3,7 @@ import { type App, mount } from '#api/http/mount.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { ops } from '#api/index.ts'
 import type { Config, ListenerConfig } from '#src/config.ts'
+import { loadAppservices } from '#src/config/appservices.ts'
 import type { Context } from '#src/context.ts'
 import { createContext } from '#src/create-context.ts'
 import { openDatabase } from '#src/database.ts'
@@ -33,11 +34,13 @@ export async function startServer(
   { log, version, maxRequests = 256 }: ServerOptions,
 ): Promise<Server> {
   await using started = new AsyncDisposableStack()
+  const appservices = await loadAppservices(config)
   const roomWorkers = config.workers.rooms || Math.max(1, availableParallelism() - 1)
   const database = await openDatabase(config, { log, release: version, threads: roomWorkers + 1 })
   started.defer(() => database.stop())
   const context = await createContext({
     config,
+    appservices,
     log,
     database,
     roomWorkers,

@@ -1,11 +1,13 @@
 import { expect, test } from 'bun:test'
 import { op } from '#api/http/op.ts'
 import { json } from '#api/http/reply.ts'
+import { noAppservices } from '#core/appservice.ts'
 import type { Context } from '#src/context.ts'
 import { Client } from '#test/client.ts'
 import { checkAnswer, summary, answersChecked } from '#test/spec/responses.ts'
 
 const ctx = {
+  appservices: noAppservices,
   tokens: {
     find: (token: string) => ({ userId: `@${token}:test`, deviceId: 'D', admin: false }),
     sight: () => {},

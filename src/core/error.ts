@@ -39,6 +39,11 @@ export const unknownToken = (softLogout = false) =>
   new MatrixError(401, 'M_UNKNOWN_TOKEN', 'Unknown access token', { soft_logout: softLogout })
 export const unauthorized = (message: string) => new MatrixError(401, 'M_UNAUTHORIZED', message)
 export const forbidden = (message: string) => new MatrixError(403, 'M_FORBIDDEN', message)
+/** What an application service has for itself alone, or what is not its own. */
+export const exclusive = (message: string, status: 400 | 403 = 400) =>
+  new MatrixError(status, 'M_EXCLUSIVE', message)
+export const userDeactivated = (userId: string) =>
+  new MatrixError(403, 'M_USER_DEACTIVATED', `The account ${userId} is deactivated`)
 export const notFound = (message: string) => new MatrixError(404, 'M_NOT_FOUND', message)
 export const tooLarge = (message: string) => new MatrixError(413, 'M_TOO_LARGE', message)
 export const unrecognized = (status: 404 | 405) =>

@@ -5,7 +5,7 @@ export const logout = op({
   method: 'POST',
   path: '/_matrix/client/v3/logout',
   also: ['/_matrix/client/r0/logout'],
-  auth: 'user',
+  auth: 'owner',
 
   async run({ who }, ctx) {
     await ctx.accounts.logOut(who.userId, who.deviceId)
@@ -18,7 +18,7 @@ export const logout_all = op({
   method: 'POST',
   path: '/_matrix/client/v3/logout/all',
   also: ['/_matrix/client/r0/logout/all'],
-  auth: 'user',
+  auth: 'owner',
 
   async run({ who }, ctx) {
     await ctx.accounts.logOut(who.userId)

@@ -21,7 +21,7 @@ export const redactEvent = op({
       type: 'm.room.redaction',
       content: JSON.stringify({ ...body, redacts: eventId }),
       redacts: eventId,
-      txn: { userId, deviceId, path: `${roomId}/redact/${eventId}`, txnId },
+      txn: { userId, deviceId: deviceId ?? '', path: `${roomId}/redact/${eventId}`, txnId },
     })
     return { event_id: landed(ctx, at) }
   },

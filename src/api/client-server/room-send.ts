@@ -1,5 +1,6 @@
 import { Type as t } from '@sinclair/typebox'
 import { landed } from '#api/client-server/room/landed.ts'
+import { Timestamp, massaged } from '#api/client-server/room/massaged.ts'
 import { op } from '#api/http/op.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 
@@ -11,10 +12,12 @@ export const sendMessage = op({
   auth: 'user',
   limit: 'message',
   params: open({ roomId: RoomId, eventType: t.String(), txnId: t.String() }),
+  query: open({ ts: Timestamp }),
   body: Content,
   response: open({ event_id: EventId }),
 
-  async run({ who: { userId, deviceId }, params, body, request }, ctx) {
+  async run({ who, params, query, body, request }, ctx) {
+    const { userId, deviceId } = who
     const { roomId, eventType, txnId } = params
     const { redacts } = body
     const at = await ctx.rooms.call('send', roomId, {
@@ -24,7 +27,8 @@ export const sendMessage = op({
       content: request.text || '{}',
       // A redaction names its target where its room version keeps it.
       ...(eventType === 'm.room.redaction' && typeof redacts === 'string' && { redacts }),
-      txn: { userId, deviceId, path: `${roomId}/send/${eventType}`, txnId },
+      ...massaged(who, query.ts),
+      txn: { userId, deviceId: deviceId ?? '', path: `${roomId}/send/${eventType}`, txnId },
     })
     return { event_id: landed(ctx, at) }
   },

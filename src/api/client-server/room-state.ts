@@ -1,6 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { checkCanonicalAlias } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
+import { Timestamp, massaged } from '#api/client-server/room/massaged.ts'
 import { op } from '#api/http/op.ts'
 import { canonicalJson } from '#core/canonical-json.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
@@ -27,10 +28,13 @@ export const setRoomStateWithKey = op({
   auth: 'user',
   limit: 'message',
   params: open({ roomId: RoomId, eventType: t.String(), stateKey: t.Optional(t.String()) }),
+  query: open({ ts: Timestamp }),
   body: Content,
   response: open({ event_id: EventId }),
 
-  async run({ who: { userId }, params: { roomId, eventType, stateKey = '' }, body, request }, ctx) {
+  async run({ who, params: { roomId, eventType, stateKey = '' }, query, body, request }, ctx) {
+    const { userId } = who
+    const time = massaged(who, query.ts)
     const content = body as JsonObject
     const same = await sameAsBefore(ctx, userId, roomId, eventType, stateKey, content)
     if (same !== undefined) return { event_id: same }
@@ -42,12 +46,13 @@ export const setRoomStateWithKey = op({
       await checkCreators(ctx, userId, roomId, content)
     const at =
       eventType === 'm.room.member'
-        ? await setMember(ctx, userId, roomId, stateKey, content)
+        ? await setMember(ctx, userId, roomId, stateKey, content, time)
         : await ctx.rooms.call('send', roomId, {
             sender: userId,
             type: eventType,
             stateKey,
             content: request.text || '{}',
+            ...time,
           })
     return { event_id: landed(ctx, at) }
   },
@@ -100,6 +105,7 @@ async function setMember(
   roomId: string,
   target: string,
   content: JsonObject,
+  time: { timestamp?: number },
 ): Promise<Landed> {
   if (!isUserId(target)) throw invalidParam('The state key of an m.room.member is a user ID')
   const membership = membershipOf(content)
@@ -113,6 +119,7 @@ async function setMember(
       target,
       membership,
       content: text,
+      ...time,
     })
   const access = sender === target ? await findAccess(ctx.sql, roomId, sender) : undefined
   // A name or picture for one room; or one user making another join, for the rules to refuse.
@@ -122,6 +129,7 @@ async function setMember(
       type: 'm.room.member',
       stateKey: target,
       content: text,
+      ...time,
     })
-  return ctx.rooms.call('join', roomId, { userId: sender, content: text, via: [] })
+  return ctx.rooms.call('join', roomId, { userId: sender, content: text, via: [], ...time })
 }

@@ -1,6 +1,6 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
-import { invalidParam } from '#core/error.ts'
+import { forbidden, invalidParam } from '#core/error.ts'
 import { type Filter, parseFilter } from '#core/filter.ts'
 import { Content, open } from '#core/schema.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
@@ -32,7 +32,10 @@ export const sync = op({
   response: open({ next_batch: t.String(), rooms: t.Optional(Content) }),
 
   async run({ who, query, request }, ctx) {
-    const { userId, deviceId } = who
+    // Spec: application-service-api/#using-sync-and-events
+    if (who.appservice && !request.query.has('user_id'))
+      throw forbidden("An application service names the user whose events it wants: 'user_id'")
+    const { userId, deviceId = '' } = who
     const filter = await filterOf(ctx, userId, query.filter)
     const since = query.since === undefined ? undefined : decodeToken(query.since)
     return answerSync(

@@ -8,7 +8,15 @@ export const getTokenOwner = op({
   path: '/_matrix/client/v3/account/whoami',
   also: ['/_matrix/client/r0/account/whoami'],
   auth: 'user',
-  response: open({ user_id: UserId, device_id: t.String(), is_guest: t.Boolean() }),
+  response: open({
+    user_id: UserId,
+    device_id: t.Optional(t.String()),
+    is_guest: t.Boolean(),
+  }),
 
-  run: ({ who }) => ({ user_id: who.userId, device_id: who.deviceId, is_guest: false }),
+  run: ({ who: { userId, deviceId } }) => ({
+    user_id: userId,
+    ...(deviceId !== undefined && { device_id: deviceId }),
+    is_guest: false,
+  }),
 })

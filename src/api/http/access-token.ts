@@ -1,6 +1,7 @@
-import { missingToken, unknownToken } from '#core/error.ts'
+import { forbidden, missingToken, unknownToken } from '#core/error.ts'
 import type { Incoming } from '#api/http/incoming.ts'
-import type { Session } from '#engine/user/access-tokens.ts'
+import type { Acting } from '#api/http/op.ts'
+import type { OwnSession, Session } from '#engine/user/access-tokens.ts'
 import type { Context } from '#src/context.ts'
 
 /**
@@ -15,14 +16,26 @@ export function tokenOf(request: Incoming): string | undefined {
   return request.query.get('access_token') || undefined
 }
 
+/** The application service whose own token this is. */
+export function appserviceOf(ctx: Context, request: Incoming): Acting | null {
+  const token = tokenOf(request)
+  const appservice = token === undefined ? undefined : ctx.appservices.byToken.get(token)
+  return appservice ? { appservice, userId: appservice.sender } : null
+}
+
 /** The session of the caller; a token that is known costs no wait. */
 export function requireSession(ctx: Context, request: Incoming): Session | Promise<Session> {
-  const token = tokenOf(request)
-  if (token === undefined) throw missingToken()
-  const session = ctx.tokens.find(token)
-  return session instanceof Promise
-    ? session.then((found) => known(ctx, request, found))
-    : known(ctx, request, session)
+  const acting = appserviceOf(ctx, request)
+  return acting ? actingSession(ctx, request, acting) : requireLogin(ctx, request)
+}
+
+/** The session of a caller who has logged in. */
+export function requireOwnSession(
+  ctx: Context,
+  request: Incoming,
+): OwnSession | Promise<OwnSession> {
+  if (appserviceOf(ctx, request)) throw forbidden('An application service may not do this')
+  return requireLogin(ctx, request)
 }
 
 export function optionalSession(
@@ -32,7 +45,30 @@ export function optionalSession(
   return tokenOf(request) === undefined ? null : requireSession(ctx, request)
 }
 
-function known(ctx: Context, request: Incoming, session: Session | undefined): Session {
+function requireLogin(ctx: Context, request: Incoming): OwnSession | Promise<OwnSession> {
+  const token = tokenOf(request)
+  if (token === undefined) throw missingToken()
+  const session = ctx.tokens.find(token)
+  return session instanceof Promise
+    ? session.then((found) => known(ctx, request, found))
+    : known(ctx, request, session)
+}
+
+/** Spec: application-service-api/#identity-assertion */
+function actingSession(
+  ctx: Context,
+  request: Incoming,
+  { appservice, userId: sender }: Acting,
+): Session | Promise<Session> {
+  const userId = request.query.get('user_id') ?? sender
+  const deviceId = request.query.get('device_id') ?? undefined
+  const session = ctx.tokens.acting.find(appservice, userId, deviceId)
+  return session instanceof Promise
+    ? session.then((found) => known(ctx, request, found))
+    : known(ctx, request, session)
+}
+
+function known<S extends Session>(ctx: Context, request: Incoming, session: S | undefined): S {
   if (!session) throw unknownToken()
   ctx.tokens.sight(session, ctx.clock(), () => request.address)
   return session

@@ -1,5 +1,10 @@
 import { forbidden, unauthorized } from '#core/error.ts'
-import { optionalSession, requireSession } from '#api/http/access-token.ts'
+import {
+  appserviceOf,
+  optionalSession,
+  requireOwnSession,
+  requireSession,
+} from '#api/http/access-token.ts'
 import type { Incoming } from '#api/http/incoming.ts'
 import type { Auth, Auths } from '#api/http/op.ts'
 import type { Context } from '#src/context.ts'
@@ -15,17 +20,20 @@ type Checks = {
 export const authenticators = (checkServer: ServerCheck = refuseServer): Checks => ({
   none: () => null,
   user: requireSession,
+  owner: requireOwnSession,
   userOptional: optionalSession,
   server: checkServer,
+  appserviceOptional: appserviceOf,
 
-  // No application service can be registered yet, so no token is that of one.
   async appservice(ctx, request) {
-    await requireSession(ctx, request)
+    const acting = appserviceOf(ctx, request)
+    if (acting) return acting
+    await requireOwnSession(ctx, request)
     throw forbidden('Only an application service may do this')
   },
 
   async admin(ctx, request) {
-    const session = await requireSession(ctx, request)
+    const session = await requireOwnSession(ctx, request)
     if (!session.admin) throw forbidden('Only an administrator of this server may do this')
     return session
   },

@@ -143,7 +143,7 @@ class Frame {
       if (signed && op.method !== 'GET') await readBody(incoming, request)
       const answer = authenticate(ctx, incoming)
       const who = answer instanceof Promise ? await answer : answer
-      if (op.limit) ctx.limits.take(op.limit, limitKey(who, incoming))
+      if (op.limit && isLimited(who)) ctx.limits.take(op.limit, limitKey(who, incoming))
 
       requireDecoded(params, incoming)
       if (checkParams) {
@@ -179,6 +179,12 @@ class Frame {
     const ms = Math.round(performance.now() - started)
     log.debug({ req: incoming.id, op, method: incoming.method, path: incoming.path, status, ms })
   }
+}
+
+/** An application service may be free of limits; its sender always is. */
+function isLimited(who: Auths[Auth]): boolean {
+  if (who === null || !('appservice' in who) || !who.appservice) return true
+  return who.appservice.rateLimited && who.userId !== who.appservice.sender
 }
 
 /** The user, the server, or else the address that a call is counted against. */

@@ -2,24 +2,31 @@ import type { Static, TNever, TSchema, TUnknown } from '@sinclair/typebox'
 import type { Incoming } from '#api/http/incoming.ts'
 import type { LimitClass } from '#api/http/rate-limit.ts'
 import type { Reply } from '#api/http/reply.ts'
-import type { Session } from '#engine/user/access-tokens.ts'
+import type { Appservice } from '#core/appservice.ts'
+import type { OwnSession, Session } from '#engine/user/access-tokens.ts'
 import type { Context } from '#src/context.ts'
 
 /** Who may call, and what the handler then knows of the caller. */
 export type Auths = {
   none: null
-  /** A local user with an access token. */
+  /** A local user with an access token, or an application service that acts as one of its users. */
   user: Session
+  /** A local user with an access token of their own: what is theirs alone to do with their account. */
+  owner: OwnSession
   /** A user if there is a token, which must then be good. */
   userOptional: Session | null
   /** Another server, by its signature over the request. */
   server: { origin: string }
-  /** An application service, by its own token. */
-  appservice: { appservice: string; userId: string }
-  /** A local user who is an administrator of this server. */
-  admin: Session
+  /** An application service, by its own token; `userId` is its sender. */
+  appservice: Acting
+  /** An application service if the token is that of one; any other token counts for nothing. */
+  appserviceOptional: Acting | null
+  /** A local user who is an administrator of this server; an application service acts as none. */
+  admin: OwnSession
 }
 export type Auth = keyof Auths
+
+export type Acting = { appservice: Appservice; userId: string }
 
 export type Method = 'GET' | 'PUT' | 'POST' | 'DELETE'
 

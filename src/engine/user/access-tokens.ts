@@ -1,17 +1,25 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import type { Appservice } from '#core/appservice.ts'
 import { shardOf } from '#core/shard.ts'
+import { AppserviceSessions } from '#engine/user/appservice-sessions.ts'
 import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
 import * as devices from '#store/user/devices.ts'
 
-/** Who calls: a user on one of their devices. */
+/** Who calls: a user on one of their devices, or an application service that acts as one of its users. */
 export type Session = {
   readonly userId: string
-  readonly deviceId: string
+  /** Undefined: an application service acts as the user, on none of their devices. */
+  readonly deviceId: string | undefined
   /** An administrator of this server. */
   readonly admin: boolean
+  /** Who acts as the user, by its own token. */
+  readonly appservice?: Appservice
 }
+
+/** A session that began with a login. */
+export type OwnSession = Session & { readonly deviceId: string; readonly appservice?: never }
 
 export type AccessTokensOptions = {
   /** Sessions that are kept in memory. */
@@ -33,8 +41,10 @@ const maxCollected = 10_000
  * them here after the commit.
  */
 export class AccessTokens {
+  /** Of application services, which have one token for all of their users. */
+  readonly acting: AppserviceSessions
   readonly #sql: Sql
-  readonly #known: LRUCache<string, Session>
+  readonly #known: LRUCache<string, OwnSession>
   readonly #onFault: (error: unknown) => void
   // A look-up that began before a session ended must not bring it back.
   #endings = 0
@@ -45,14 +55,15 @@ export class AccessTokens {
   constructor(sql: Sql, { max = 50_000, onFault = () => {} }: AccessTokensOptions = {}) {
     this.#sql = sql
     this.#known = new LRUCache({ max })
+    this.acting = new AppserviceSessions(sql, max)
     this.#onFault = onFault
   }
 
-  find(token: string): Session | Promise<Session | undefined> {
+  find(token: string): OwnSession | Promise<OwnSession | undefined> {
     return this.#known.get(token) ?? this.#read(token)
   }
 
-  async #read(token: string): Promise<Session | undefined> {
+  async #read(token: string): Promise<OwnSession | undefined> {
     const endings = this.#endings
     const session = await accessTokens.find(this.#sql, hashToken(token))
     if (session && endings === this.#endings) this.#known.set(token, session)
@@ -61,6 +72,7 @@ export class AccessTokens {
 
   /** Forgets the sessions of a user, or only those of one device. */
   forget(userId: string, deviceId?: string): void {
+    this.acting.forget(userId, deviceId)
     this.#endings++
     for (const [token, session] of this.#known.entries())
       if (session.userId === userId && (deviceId === undefined || session.deviceId === deviceId))
@@ -74,6 +86,7 @@ export class AccessTokens {
     this.#lastSeen.set(session, at)
     if (this.#sightings.length >= maxCollected) return
     const { userId, deviceId } = session
+    if (deviceId === undefined) return
     this.#sightings.push({ shard: shardOf(userId), userId, deviceId, at, ip: address() })
     this.#timer ??= setTimeout(() => void this.flush(), collectMs)
     this.#timer.unref()

@@ -1,4 +1,5 @@
-import { MatrixError, invalidParam } from '#core/error.ts'
+import { type Appservice, type Appservices, claimFault, covers } from '#core/appservice.ts'
+import { MatrixError, exclusive, forbidden, invalidParam, userDeactivated } from '#core/error.ts'
 import { domainOf, isNewLocalpart, isShortText, isUserId } from '#core/ids.ts'
 import { type AccessTokens, hashToken } from '#engine/user/access-tokens.ts'
 import { Nonces } from '#engine/user/nonces.ts'
@@ -11,6 +12,7 @@ export type AccountsOptions = {
   sql: Sql
   users: Users
   tokens: AccessTokens
+  appservices: Appservices
   serverName: string
   clock: () => number
   cost: PasswordCost
@@ -44,8 +46,10 @@ export class Accounts {
    *
    * Spec: appendices/#user-identifiers
    */
-  async requireFree(name: string): Promise<string> {
-    const userId = this.#newUserId(name)
+  async requireFree(name: string, by?: Appservice): Promise<string> {
+    const userId = this.#newUserId(name, by)
+    const claimed = claimFault(this.#options.appservices, by, 'users', userId)
+    if (claimed !== undefined) throw exclusive(claimed)
     if (await users.exists(this.#options.sql, userId)) throw inUse()
     return userId
   }
@@ -64,6 +68,29 @@ export class Accounts {
         'displayname',
         JSON.stringify(displayName),
       )
+    return userId
+  }
+
+  /** Makes an account for an application service: without a password. */
+  async registerFor(appservice: Appservice, name: string): Promise<string> {
+    const userId = await this.requireFree(name, appservice)
+    const createdAt = this.#options.clock()
+    await this.#options.users.call('createUser', userId, { admin: false, createdAt })
+    return userId
+  }
+
+  /**
+   * The user ID of an account that an application service may log in.
+   *
+   * Spec: client-server-api/#appservice-login
+   */
+  async requireOwned(appservice: Appservice, name: string): Promise<string> {
+    const userId = this.#userId(name)
+    if (!isUserId(userId) || !covers(appservice, 'users', userId))
+      throw exclusive(`${userId} is in no namespace of the application service`, 403)
+    const account = await users.get(this.#options.sql, userId)
+    if (!account) throw forbidden(`${userId} is not registered`)
+    if (account.deactivated) throw userDeactivated(userId)
     return userId
   }
 
@@ -108,12 +135,16 @@ export class Accounts {
     return name.startsWith('@') ? name : `@${name}:${this.#options.serverName}`
   }
 
-  /** Capitals are lowered: names that differ only in them would be taken for each other. */
-  #newUserId(name: string): string {
+  /**
+   * Capitals are lowered: names that differ only in them would be taken for each other. Those of an
+   * application service are refused, since it goes on with the name that it said.
+   */
+  #newUserId(name: string, by: Appservice | undefined): string {
     const own = `:${this.#options.serverName}`
-    const localpart = name.startsWith('@') && name.endsWith(own) ? name.slice(1, -own.length) : name
-    const userId = `@${localpart.toLowerCase()}${own}`
-    if (!isNewLocalpart(localpart.toLowerCase()) || !isUserId(userId))
+    const given = name.startsWith('@') && name.endsWith(own) ? name.slice(1, -own.length) : name
+    const localpart = by ? given : given.toLowerCase()
+    const userId = `@${localpart}${own}`
+    if (!isNewLocalpart(localpart) || !isUserId(userId))
       throw new MatrixError(
         400,
         'M_INVALID_USERNAME',

@@ -44,6 +44,8 @@ export type JoinRoom = {
   content: string
   /** Servers to join through if we are not in the room, best first. */
   via: string[]
+  /** As in `LocalEvent`, where the join is made here. */
+  timestamp?: number
 }
 
 export type MembershipChange = {
@@ -52,6 +54,8 @@ export type MembershipChange = {
   membership: 'invite' | 'leave' | 'ban' | 'knock'
   /** Further member content as JSON text. */
   content: string
+  /** As in `LocalEvent`, where the event is made here. */
+  timestamp?: number
 }
 
 export type RoomCalls = {

@@ -35,3 +35,26 @@ export async function exists(sql: Sql, userId: string): Promise<boolean> {
   const rows = await sql`select from users where user_id = ${userId}`
   return rows.length > 0
 }
+
+/** Those of these accounts that are, or were, there. */
+export async function existing(sql: Sql, userIds: readonly string[]): Promise<Set<string>> {
+  const rows = await sql<{ user_id: string }[]>`
+    select user_id from users where user_id = any(${userIds as string[]}::text[])`
+  return new Set(rows.map((row) => row.user_id))
+}
+
+/** What an application service must know of a user before it acts as them, perhaps on a device. */
+export async function standing(
+  sql: Sql,
+  shard: number,
+  userId: string,
+  deviceId: string | undefined,
+): Promise<{ deactivated: boolean; hasDevice: boolean } | undefined> {
+  const [row] = await sql<{ deactivated: boolean; has_device: boolean }[]>`
+    select deactivated, exists (
+      select from devices
+      where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId ?? null}
+    ) as has_device
+    from users where user_id = ${userId}`
+  return row && { deactivated: row.deactivated, hasDevice: row.has_device }
+}

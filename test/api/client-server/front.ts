@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { type App, mount } from '#api/http/mount.ts'
 import { ops } from '#api/index.ts'
+import { noAppservices } from '#core/appservice.ts'
 import { SigningKey } from '#core/signing.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
@@ -57,6 +58,7 @@ export class Front {
     this.ctx = {
       config: { server_name: serverName, rooms: { default_version: '11' } },
       serverName,
+      appservices: noAppservices,
       log: pino({ level: 'error' }, pino.destination({ dest: 2, sync: true })),
       clock,
       sql,

@@ -1,5 +1,6 @@
 import { afterAll } from 'bun:test'
 import { Value } from '@sinclair/typebox/value'
+import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
@@ -22,6 +23,7 @@ export type Person = { userId: string; deviceId: string; token: string; client: 
 
 export type HomeOptions = {
   config?: object
+  appservices?: Appservices
   servers?: readonly MadeUpServer[]
 }
 
@@ -44,6 +46,7 @@ export class Home {
     this.story = story
     const { sql, serverName, positions, snapshots, sentMembers } = story
     const clock = () => this.now
+    const { appservices = noAppservices } = options
     const config = configOf(serverName, options.config)
     const users = new UserShards(sql, { onCommit: (pairs) => positions.advanceUsers(pairs) })
     const tokens = new AccessTokens(sql)
@@ -54,6 +57,7 @@ export class Home {
       config,
       serverName,
       log: silentLog,
+      appservices,
       clock,
       sql,
       signingKey: ownKeys.current,
@@ -61,7 +65,7 @@ export class Home {
       rooms,
       users,
       federation: this.federation,
-      accounts: new Accounts({ sql, users, tokens, serverName, clock, cost }),
+      accounts: new Accounts({ sql, users, tokens, appservices, serverName, clock, cost }),
       profileNews: new ProfileNews({
         sql,
         rooms,

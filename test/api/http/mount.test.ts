@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { Type as t } from '@sinclair/typebox'
 import type { Context } from '#src/context.ts'
+import { noAppservices } from '#core/appservice.ts'
 import { MatrixError, RemoteError, notFound, unauthorized } from '#core/error.ts'
 import { Content, RoomId, open } from '#core/schema.ts'
 import { type MountOptions, mount } from '#api/http/mount.ts'
@@ -84,6 +85,7 @@ const failures: Record<string, Error> = {
 function appOf(options: MountOptions = {}, limited = false) {
   const logged: object[] = []
   const ctx = {
+    appservices: noAppservices,
     tokens: {
       find: (token: string) =>
         token === 'bad'
