@@ -1,0 +1,46 @@
+import { expect, test } from 'bun:test'
+import { MadeUpServer } from '#test/builders.ts'
+import { testDatabase } from '#test/database.ts'
+import {
+  createRoom,
+  deliver,
+  inboxIsEmpty,
+  joinFrom,
+  openStage,
+  setState,
+  store,
+  stored,
+  until,
+} from '#test/room-engine.ts'
+
+const database = await testDatabase()
+const there = new MadeUpServer('there.test')
+const other = new MadeUpServer('other.test')
+
+test('what waited in the inbox when its server was kept out does not come in', async () => {
+  await using stage = await openStage(database, [there, other])
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const mallory = there.user('mallory')
+  const [early, late] = [room.say(mallory, 'early'), room.say(mallory, 'late')]
+  // The intake let them in; the list changes before their turn.
+  const entries = await store(database, roomId, there, [early.text])
+  await setState(stage, roomId, 'm.room.server_acl', { allow: ['*'], deny: ['there.test'] })
+  await stage.rooms.call('receive', roomId, entries)
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, early.event.eventId)).toBeUndefined()
+  expect(stage.drops).toEqual(['there.test: the server may not take part'])
+
+  // Whoever else passes the events on may do so: the list is about who talks to us.
+  await deliver(stage, database, roomId, other, [early.text, late.text])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, late.event.eventId)).toMatchObject({ flags: 0 })
+
+  // And with the list gone the server is heard again.
+  await setState(stage, roomId, 'm.room.server_acl', { allow: ['*'] })
+  const again = room.say(mallory, 'again')
+  await deliver(stage, database, roomId, there, [again.text])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, again.event.eventId)).toMatchObject({ flags: 0 })
+  expect(stage.errors).toEqual([])
+})
