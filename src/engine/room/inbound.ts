@@ -102,7 +102,7 @@ export class Inbound {
     else if (this.park.add(incoming, missing, parts.now())) parts.counters.parkedForEvents++
     else {
       parts.counters.notParked++
-      this.postpone(incoming.inboxIds)
+      this.#defer(incoming.inboxIds)
     }
   }
 
@@ -147,12 +147,27 @@ export class Inbound {
     const { parts, shard } = this.#lane
     const { attempts, retryMs } = parts.limits
     parts.counters.postponed += inboxIds.length
-    inbox
-      .postpone(parts.sql, shard, inboxIds, { now: parts.now(), pauseMs: retryMs, attempts })
-      .then((dropped) => {
-        parts.counters.givenUp += dropped
+    const options = { now: parts.now(), pauseMs: retryMs, attempts }
+    const postponing = inbox.postpone(parts.sql, shard, inboxIds, options).then((dropped) => {
+      parts.counters.givenUp += dropped
+    })
+    this.#putBack(inboxIds, postponing)
+  }
+
+  /** The same for lack of room here, which is no attempt: for that alone nothing is dropped. */
+  #defer(inboxIds: readonly number[]): void {
+    if (inboxIds.length === 0) return
+    const { parts, shard } = this.#lane
+    const until = parts.now() + parts.limits.retryMs
+    this.#putBack(inboxIds, inbox.defer(parts.sql, shard, inboxIds, until))
+  }
+
+  #putBack(inboxIds: readonly number[], writing: Promise<void>): void {
+    const { parts } = this.#lane
+    writing
+      .then(() => {
         this.done(inboxIds)
-        this.#wakeIn(retryMs)
+        this.#wakeIn(parts.limits.retryMs)
       })
       .catch((error: unknown) => {
         parts.onError(error, 'an inbox row could not be postponed')

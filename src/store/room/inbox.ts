@@ -87,6 +87,18 @@ export async function postpone(
   })
 }
 
+/** Has rows wait without counting that against them: it is not they that lack something. */
+export async function defer(
+  sql: Sql,
+  shard: number,
+  inboxIds: readonly number[],
+  until: number,
+): Promise<void> {
+  await sql`
+    update inbox set not_before = ${until}
+    where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])`
+}
+
 /** Takes rows out for good, with the error that each caused by itself. */
 export async function quarantine(
   sql: Sql,

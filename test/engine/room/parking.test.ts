@@ -104,3 +104,27 @@ test('a flood of events that lack something is bounded in memory, and stays in t
     select count(*)::int as count from inbox where room_id = ${roomId}`
   expect(row!.count).toBe(40)
 })
+
+test('what finds no room in the park is not dropped for that, however often it comes back', async () => {
+  await using stage = await openStage(database, [there], {
+    limits: { parkedPerRoom: 10, parkedPerOrigin: 1, retryMs: 2, inboxPollMs: 2, attempts: 2 },
+  })
+  const roomId = await createRoom(stage)
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  stage.federation.answer = never
+  const pairs = Array.from({ length: 2 }, (_, i) => {
+    const hidden = room.say(mallory, `hidden ${i}`, { aside: true })
+    const prev = [hidden.event.eventId]
+    return { hidden, dangling: room.say(mallory, `dangling ${i}`, { prev, aside: true }) }
+  })
+  const deliverAll = (texts: string[]) => deliver(stage, database, roomId, there, texts)
+  await deliverAll(pairs.map(({ dangling }) => dangling.text))
+  const { counters } = stage.engine.parts
+  await until(() => counters.notParked > 5)
+  expect([counters.postponed, counters.givenUp]).toEqual([0, 0])
+  await deliverAll(pairs.map(({ hidden }) => hidden.text))
+  await until(inboxIsEmpty(database, roomId))
+  for (const { dangling } of pairs)
+    expect(await stored(database, roomId, dangling.event.eventId)).toMatchObject({ flags: 0 })
+  expect(counters.givenUp).toBe(0)
+})

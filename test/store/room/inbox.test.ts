@@ -45,6 +45,14 @@ test('rows are put off for twice as long each time, and dropped in the end', asy
   )
 })
 
+test('what is put off for no fault of its own is not dropped, however often', async () => {
+  const ids = await insert('!g:x', 1)
+  for (let now = 1; now < 40; now++) await inbox.defer(sql, 1, ids, 1000 * now)
+  expect(await inbox.list(sql, 1, '!g:x', 38_999, 9)).toEqual({ rows: [], nextAt: 39_000 })
+  const { rows } = await inbox.list(sql, 1, '!g:x', 39_000, 9)
+  expect(rows).toMatchObject([{ inbox_id: ids[0]!, attempts: 0 }])
+})
+
 test('a quarantined row is kept with its error, out of the way', async () => {
   const ids = await insert('!d:x', 2)
   await inbox.quarantine(sql, 1, ids.slice(0, 1), 'bad \0 row', 77)
