@@ -34,7 +34,7 @@ export class JoinLocal extends Asked<Landed> {
   *decide(lane: Lane): Task<Outcome | null> {
     const room = yield* lane.load()
     if (room?.kind !== 'joined') throw notFound('The room is not known')
-    const { userId } = this.#request
+    const { userId, timestamp } = this.#request
     // A profile that is copied from another join must not bring its authoriser along.
     const content: JsonObject = {
       ...without(contentOf(this.#request.content), authoriserKey),
@@ -51,7 +51,13 @@ export class JoinLocal extends Asked<Landed> {
     this.#same = undefined
     const authoriser = yield* authoriserFor(lane.parts, room, userId, state)
     if (authoriser !== undefined) content[authoriserKey] = authoriser
-    const wish = { sender: userId, type: 'm.room.member', stateKey: userId, content: '' }
+    const wish = {
+      sender: userId,
+      type: 'm.room.member',
+      stateKey: userId,
+      content: '',
+      ...(timestamp !== undefined && { timestamp }),
+    }
     const { known, outcome } = yield* sendLocal(lane.parts, room, wish, content)
     this.#room = room
     this.#known = known

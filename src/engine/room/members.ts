@@ -83,7 +83,8 @@ function* memberOf(lane: Lane, room: Room, userId: string): Task<Known | undefin
 /** Invites, kicks, bans, unbans, leaves: an event of ours, and what other servers must do first. */
 export async function changeMembership(lane: Lane, change: MembershipChange): Promise<Landed> {
   const { parts } = lane
-  const { sender, target, membership } = change
+  const { sender, target, membership, timestamp } = change
+  const time = timestamp === undefined ? {} : { timestamp }
   const content: JsonObject = { ...contentOf(change.content), membership }
   const room = await roomOf(lane)
   if (!room) throw notFound('The room is not known')
@@ -93,7 +94,8 @@ export async function changeMembership(lane: Lane, change: MembershipChange): Pr
     throw forbidden('You are not in the room')
   }
   const isRemote = domainOf(target) !== parts.signing.serverName
-  if (membership === 'invite' && isRemote) return inviteOther(lane, { sender, target, content })
+  if (membership === 'invite' && isRemote)
+    return inviteOther(lane, { sender, target, content, ...time })
   await passHolds(lane, true)
   return lane.perform(
     (answer) =>
@@ -102,6 +104,7 @@ export async function changeMembership(lane: Lane, change: MembershipChange): Pr
         type: 'm.room.member',
         stateKey: target,
         content: JSON.stringify(content),
+        ...time,
       }),
   )
 }
@@ -141,11 +144,10 @@ async function leaveOutside(
   return lane.perform((answer) => new LeaveOutside(answer, event, json))
 }
 
+type WantedInvite = { sender: string; target: string; content: JsonObject; timestamp?: number }
+
 /** Invites a user of another server, which must sign the invite before the room has it. */
-async function inviteOther(
-  lane: Lane,
-  wish: { sender: string; target: string; content: JsonObject },
-): Promise<Landed> {
+async function inviteOther(lane: Lane, wish: WantedInvite): Promise<Landed> {
   const { federation, now, keys, limits, turns, signing } = lane.parts
   const { event, json, state } = await turns.seat(true).run(buildInvite(lane, wish))
   const signed = await remoteInvite({
@@ -163,7 +165,7 @@ async function inviteOther(
 
 function* buildInvite(
   lane: Lane,
-  { sender, target, content }: { sender: string; target: string; content: JsonObject },
+  { sender, target, content, ...time }: WantedInvite,
 ): Task<{ event: RoomEvent; json: string; state: string[] }> {
   const { parts } = lane
   const room = yield* lane.load()
@@ -175,7 +177,7 @@ function* buildInvite(
   const prevs = citedBy(room)
   const state = yield* lookupIn(parts, room, map, keysAsked(subject), numbers)
   const auths = selectAuthEvents(subject, state)
-  const wish = { sender, type, stateKey: target, content: '' }
+  const wish = { sender, type, stateKey: target, content: '', ...time }
   const { event, text: json } = buildLocal(parts, room, wish, content, { prevs, auths })
   const verdict = authorize(event, state, () => true)
   if (!verdict.allowed) throw forbidden(verdict.reason)
