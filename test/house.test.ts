@@ -157,6 +157,20 @@ test('core has no clock, no randomness, no input and no output', () => {
 const withoutComments = (source: string) =>
   source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1')
 
+test('nothing compares the numbers of room versions: it asks the table', () => {
+  const code = new Map(sources.map((file) => [file, withoutComments(sourceOf(file))]))
+  const compared =
+    /\b\w*[vV]ersion(?:\.id|Id)?\)?\s*(?:[!=]==?|[<>]=?)\s*(?:'[\d.]+'|\d+\b)|Number\([\w.]*[vV]ersion(?:\.id|Id)?\)|case '\d{1,2}':/g
+  // The versions of PostgreSQL and of our own schema are numbers.
+  const others = /^(store\/migrate|store\/embedded\/.*)\.ts$/
+  const found = sources
+    .filter((file) => !others.test(file))
+    .flatMap((file) =>
+      [...code.get(file)!.matchAll(compared)].map(([match]) => `${file}: ${match}`),
+    )
+  expect(found).toEqual([])
+})
+
 test('a table is written by one folder of the store, and by nobody else', () => {
   const owners = new Map<string, Set<string>>()
   for (const file of sources) {
@@ -243,6 +257,14 @@ test('nothing is left to do in the code, and no code is left in comments', () =>
   const marks = new RegExp(`\\b(TO${'DO'}|FIX${'ME'}|X${'XX'}|HA${'CK'})\\b.*`, 'g')
   expect(findAll(files, marks)).toEqual([])
   expect(findAll(files, /^\s*\/\/ (const|let|return|if \(|await|import) ?.*[;({]$/gm)).toEqual([])
+})
+
+test('the README begins with two commands, each on a line of its own', async () => {
+  const readme = await Bun.file(join(root, 'README.md')).text()
+  const blocks = [...readme.matchAll(/^```\w*\n([^]*?)^```$/gm)].map(([, body]) => body!)
+  const [start, check] = blocks.map((body) => body.trim())
+  expect(start).toMatch(/^.+ bun run server$/)
+  expect(check).toMatch(/^.+ bun run test$/)
 })
 
 test('versions of packages are exact', async () => {

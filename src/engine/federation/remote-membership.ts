@@ -2,6 +2,7 @@ import { parseJson } from '#core/canonical-json.ts'
 import { RemoteError } from '#core/error.ts'
 import { isServerName } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
+import { roomVersions } from '#core/room-version.ts'
 import {
   type Ask,
   askForObject,
@@ -206,7 +207,8 @@ export async function invite(
 
   // v1–v2: the server may be too old for the second version of this call.
   const mayBeOld = answer.status === 400 || answer.status === 404
-  if (!mayBeOld || (version !== '1' && version !== '2')) throw failureOf(destination, answer)
+  const isOldRoom = roomVersions.get(version)?.eventFormat === 'named'
+  if (!mayBeOld || !isOldRoom) throw failureOf(destination, answer)
   const old = await federation.call('request', {
     ...request,
     uri: pathOf(`${v1}/invite`, roomId, eventId),

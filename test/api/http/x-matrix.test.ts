@@ -114,6 +114,19 @@ test('a key that has expired signs no request', async () => {
   await other.close()
 })
 
+test('a key that its server has replaced signs no request, though it had not expired by its own time', async () => {
+  const replaced = new MadeUpServer('replaced.test')
+  const { name: server, key } = replaced
+  const known = { server, keyId: key.keyId, key: key.publicKey, validUntilTs: stage.now + 60_000 }
+  let expired = {}
+  Object.defineProperty(replaced, 'knownKey', { get: () => ({ ...known, ...expired }) })
+  const other = await Stage.open(db.pool, echo, [replaced])
+  expired = { expiredTs: stage.now + 60_000 }
+  const { status, body } = await other.ask(replaced, 'GET', uri)
+  expect([status, body['error']]).toEqual([401, expect.stringContaining('expired')])
+  await other.close()
+})
+
 test('a body that is no JSON is refused before its signature is looked at', async () => {
   const header = authorizationHeader({ ...signed, method: 'PUT' }, peer.key)
   const { status, body } = await stage.ask(peer, 'PUT', uri, undefined, { header, body: '{' })

@@ -156,6 +156,25 @@ describe('a transaction', () => {
     expect(await inbox()).toHaveLength(0)
   })
 
+  test('with more bytes than fifty events may have is not read to its end', async () => {
+    await plant(db.pool, stage.snapshots, room)
+    const { text } = room.say(alice, 'hello')
+    const padded = `{"pdus":[${text}],"x":"${'x'.repeat(11 * 1024 * 1024)}"}`
+    const header = authorizationHeader(
+      {
+        method: 'PUT',
+        uri: '/_matrix/federation/v1/send/big',
+        origin: peer.name,
+        destination: here,
+      },
+      peer.key,
+    )
+    const uri = '/_matrix/federation/v1/send/big'
+    const { status, body } = await stage.ask(peer, 'PUT', uri, undefined, { header, body: padded })
+    expect([status, body['errcode']]).toEqual([413, 'M_TOO_LARGE'])
+    expect(await inbox()).toHaveLength(0)
+  })
+
   test('without a list of events is refused', async () => {
     const answer = await stage.ask(peer, 'PUT', '/_matrix/federation/v1/send/x', {
       origin: 'peer.test',
