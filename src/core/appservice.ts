@@ -37,6 +37,9 @@ export const appservicesOf = (all: readonly Appservice[]): Appservices => ({
   byToken: new Map(all.map((each) => [each.asToken, each])),
 })
 
+/** How application services register and log in their users. */
+export const appserviceLogin = 'm.login.application_service'
+
 export const noAppservices: Appservices = appservicesOf([])
 
 /** Whether an ID is in one of its namespaces. Only local users can be, and its sender always is. */

@@ -1,4 +1,5 @@
 import { type Static, Type as t } from '@sinclair/typebox'
+import { requireClaim } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
@@ -49,13 +50,15 @@ export const createRoom = op({
   body: Body,
   response: open({ room_id: RoomId }),
 
-  async run({ who: { userId }, body }, ctx) {
+  async run({ who, body }, ctx) {
+    const { userId } = who
     const { visibility = 'private', invite = [] } = body
     const version = versionOf(body.room_version ?? ctx.config.rooms.default_version)
     if (body.invite_3pid?.length) throw noThirdParties()
     for (const target of invite)
       if (!isUserId(target)) throw invalidParam(`${target} is not a user ID`)
     const alias = aliasOf(ctx, body.room_alias_name)
+    if (alias !== undefined) requireClaim(ctx, who, alias)
     const profiles = await profilesOf(ctx, [userId, ...invite])
     const plan = planFor(ctx, userId, version, body, alias, profiles.get(userId) ?? {})
     const { roomId } = plan

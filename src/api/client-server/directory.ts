@@ -1,5 +1,5 @@
 import { Type as t } from '@sinclair/typebox'
-import { requireAlias } from '#api/client-server/room/aliases.ts'
+import { requireAlias, requireClaim } from '#api/client-server/room/aliases.ts'
 import { takeBackAlias } from '#api/client-server/room/canonical-alias.ts'
 import { maySendState } from '#api/client-server/room/power.ts'
 import { accessOf } from '#api/client-server/room/reading.ts'
@@ -49,6 +49,7 @@ export const setRoomAlias = op({
 
   async run({ who, params: { roomAlias }, body }, ctx) {
     requireOwnAlias(ctx, roomAlias)
+    requireClaim(ctx, who, roomAlias)
     const access = await accessOf(ctx, who, body.room_id)
     if (access?.standing?.membership !== 'join' && !(who.admin && access))
       throw notInRoom(who.userId, body.room_id)
@@ -70,6 +71,7 @@ export const deleteRoomAlias = op({
 
   async run({ who, params: { roomAlias } }, ctx) {
     requireOwnAlias(ctx, roomAlias)
+    requireClaim(ctx, who, roomAlias)
     const alias = await roomAliases.get(ctx.sql, roomAlias)
     if (!alias) throw notFound(`The alias ${roomAlias} does not exist`)
     if (!(await mayDelete(ctx, who, alias)))
@@ -114,13 +116,16 @@ function requireOwnAlias({ serverName }: Context, alias: string): void {
     throw invalidParam(`'${alias}' is an alias of another server, not of ${serverName}`)
 }
 
-/** Not spec: who made it, who may set the room's aliases, or an administrator. */
+/**
+ * Not spec: who made it, who may set the room's aliases, or an administrator. An application service
+ * has full control over its namespaces.
+ */
 async function mayDelete(
   ctx: Context,
   who: Session,
   alias: roomAliases.RoomAlias,
 ): Promise<boolean> {
-  if (who.admin || alias.creator === who.userId) return true
+  if (who.admin || who.appservice || alias.creator === who.userId) return true
   const access = await accessOf(ctx, who, alias.room_id)
   if (access?.standing?.membership !== 'join') return false
   return maySendState(ctx, access, who.userId, 'm.room.canonical_alias')

@@ -1,8 +1,11 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { wellKnown } from '#api/client-server/wellknown/answer.ts'
+import { requireAppservice } from '#api/http/access-token.ts'
 import { op } from '#api/http/op.ts'
+import { type Appservice, appserviceLogin } from '#core/appservice.ts'
 import { MatrixError, forbidden, missingParam } from '#core/error.ts'
 import { UserId, open } from '#core/schema.ts'
+import type { Context } from '#src/context.ts'
 
 /** A password is hashed whole, however long it is. */
 const maxBytes = 64 * 1024
@@ -14,7 +17,10 @@ export const getLoginFlows = op({
   also: ['/_matrix/client/r0/login'],
   auth: 'none',
 
-  run: () => ({ flows: [{ type: 'm.login.password' }] }),
+  run: (_, { appservices }) => {
+    const types = ['m.login.password', ...(appservices.all.length > 0 ? [appserviceLogin] : [])]
+    return { flows: types.map((type) => ({ type })) }
+  },
 })
 
 const Body = open({
@@ -33,20 +39,17 @@ export const login = op({
   method: 'POST',
   path: '/_matrix/client/v3/login',
   also: ['/_matrix/client/r0/login'],
-  auth: 'none',
+  auth: 'appserviceOptional',
   limit: 'login',
   maxBytes,
   body: Body,
   response: open({ user_id: UserId, access_token: t.String(), device_id: t.String() }),
 
-  async run({ body }, ctx) {
-    if (body.type !== 'm.login.password')
-      throw new MatrixError(400, 'M_UNKNOWN', `There is no login by '${body.type}' here`)
-    const name = nameIn(body)
-    if (body.password === undefined) throw missingParam("'password' is missing")
+  async run({ who, body, request }, ctx) {
     const userId =
-      name === undefined ? undefined : await ctx.accounts.authenticate(name, body.password)
-    if (userId === undefined) throw forbidden('The user name or the password is wrong')
+      body.type === appserviceLogin
+        ? await ownedBy(ctx, requireAppservice(request, who), body)
+        : await byPassword(ctx, body)
     const session = await ctx.accounts.logIn(userId, {
       ...(body.device_id !== undefined && { deviceId: body.device_id }),
       ...(body.initial_device_display_name !== undefined && {
@@ -62,6 +65,28 @@ export const login = op({
     }
   },
 })
+
+async function byPassword(ctx: Context, body: Static<typeof Body>): Promise<string> {
+  if (body.type !== 'm.login.password')
+    throw new MatrixError(400, 'M_UNKNOWN', `There is no login by '${body.type}' here`)
+  const name = nameIn(body)
+  if (body.password === undefined) throw missingParam("'password' is missing")
+  const userId =
+    name === undefined ? undefined : await ctx.accounts.authenticate(name, body.password)
+  if (userId === undefined) throw forbidden('The user name or the password is wrong')
+  return userId
+}
+
+/** Spec: client-server-api/#appservice-login */
+async function ownedBy(
+  ctx: Context,
+  appservice: Appservice,
+  body: Static<typeof Body>,
+): Promise<string> {
+  const name = nameIn(body)
+  if (name === undefined) throw forbidden('Application services log in users by their names')
+  return ctx.accounts.requireOwned(appservice, name)
+}
 
 /** Who wants to log in; undefined for one named by an address or a number, of which none is known. */
 function nameIn({ identifier, user, medium }: Static<typeof Body>): string | undefined {

@@ -1,11 +1,15 @@
-import { Type as t } from '@sinclair/typebox'
+import { type Static, Type as t } from '@sinclair/typebox'
+import { requireAppservice } from '#api/http/access-token.ts'
 import { op } from '#api/http/op.ts'
 import { type Reply, json } from '#api/http/reply.ts'
+import { type Appservice, appserviceLogin } from '#core/appservice.ts'
 import { MatrixError, forbidden, missingParam } from '#core/error.ts'
 import { UserId, open } from '#core/schema.ts'
 import type { Context } from '#src/context.ts'
 
 const Body = open({
+  /** Set by application services alone. */
+  type: t.Optional(t.String()),
   auth: t.Optional(open({ type: t.Optional(t.String()), session: t.Optional(t.String()) })),
   username: t.Optional(t.String()),
   password: t.Optional(t.String()),
@@ -19,18 +23,21 @@ export const register = op({
   method: 'POST',
   path: '/_matrix/client/v3/register',
   also: ['/_matrix/client/r0/register'],
-  auth: 'none',
+  auth: 'appserviceOptional',
   limit: 'registration',
   maxBytes: 64 * 1024,
   query: open({ kind: t.Optional(t.String()) }),
   body: Body,
   response: open({ user_id: UserId }),
 
-  async run({ query: { kind = 'user' }, body }, ctx) {
+  async run({ who, query: { kind = 'user' }, body, request }, ctx) {
     if (kind === 'guest')
       throw new MatrixError(403, 'M_GUEST_ACCESS_FORBIDDEN', 'This server has no guests')
     if (kind !== 'user')
       throw new MatrixError(400, 'M_UNRECOGNIZED', `There are no accounts of kind '${kind}'`)
+    // The way of application services is open when no other is.
+    if (body.type === appserviceLogin)
+      return registerFor(ctx, requireAppservice(request, who), body)
     requireOpen(ctx)
     // A name that cannot be had is refused before anything else is asked for.
     if (body.username !== undefined) await ctx.accounts.requireFree(body.username)
@@ -42,16 +49,28 @@ export const register = op({
       password: body.password,
       ...(body.username !== undefined && { name: body.username }),
     })
-    if (body.inhibit_login) return { user_id: userId }
-    const session = await ctx.accounts.logIn(userId, {
-      ...(body.device_id !== undefined && { deviceId: body.device_id }),
-      ...(body.initial_device_display_name !== undefined && {
-        displayName: body.initial_device_display_name,
-      }),
-    })
-    return { user_id: userId, access_token: session.accessToken, device_id: session.deviceId }
+    return logIn(ctx, userId, body)
   },
 })
+
+/** Spec: application-service-api/#server-admin-style-permissions */
+async function registerFor(ctx: Context, appservice: Appservice, body: Static<typeof Body>) {
+  if (body.username === undefined) throw missingParam("'username' is missing")
+  const userId = await ctx.accounts.registerFor(appservice, body.username)
+  return logIn(ctx, userId, body)
+}
+
+/** Begins the session of a new user who wants one. */
+async function logIn(ctx: Context, userId: string, body: Static<typeof Body>) {
+  if (body.inhibit_login) return { user_id: userId }
+  const session = await ctx.accounts.logIn(userId, {
+    ...(body.device_id !== undefined && { deviceId: body.device_id }),
+    ...(body.initial_device_display_name !== undefined && {
+      displayName: body.initial_device_display_name,
+    }),
+  })
+  return { user_id: userId, access_token: session.accessToken, device_id: session.deviceId }
+}
 
 export const checkUsernameAvailability = op({
   id: 'checkUsernameAvailability',

@@ -1,3 +1,4 @@
+import type { Appservice } from '#core/appservice.ts'
 import { forbidden, missingToken, unknownToken } from '#core/error.ts'
 import type { Incoming } from '#api/http/incoming.ts'
 import type { Acting } from '#api/http/op.ts'
@@ -21,6 +22,16 @@ export function appserviceOf(ctx: Context, request: Incoming): Acting | null {
   const token = tokenOf(request)
   const appservice = token === undefined ? undefined : ctx.appservices.byToken.get(token)
   return appservice ? { appservice, userId: appservice.sender } : null
+}
+
+/**
+ * The application service of a request that only such a one can make.
+ *
+ * Spec: application-service-api/#server-admin-style-permissions
+ */
+export function requireAppservice(request: Incoming, acting: Acting | null): Appservice {
+  if (acting) return acting.appservice
+  throw tokenOf(request) === undefined ? missingToken() : unknownToken()
 }
 
 /** The session of the caller; a token that is known costs no wait. */

@@ -1,10 +1,12 @@
-import { MatrixError, RemoteError, invalidParam, notFound } from '#core/error.ts'
+import { claimFault } from '#core/appservice.ts'
+import { MatrixError, RemoteError, exclusive, invalidParam, notFound } from '#core/error.ts'
 import { newAliases } from '#core/content/m.room.canonical_alias.ts'
 import { domainOf, isRoomAlias, isServerName } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { queryDirectory } from '#engine/federation/remote-queries.ts'
 import { findRoom } from '#engine/read/room.ts'
 import { readKey } from '#engine/read/state-at.ts'
+import type { Session } from '#engine/user/access-tokens.ts'
 import * as roomAliases from '#store/user/room-aliases.ts'
 import type { Context } from '#src/context.ts'
 
@@ -27,6 +29,12 @@ export async function requireAlias(ctx: Context, alias: string): Promise<Resolve
   const found = await findAlias(ctx, alias)
   if (!found) throw notFound(`The room alias ${alias} does not exist`)
   return found
+}
+
+/** Refuses who may not make or remove an alias, because of the namespaces of application services. */
+export function requireClaim(ctx: Context, who: Session, alias: string): void {
+  const fault = claimFault(ctx.appservices, who.appservice, 'aliases', alias)
+  if (fault !== undefined) throw exclusive(fault)
 }
 
 /** Aliases of one event that are looked up; each may ask another server. */
