@@ -1,13 +1,9 @@
 import { afterAll } from 'bun:test'
-import { rmSync } from 'node:fs'
-import { mkdtemp, readdir, rm, stat, statfs } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { pino } from 'pino'
 import { type Pool, type Sql, openPool, withDatabase } from '#store/db.ts'
-import { lockFile } from '#store/embedded/lock.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { migrate } from '#store/migrate.ts'
+import { newFolder } from '#test/folder.ts'
 
 /**
  * One PostgreSQL per run of `bun test`, started when a test first needs it: an embedded one that
@@ -110,47 +106,15 @@ async function makeTemplate(): Promise<string> {
 async function startServer(): Promise<Server> {
   const named = process.env['TEST_DATABASE_URL'] ?? process.env['DATABASE_URL']
   if (named) return { url: named, strategy: '', stop: async () => {} }
-  const parent = await fastFolder()
-  await removeLeftovers(parent)
-  const dataDir = await mkdtemp(join(parent, 'laneway-test-'))
-  const remove = () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 })
   const log = pino({ level: 'error' }, pino.destination({ dest: 2, sync: true }))
+  const dataDir = await newFolder('database')
   const postgres = await startEmbedded({ dataDir, log, durable: false, maxConnections: 300 })
-  // A run that is cut short; PostgreSQL itself ends with this process.
-  process.once('exit', remove)
   return {
     url: postgres.url,
     // 10 ms a database instead of 100, where files cost nothing.
     strategy: 'strategy file_copy',
-    async stop() {
-      await postgres.stop()
-      remove()
-      process.off('exit', remove)
-    },
+    stop: () => postgres.stop(),
   }
-}
-
-/** Where temporary databases go: memory, if there is plenty; on a disk a database takes a quarter of a second. */
-export async function fastFolder(): Promise<string> {
-  const memory = await statfs('/dev/shm').catch(() => undefined)
-  return memory && memory.bavail * memory.bsize > 2 * 2 ** 30 ? '/dev/shm' : tmpdir()
-}
-
-/** Removes what killed runs left behind; a folder in use is locked. */
-async function removeLeftovers(parent: string): Promise<void> {
-  const names = (await readdir(parent)).filter((name) => name.startsWith('laneway-test-'))
-  await Promise.all(
-    names.map(async (name) => {
-      const folder = join(parent, name)
-      // A run that has just made its folder may not have locked it yet.
-      const entry = await stat(folder).catch(() => undefined)
-      if (!entry || Date.now() - entry.mtimeMs < 600_000) return
-      const lock = await lockFile(join(folder, 'lock')).catch(() => undefined)
-      if (!lock) return
-      await rm(folder, { recursive: true, force: true })
-      await lock.close()
-    }),
-  )
 }
 
 async function administer(url: string, statement: string): Promise<void> {

@@ -1,8 +1,10 @@
 import { createHmac } from 'node:crypto'
 import type { Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import type { Certificates } from '#test/certificates.ts'
+import { until } from '#test/until.ts'
+
+export { freePorts } from '#test/ports.ts'
 
 const root = new URL('..', import.meta.url).pathname
 const secret = 'interop'
@@ -52,14 +54,12 @@ export class Laneway {
       },
     )
     this.#process = started
-    for (let tries = 0; tries < 600; tries++) {
+    await until(async () => {
       if (started.exitCode !== null)
         throw new Error(`Laneway ended at start: ${await this.errors()}`)
       const answer = await fetch(`${this.clientUrl}/_matrix/client/versions`).catch(() => undefined)
-      if (answer?.ok) return
-      await Bun.sleep(50)
-    }
-    throw new Error(`Laneway did not answer in time: ${await this.errors()}`)
+      return answer?.ok === true
+    })
   }
 
   /** What it printed on stderr since its last start. */
@@ -149,22 +149,6 @@ export type HistoryEvent = {
   type: string
   sender: string
   content: Record<string, unknown>
-}
-
-/** Ports that nobody listens on at the moment. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
-        }),
-    ),
-  )
-  const ports = servers.map((server) => (server.address() as { port: number }).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 const configuration = (

@@ -1,10 +1,10 @@
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openLog, openLogOn, prettyLine } from '#src/log.ts'
+import { newFolder } from '#test/folder.ts'
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-log-'))
+const folder = await newFolder('log')
 afterAll(() => rm(folder, { recursive: true }))
 
 function collect() {

@@ -9,6 +9,8 @@ import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import { MadeUpFederation, MadeUpRoom, MadeUpServer, versionOf } from '#test/builders.ts'
 import type { TestDatabase } from '#test/database.ts'
 
+export { until } from '#test/until.ts'
+
 /** The server under test. */
 export const us = new MadeUpServer('us.test')
 export const alice = us.user('alice')
@@ -216,15 +218,6 @@ export async function refusal(call: Promise<unknown>): Promise<[number, string]>
   )
   const { status, errcode } = error as { status: number; errcode: string }
   return [status, errcode]
-}
-
-/** Waits until something is so; fails if it does not come to be. */
-export async function until(what: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
-  const end = performance.now() + ms
-  while (!(await what())) {
-    if (performance.now() > end) throw new Error(`not so after ${ms} ms: ${String(what)}`)
-    await Bun.sleep(2)
-  }
 }
 
 export const inboxIsEmpty = (database: TestDatabase, roomId: string) => async () => {

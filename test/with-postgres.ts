@@ -1,9 +1,9 @@
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { chooseLaunch, spawnOptions } from '#store/embedded/identity.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { silentLog } from '#src/log.ts'
-import { fastFolder } from '#test/database.ts'
+import { newFolder, removeFolders } from '#test/folder.ts'
 
 /**
  * Runs a command with DATABASE_URL naming a PostgreSQL that is started for the purpose: the oldest
@@ -12,7 +12,7 @@ import { fastFolder } from '#test/database.ts'
  */
 type Server = { url: string; stop(): Promise<void> }
 
-const folder = await mkdtemp(join(await fastFolder(), 'laneway-test-named-'))
+const folder = await newFolder('named')
 const binaries = await findBinaries()
 const server = binaries ? await startInstalled(binaries) : await startOurs()
 try {
@@ -24,7 +24,7 @@ try {
   process.exitCode = await command.exited
 } finally {
   await server.stop()
-  await rm(folder, { recursive: true })
+  await removeFolders()
 }
 
 async function findBinaries(): Promise<string | undefined> {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { newFolder } from '#test/folder.ts'
 import { compare, readGoEvents, readResults, toTsv } from './compare.ts'
 
 const tsv = (results: Record<string, string>) =>
@@ -53,7 +53,7 @@ test('the events of `go test` become a table', () => {
 })
 
 test('the baseline can be read, and is compared with by default', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'laneway-compare-'))
+  const folder = await newFolder('compare')
   try {
     const run = async (text: string) => {
       await writeFile(join(folder, 'new.tsv'), text)

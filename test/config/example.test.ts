@@ -1,13 +1,13 @@
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Config } from '#src/config.ts'
 import { printExample, toToml } from '#src/config/example.ts'
 import { loadConfig } from '#src/config/load.ts'
 import { optionsOf } from '#src/config/schema.ts'
+import { newFolder } from '#test/folder.ts'
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-example-'))
+const folder = await newFolder('example')
 afterAll(() => rm(folder, { recursive: true }))
 
 async function load(name: string, text: string) {

@@ -1,11 +1,11 @@
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { budgetsOf } from '#src/config.ts'
 import { ConfigError, loadConfig } from '#src/config/load.ts'
+import { newFolder } from '#test/folder.ts'
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-config-'))
+const folder = await newFolder('config')
 afterAll(() => rm(folder, { recursive: true }))
 
 let count = 0

@@ -1,6 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 import { makeCertificates } from '#test/certificates.ts'
@@ -8,6 +6,7 @@ import { openTestDatabase, type TestDatabase } from '#test/database.ts'
 import { freePorts } from '#test/laneway.ts'
 import { Peer, type PeerRoom } from '#test/peer.ts'
 import { type Person, WholeServer } from '#test/api/server-server/two-homes.ts'
+import { newFolder } from '#test/folder.ts'
 
 export const homeName = 'home.test'
 
@@ -33,7 +32,7 @@ export class Home {
   }
 
   static async open(...names: string[]): Promise<Home> {
-    const folder = await mkdtemp(join(tmpdir(), 'laneway-home-'))
+    const folder = await newFolder('home')
     const certificates = await makeCertificates(folder, names)
     const peers = names.map((name) => new Peer(name, certificates))
     const database = await openTestDatabase()

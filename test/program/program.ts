@@ -1,14 +1,15 @@
 import { readFileSync, readdirSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fastFolder } from '#test/database.ts'
+import { newFolder } from '#test/folder.ts'
 import { ownEnvironment } from '#test/laneway.ts'
+import { patienceMs } from '#test/until.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 
 /** A folder for as long as it is in scope: `await using folder = await openFolder()`. */
 export async function openFolder() {
-  const path = await mkdtemp(join(await fastFolder(), 'laneway-test-program-'))
+  const path = await newFolder('program')
   const remove = () => rm(path, { recursive: true, force: true, maxRetries: 5 })
   return { path, [Symbol.asyncDispose]: remove }
 }
@@ -25,7 +26,7 @@ export async function run(args: string[], options: RunOptions = {}): Promise<End
     stdin: new Blob([options.input ?? '']),
     stdout: 'pipe',
     stderr: 'pipe',
-    timeout: 20_000,
+    timeout: patienceMs,
   })
   const [out, errors] = await Promise.all([
     new Response(child.stdout).text(),
@@ -69,11 +70,11 @@ export async function until<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
-  const deadline = Date.now() + 20_000
+  const deadline = performance.now() + patienceMs
   for (;;) {
     const found = await look()
     if (found !== undefined && found !== false) return found
-    if (Date.now() > deadline) throw new Error(`It took too long: ${what}`)
+    if (performance.now() > deadline) throw new Error(`It took too long: ${what}`)
     await Bun.sleep(20)
   }
 }
@@ -211,7 +212,7 @@ ${database === undefined ? '' : `[database]\nurl = "${database}"\n`}${sections}`
 
   fetch(path: string, options: RequestInit & { url?: string } = {}): Promise<Response> {
     const { url = this.url, ...init } = options
-    return fetch(url + path, { signal: AbortSignal.timeout(30_000), ...init })
+    return fetch(url + path, { signal: AbortSignal.timeout(patienceMs), ...init })
   }
 
   logIn(name: string, password: string, more: RequestInit & { url?: string } = {}) {

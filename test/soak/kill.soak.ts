@@ -1,11 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { makeCertificates } from '#test/certificates.ts'
 import { Laneway, type Login, freePorts } from '#test/laneway.ts'
 import { Peer, type PeerRoom } from '#test/peer.ts'
+import { newFolder } from '#test/folder.ts'
 
 const rounds = Number(process.env['LANEWAY_KILLS'] ?? 50)
 
@@ -14,7 +13,7 @@ let laneway: Laneway
 let peer: Peer
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'laneway-kill-'))
+  directory = await newFolder('kill')
   const certificates = await makeCertificates(`${directory}/certificates`, ['peer.test'])
   process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0'
   peer = new Peer('peer.test', certificates)

@@ -1,12 +1,12 @@
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openPool, withDatabase } from '#store/db.ts'
 import { migrate, readMigrations, requireServer } from '#store/migrate.ts'
 import { StartupError } from '#store/startup-error.ts'
 import { openEmptyDatabase, openTestDatabase } from '#test/database.ts'
 import { freePorts } from '#test/laneway.ts'
+import { newFolder } from '#test/folder.ts'
 
 const folders: string[] = []
 afterAll(async () => {
@@ -15,7 +15,7 @@ afterAll(async () => {
 
 /** A folder of migrations: what a release ships. */
 async function releaseOf(files: Record<string, string>): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'laneway-sql-'))
+  const folder = await newFolder('sql')
   folders.push(folder)
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text)
   return folder

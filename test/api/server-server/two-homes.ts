@@ -1,6 +1,4 @@
-import { createServer } from 'node:net'
 import { writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
 import { hashToken } from '#engine/user/access-tokens.ts'
@@ -9,6 +7,9 @@ import { silentLog } from '#src/log.ts'
 import { type Server, startServer } from '#src/server.ts'
 import { openTestDatabase, type TestDatabase } from '#test/database.ts'
 import { Authority } from '#test/engine/federation/peers.ts'
+import { newFolder } from '#test/folder.ts'
+import { freePorts } from '#test/ports.ts'
+import { patienceMs } from '#test/until.ts'
 
 /** A whole server in this process, asked over its socket. */
 export class WholeServer {
@@ -115,28 +116,20 @@ export class Person {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 /** Two servers that know each other, over TLS on loopback. */
 export async function twoHomes(names: readonly [string, string]): Promise<{
   homes: [WholeServer, WholeServer]
   remove: () => Promise<void>
 }> {
   const authority = await Authority.make()
-  const files = join(tmpdir(), `laneway-homes-${crypto.randomUUID()}`)
+  const files = join(await newFolder('homes'), 'home')
   const { key, cert } = await authority.certify(...names)
   await Promise.all([
     writeFile(`${files}.key`, key),
     writeFile(`${files}.crt`, cert),
     writeFile(`${files}.ca`, authority.pem),
   ])
-  const ports = await Promise.all(names.map(freePort))
+  const ports = await freePorts(names.length)
   const static_destinations = Object.fromEntries(
     names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]),
   )
@@ -154,7 +147,7 @@ export async function twoHomes(names: readonly [string, string]): Promise<{
       federation: {
         static_destinations,
         extra_ca: [`${files}.ca`],
-        request_timeout_seconds: 5,
+        request_timeout_seconds: patienceMs / 1000,
         retry_min_seconds: 0.1,
         retry_max_seconds: 1,
       },
@@ -170,7 +163,6 @@ export async function twoHomes(names: readonly [string, string]): Promise<{
     homes,
     async remove() {
       await Promise.all(homes.map((each) => each.remove()))
-      await Promise.all(['key', 'crt', 'ca'].map((end) => Bun.file(`${files}.${end}`).delete()))
       await authority.remove()
     },
   }

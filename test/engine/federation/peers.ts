@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parseJson } from '#core/canonical-json.ts'
@@ -13,6 +12,10 @@ import type { Dns } from '#engine/federation/dns.ts'
 import type { FederationOptions } from '#engine/federation/options.ts'
 import { silentLog } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
+import { newFolder } from '#test/folder.ts'
+import { patienceMs } from '#test/until.ts'
+
+export { until } from '#test/until.ts'
 
 /** Other servers for tests: real HTTPS on loopback, with certificates of an authority of our own. */
 
@@ -31,7 +34,7 @@ export class Authority {
   }
 
   static async make(): Promise<Authority> {
-    const folder = await mkdtemp(join(tmpdir(), 'laneway-ca-'))
+    const folder = await newFolder('ca')
     await openssl(
       folder,
       `req -x509 ${newKey} -keyout ca.key -out ca.pem -days 30 -subj /CN=laneway-tests`,
@@ -156,7 +159,7 @@ export const testOptions = (
   blockedRanges: [],
   allowedRanges: [],
   notaries: [],
-  requestTimeoutMs: 5_000,
+  requestTimeoutMs: patienceMs,
   retryMinMs: 50,
   retryMaxMs: 500,
   maxInFlight: 64,
@@ -190,12 +193,3 @@ export const fixedDns = (
   },
   srv: async (name) => srv[name] ?? [],
 })
-
-/** Waits until something is so; one that never is fails the test, and asks no more. */
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const givenUp = performance.now() + 20_000
-  while (!(await isSo())) {
-    if (performance.now() > givenUp) throw new Error(`It never was so: ${isSo.toString()}`)
-    await Bun.sleep(5)
-  }
-}

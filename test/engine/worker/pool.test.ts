@@ -129,7 +129,7 @@ test('a worker that dies is restarted: nothing that was answered is lost, its la
   // The other worker notices nothing.
   await say(stage, elsewhere, 'all quiet here')
   const after = await say(stage, roomId, 'back again')
-  await until(inboxIsEmpty(database, roomId), 10_000)
+  await until(inboxIsEmpty(database, roomId))
   for (const { event } of waiting)
     expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0 })
   for (const eventId of answered)

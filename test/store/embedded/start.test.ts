@@ -5,7 +5,6 @@ import {
   chown,
   lstat,
   mkdir,
-  mkdtemp,
   readFile,
   readdir,
   readlink,
@@ -18,22 +17,23 @@ import { openPool } from '#store/db.ts'
 import { completeLinks } from '#store/embedded/binaries.ts'
 import { type EmbeddedOptions, startEmbedded } from '#store/embedded/start.ts'
 import { StartupError } from '#store/startup-error.ts'
-import { fastFolder } from '#test/database.ts'
+import { newFolder } from '#test/folder.ts'
+import { until } from '#test/until.ts'
 
 const log = pino({ level: 'silent' })
 const root = process.getuid!() === 0
-const parent = await mkdtemp(join(await fastFolder(), 'laneway-test-embedded-'))
+const parent = await newFolder('embedded')
 afterAll(() => rm(parent, { recursive: true }))
 
 let count = 0
-const newFolder = () => join(parent, String(++count))
+const nextFolder = () => join(parent, String(++count))
 const start = (dataDir: string, more: Partial<EmbeddedOptions> = {}) =>
   startEmbedded({ dataDir, log, durable: false, ...more })
 
 /** A data directory that was used before: made once, and copied. */
-const seed = newFolder()
+const seed = nextFolder()
 await (await start(seed)).stop()
-async function usedFolder(folder = newFolder()): Promise<string> {
+async function usedFolder(folder = nextFolder()): Promise<string> {
   await Bun.$`cp -a ${seed} ${folder}`
   return folder
 }
@@ -74,16 +74,8 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
-    if (await condition()) return
-    await Bun.sleep(10)
-  }
-  throw new Error('it did not happen within 10 seconds')
-}
-
 test('the first start makes a durable database on a unix socket, the second one finds it', async () => {
-  const dataDir = newFolder()
+  const dataDir = nextFolder()
   const first = await startEmbedded({ dataDir, log })
   const settings = [
     'fsync',
@@ -212,7 +204,7 @@ test('a process number that belongs to another process by now does not stop the 
 })
 
 test('a first start that was interrupted is made anew', async () => {
-  const dataDir = newFolder()
+  const dataDir = nextFolder()
   await mkdir(join(dataDir, 'postgres.new', 'base'), { recursive: true })
   await writeFile(join(dataDir, 'postgres.new', 'PG_VERSION'), '18\n')
   const postgres = await start(dataDir)
@@ -232,7 +224,7 @@ test('a data directory with a long path gets its socket elsewhere, and takes it 
 })
 
 test('a data directory below a closed folder works', async () => {
-  const closed = newFolder()
+  const closed = nextFolder()
   await mkdir(closed, { mode: 0o700 })
   const postgres = await start(join(closed, 'data'))
   expect(await ask(postgres.url, 'select 1 as one')).toEqual([{ one: 1 }])
@@ -240,7 +232,7 @@ test('a data directory below a closed folder works', async () => {
 })
 
 test('a data directory that cannot be written is one clear message', async () => {
-  const file = newFolder()
+  const file = nextFolder()
   await writeFile(file, '')
   const refused = start(join(file, 'data'))
   await expect(refused).rejects.toThrow(StartupError)
@@ -250,7 +242,7 @@ test('a data directory that cannot be written is one clear message', async () =>
 })
 
 test('a database of another major version is refused and left alone', async () => {
-  const dataDir = newFolder()
+  const dataDir = nextFolder()
   await mkdir(join(dataDir, 'postgres'), { recursive: true })
   await writeFile(join(dataDir, 'postgres', 'PG_VERSION'), '17\n')
   const refused = start(dataDir)
@@ -272,7 +264,7 @@ test('a PostgreSQL that does not come up says why, and lets go of the data direc
 })
 
 test('links of libraries that a blocked postinstall script left out are made', async () => {
-  const folder = newFolder()
+  const folder = nextFolder()
   const native = join(folder, 'native')
   await mkdir(join(native, 'lib'), { recursive: true })
   await writeFile(join(native, 'lib', 'libx.so.1.2'), '')
@@ -293,7 +285,7 @@ const reachable = async (path: string): Promise<boolean> =>
 
 if (root) {
   test('without user namespaces, data that nobody cannot reach goes to a stated place', async () => {
-    const closed = newFolder()
+    const closed = nextFolder()
     await mkdir(closed, { mode: 0o700 })
     const lines: string[] = []
     const loud = pino({ level: 'warn' }, { write: (line) => void lines.push(line) })
@@ -319,7 +311,7 @@ if (root) {
 
   test('without user namespaces, a data directory that nobody can reach is used', async () => {
     await chmod(parent, 0o755)
-    const dataDir = newFolder()
+    const dataDir = nextFolder()
     const postgres = await start(dataDir, { launch: { identity: 'nobody' } })
     expect((await lstat(join(dataDir, 'postgres'))).uid).toBe(65534)
     expect(await ask(postgres.url, 'select 1 as one')).toEqual([{ one: 1 }])
@@ -333,7 +325,7 @@ if (root && (await reachable(process.execPath)) && (await reachable(import.meta.
     ['a user without a name', 54321],
   ])('%s can run it', async (_, user) => {
     await chmod(parent, 0o755)
-    const home = newFolder()
+    const home = nextFolder()
     await mkdir(home)
     await chown(home, user, user)
     const { child, url, pid } = await startProcess(
