@@ -78,6 +78,31 @@ describe.each(['1', '6', '10', '11', '12'])('a room of version %s', (version) =>
   })
 })
 
+test('a transaction ID is for one call of one device', async () => {
+  const [alice, bob] = [someone('alice'), someone('bob')]
+  const [roomId, other] = [await makeRoom(alice), await makeRoom(alice)]
+  const send = async (rest: string, content: object = {}, room = roomId, by = alice) => {
+    const { status, body } = await home.put(path(room, rest), by, content)
+    expect({ status, body }).toMatchObject({ status: 200 })
+    return body['event_id'] as string
+  }
+  const first = await send('send/m.room.message/1', { body: 'one' })
+  // Whatever the body: it is the same call again.
+  expect(await send('send/m.room.message/1', { body: 'two' })).toBe(first)
+  await home.post(path(roomId, 'invite'), alice, { user_id: bob })
+  await home.post(path(roomId, 'join'), bob)
+  const others = [
+    await send('send/m.room.message/2'),
+    await send('send/org.example/1'),
+    await send(`redact/${first}/1`),
+    await send('send/m.room.message/1', {}, other),
+    await send('send/m.room.message/1', {}, roomId, bob),
+  ]
+  expect(new Set([first, ...others]).size).toBe(6)
+  expect(await send(`redact/${first}/1`)).toBe(others[2]!)
+  expect(await send('send/m.room.message/1', {}, roomId, bob)).toBe(others[4]!)
+})
+
 test('many write, one follows, and nobody misses or doubles anything', async () => {
   const people = Array.from({ length: 4 }, () => someone('person'))
   const roomIds = await Promise.all(people.map((creator) => makeRoom(creator)))

@@ -141,6 +141,70 @@ describe('reading a room', () => {
     expect(lone.body).toMatchObject({ events_before: [], events_after: [] })
   })
 
+  test('a filter chooses what stands around an event, and whose membership comes with it', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const room = await story.room(alice)
+    await room.member(bob, 'join')
+    const before = await room.send(bob, 'before')
+    await room.send(alice, 'mine')
+    const topic = await room.state(alice, 'm.room.topic', '', { topic: 'tea' })
+    const after = await room.send(bob, 'after')
+    await room.tell(bob, 'm.reaction', {})
+    const context = async (filter: object) => {
+      const query = `limit=20&filter=${encodeURIComponent(JSON.stringify(filter))}`
+      const { body } = await front.get(path(room, `context/${topic.eventId}?${query}`), alice)
+      const ids = (key: string) =>
+        (body[key] as { event_id: string }[]).map((event) => event.event_id)
+      const members = (body['state'] as { type: string; state_key: string }[]).filter(
+        ({ type }) => type === 'm.room.member',
+      )
+      return {
+        event: (body['event'] as { event_id: string }).event_id,
+        around: [...ids('events_before'), ...ids('events_after')],
+        members: members.map((each) => each.state_key).sort(),
+      }
+    }
+    const told = { event: topic.eventId, members: [alice, bob].sort() }
+    expect(await context({ senders: [bob], types: ['m.room.message'] })).toEqual({
+      ...told,
+      around: [before.eventId, after.eventId],
+    })
+    // The event that was asked for is there whatever the filter says.
+    expect(await context({ types: [] })).toEqual({ ...told, around: [] })
+    const alone = { types: [], lazy_load_members: true }
+    expect(await context(alone)).toEqual({ ...told, around: [], members: [alice] })
+    for (const bad of ['[', '3', '{"types":3}', '{"senders":["no user"]}']) {
+      const uri = `context/${topic.eventId}?filter=${encodeURIComponent(bad)}`
+      expect(await front.get(path(room, uri), alice)).toMatchObject({
+        status: 400,
+        body: { errcode: 'M_INVALID_PARAM' },
+      })
+    }
+  })
+
+  test('a filter chooses what messages a page has, and its limit counts where the query has none', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const room = await story.room(alice)
+    await room.member(bob, 'join')
+    const told = []
+    for (let each = 0; each < 3; each++) {
+      told.push(await room.send(bob, `${each}`))
+      await room.tell(bob, 'm.reaction', {})
+      await room.send(alice, 'mine')
+    }
+    const page = async (filter: object, query = '') => {
+      const text = encodeURIComponent(JSON.stringify(filter))
+      const { body } = await front.get(path(room, `messages?dir=b&filter=${text}${query}`), alice)
+      return (body['chunk'] as { event_id: string }[]).map((event) => event.event_id)
+    }
+    const ids = told.map(({ eventId }) => eventId).toReversed()
+    const his = { senders: [bob], types: ['m.room.mess*'] }
+    expect(await page(his)).toEqual(ids)
+    expect(await page({ ...his, limit: 2 })).toEqual(ids.slice(0, 2))
+    expect(await page({ ...his, limit: 2 }, '&limit=1')).toEqual(ids.slice(0, 1))
+    expect(await page({ not_types: ['m.room.*', 'm.reaction'] })).toEqual([])
+  })
+
   test('a page of messages brings the members who speak in it, if asked', async () => {
     const [alice, bob] = [someone('alice'), someone('bob')]
     const room = await story.room(alice)
