@@ -80,15 +80,16 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const now = options.now ?? Date.now
     const limits: Limits = limitsWith(options.limits ?? {})
     const counters: Counters = newCounters()
-    const persister = new Persister({
+    const turns = new Turns({ ...limits, onRest: () => persister.settle() })
+    const persister: Persister = new Persister({
       pool: sql,
       shards,
       onCommitted: (positions) => options.onSignal({ s: 'rooms-at', positions }),
       onFatal: options.onFatal,
       onError,
+      moreComes: () => turns.isBusy,
       ...(options.commit && { commit: options.commit }),
     })
-    const turns = new Turns(limits)
     this.parts = {
       sql,
       signing,

@@ -2,6 +2,7 @@ import { isConflict, isConnectionLost, isOutOfResources, type Pool } from '#stor
 import type { Batch, Lease } from '#store/room/batch.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, type Shard } from '#store/room/shards.ts'
+import { CommitCost } from '#engine/room/commit-cost.ts'
 import { type Selection, fill } from '#engine/room/fill.ts'
 import { mergeOutcomes } from '#engine/room/merge.ts'
 import type { Outcome, Work } from '#engine/room/work.ts'
@@ -35,38 +36,43 @@ export type PersistOptions = {
   onFatal: (error: Error) => void
   onError: (error: unknown, what: string) => void
   commit?: (pool: Pool, batch: Batch) => Promise<void>
-  /** What a batch may take, in milliseconds. */
+  /** Whether lanes are at work, and more comes soon; when they rest, `settle` is called. */
+  moreComes?: () => boolean
+  /** What the events of a batch may take, in milliseconds. */
   targetMs?: number
   maxEvents?: number
   maxBytes?: number
 }
 
 const maxInFlight = 2
-/** So many that wait are worth a commit beside another one. */
-const secondBatch = 100
-/** A commit that takes longer than this does not keep others back. */
-const impatientMs = 10
+/** For so long, in milliseconds, what nobody waits for may be collected. */
+const collectMs = 20
+/** No batch is cut below this for what it might take. */
+const leastEvents = 50
 const firstRetryMs = 50
 const maxRetryMs = 2_000
 
 /**
- * Persists decided work of all lanes in group commits: at once when none is in flight, else what came
- * in meanwhile. At most one commit is in flight per shard, so that commit order is position order;
- * two over disjoint shards, so that a flooded shard never rides with a quiet one.
+ * Persists decided work of all lanes in group commits. What a local user waits for goes at once, or
+ * with what came in while a commit was in flight. What came from outside is collected while lanes are
+ * at work: a transaction costs as much as many events. At most one commit is in flight per shard, so
+ * that commit order is position order; two over disjoint shards, so that a flooded shard never rides
+ * with a quiet one.
  */
 export class Persister {
   readonly #options: PersistOptions
   readonly #pending = new Map<number, Map<Persisted, Decided[]>>()
   readonly #busy = new Set<number>()
   #inFlight = 0
+  /** How much waits in each shard, and how much of it for a local user. */
+  readonly #tallies = new Map<number, { count: number; local: number }>()
   #count = 0
   #bytes = 0
-  /** Smoothed milliseconds that one piece of work takes to commit. */
-  #cost = 0.2
+  readonly #cost = new CommitCost()
   #away: number | undefined
-  /** When the last batch set off. */
-  #startedAt = 0
-  #isTimed = false
+  /** Since when what waits is being collected. */
+  #since = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
   readonly #waiters: { below: number; resolve: () => void }[] = []
   readonly counters = { commits: 0, events: 0, failedBatches: 0, retries: 0, commitMs: 0 }
 
@@ -89,15 +95,27 @@ export class Persister {
   }
 
   add(decided: Decided): void {
-    const { room } = decided
+    const { room, work } = decided
     let rooms = this.#pending.get(room.shard)
     if (!rooms) this.#pending.set(room.shard, (rooms = new Map()))
     const list = rooms.get(room)
     if (list) list.push(decided)
     else rooms.set(room, [decided])
+    const tally = this.#tallies.get(room.shard)
+    if (tally) {
+      tally.count++
+      if (work.local) tally.local++
+    } else this.#tallies.set(room.shard, { count: 1, local: work.local ? 1 : 0 })
+    if (this.#count === 0) this.#since = performance.now()
     this.#count++
-    this.#bytes += decided.work.bytes
-    this.#kick()
+    this.#bytes += work.bytes
+    // While it is collected, only this many or a local user make a difference.
+    if (this.#timer === undefined || work.local || this.#count >= this.#aim()) this.#kick()
+  }
+
+  /** Lanes are at rest: nothing more comes for now. */
+  settle(): void {
+    if (this.#count > 0) this.#kick()
   }
 
   /** Resolves when fewer than so many wait: lanes decide no further ahead than that. */
@@ -114,7 +132,7 @@ export class Persister {
     const list = rooms?.get(room) ?? []
     rooms?.delete(room)
     if (rooms?.size === 0) this.#pending.delete(room.shard)
-    this.#took(list)
+    this.#took(room.shard, list)
     return list.map(({ work }) => work)
   }
 
@@ -127,53 +145,66 @@ export class Persister {
     }
   }
 
-  #took(list: readonly Decided[]): void {
+  #took(shard: number, list: readonly Decided[]): void {
+    if (list.length === 0) return
+    const tally = this.#tallies.get(shard)!
+    tally.count -= list.length
     this.#count -= list.length
-    for (const { work } of list) this.#bytes -= work.bytes
+    for (const { work } of list) {
+      if (work.local) tally.local--
+      this.#bytes -= work.bytes
+    }
+    if (tally.count === 0) this.#tallies.delete(shard)
   }
 
   #kick(): void {
-    while (this.#inFlight === 0 || (this.#inFlight < maxInFlight && this.#isWorthwhile())) {
+    while (this.#inFlight < maxInFlight && this.#isRipe()) {
       const selection = fill(this.#pending, this.#busy, this.#limits())
       if (selection.size === 0) break
       for (const [shard, rooms] of selection) {
         this.#busy.add(shard)
-        for (const list of rooms.values()) this.#took(list)
+        for (const list of rooms.values()) this.#took(shard, list)
       }
       this.#inFlight++
-      this.#startedAt = performance.now()
+      this.#since = performance.now()
       void this.#persist(selection)
     }
     this.#wake()
   }
 
-  /**
-   * Whether to commit beside a commit that is in flight. A transaction costs as much as many events, so
-   * what nobody waits for is collected first.
-   */
-  #isWorthwhile(): boolean {
-    const waitedMs = performance.now() - this.#startedAt
-    if (this.#count >= secondBatch || waitedMs >= impatientMs) return true
-    for (const [shard, rooms] of this.#pending) {
+  /** Whether what waits, of shards without a commit in flight, is to be committed now. */
+  #isRipe(): boolean {
+    let count = 0
+    for (const [shard, tally] of this.#tallies) {
       if (this.#busy.has(shard)) continue
-      for (const list of rooms.values()) if (list.some(({ work }) => work.local)) return true
+      if (tally.local > 0) return true
+      count += tally.count
     }
-    if (this.#count > 0 && !this.#isTimed) {
-      this.#isTimed = true
-      setTimeout(() => {
-        this.#isTimed = false
-        this.#kick()
-      }, impatientMs - waitedMs)
-    }
+    if (count === 0) return false
+    if (count >= this.#aim()) return true
+    if (this.#inFlight === 0 && !this.#options.moreComes?.()) return true
+    const waitedMs = performance.now() - this.#since
+    if (waitedMs >= collectMs) return true
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#kick()
+    }, collectMs - waitedMs)
     return false
   }
 
+  /** How many events a batch is to hold where others wait for the next one. */
+  #aim(): number {
+    const { targetMs = 5, maxEvents = 500 } = this.#options
+    // A transaction that takes long by itself is worth as much again of events, within bounds.
+    const ms = Math.max(targetMs, Math.min(this.#cost.fixed, 4 * targetMs))
+    return Math.min(maxEvents, Math.max(leastEvents, this.#cost.eventsFor(ms)))
+  }
+
   #limits() {
-    const { targetMs = 5, maxEvents = 500, maxBytes = 4_000_000 } = this.#options
+    const { maxEvents = 500, maxBytes = 4_000_000 } = this.#options
     let rooms = 0
     for (const of of this.#pending.values()) rooms += of.size
-    const aimed = Math.max(20, Math.min(maxEvents, Math.floor(targetMs / this.#cost)))
-    return { maxEvents: rooms > 1 ? aimed : maxEvents, maxBytes }
+    return { maxEvents: rooms > 1 ? this.#aim() : maxEvents, maxBytes }
   }
 
   #wake(): void {
@@ -217,6 +248,7 @@ export class Persister {
     const built = this.#build(selection)
     const began = performance.now()
     const run = this.#options.commit ?? commit
+    let isFirst = true
     for (let delay = firstRetryMs; ; delay = Math.min(2 * delay, maxRetryMs)) {
       try {
         await run(this.#options.pool, built.batch)
@@ -231,11 +263,16 @@ export class Persister {
         } else if (!isConflict(error))
           return error instanceof Error ? error : new Error(String(error))
         this.counters.retries++
-        if (delay === firstRetryMs) this.#options.onError(error, 'a commit is tried again')
+        if (isFirst) this.#options.onError(error, 'a commit is tried again')
+        isFirst = false
       }
     }
     this.#away = undefined
-    this.#succeed(selection, built, performance.now() - began)
+    const tookMs = performance.now() - began
+    this.counters.commitMs += tookMs
+    // What was tried again says nothing of what a commit takes.
+    if (isFirst) this.#cost.learn(built.firsts.size, tookMs)
+    this.#succeed(selection, built)
     return undefined
   }
 
@@ -291,7 +328,6 @@ export class Persister {
   #succeed(
     selection: Selection,
     { batch, firsts }: { batch: Batch; firsts: Map<Decided, number> },
-    tookMs: number,
   ): void {
     for (const { shard, position, ingest } of batch.shards) {
       const ours = this.#options.shards.get(shard)!
@@ -301,8 +337,6 @@ export class Persister {
     }
     this.counters.commits++
     this.counters.events += firsts.size
-    this.counters.commitMs += tookMs
-    this.#cost = 0.8 * this.#cost + (0.2 * tookMs) / firsts.size
     this.#options.onCommitted(batch.shards.map(({ shard, position }) => [shard, position]))
     for (const [shard, rooms] of selection)
       for (const list of rooms.values())

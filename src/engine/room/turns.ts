@@ -5,6 +5,8 @@ export type TurnsOptions = {
   quantumMs?: number
   /** After how long the event loop gets its turn. */
   sliceMs?: number
+  /** Called when nothing can go on any more. */
+  onRest?: () => void
   /** Milliseconds that only go forward; tests bring their own. */
   clock?: () => number
 }
@@ -24,16 +26,23 @@ export class Turns {
   readonly #quantum: number
   readonly #slice: number
   readonly #clock: () => number
+  readonly #onRest: () => void
   readonly #ahead: Seat[] = []
   readonly #behind: Seat[] = []
   #scheduled = false
   /** Milliseconds of work done in all turns so far. */
   busyMs = 0
 
-  constructor({ quantumMs = 1, sliceMs = 4, clock }: TurnsOptions = {}) {
+  constructor({ quantumMs = 1, sliceMs = 4, clock, onRest }: TurnsOptions = {}) {
     this.#quantum = quantumMs
     this.#slice = sliceMs
     this.#clock = clock ?? (() => performance.now())
+    this.#onRest = onRest ?? (() => {})
+  }
+
+  /** Whether something is at work, or will be in a moment. */
+  get isBusy(): boolean {
+    return this.#scheduled
   }
 
   /** A place for one lane's work; `ahead` for what local users wait for. */
@@ -64,6 +73,7 @@ export class Turns {
     } while (this.active > 0 && this.#clock() < until)
     this.#scheduled = this.active > 0
     if (this.#scheduled) setImmediate(() => this.#round())
+    else this.#onRest()
   }
 
   #turn(seats: Seat[]): void {

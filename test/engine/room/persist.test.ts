@@ -125,6 +125,47 @@ test('a shard has one commit in flight, and another shard need not wait for it',
   expect(inFlight).toEqual([[2], [3], [2]])
 })
 
+test('what nobody waits for is collected while lanes are at work, and goes when they rest', async () => {
+  let busy = true
+  const { persister, decide } = await setUp({ moreComes: () => busy })
+  const works = Array.from({ length: 20 }, () => new FakeWork())
+  const room = new FakeRoom(1, 5001)
+  for (const work of works) persister.add(decide(room, work))
+  expect(persister.pending).toBe(20)
+  busy = false
+  persister.settle()
+  expect(persister.pending).toBe(0)
+  await Promise.all(works.map((work) => work.done.promise))
+  expect(persister.counters.commits).toBe(1)
+})
+
+test('lanes that never rest hold back nothing for long', async () => {
+  const { persister, decide } = await setUp({ moreComes: () => true })
+  const few = new FakeWork()
+  persister.add(decide(new FakeRoom(1, 5002), few))
+  await few.done.promise
+  // Nor more than makes a batch.
+  const flooded = new FakeRoom(2, 5003)
+  const many = Array.from({ length: 500 }, () => new FakeWork())
+  for (const work of many) persister.add(decide(flooded, work))
+  expect(persister.pending).toBeLessThan(500)
+  await Promise.all(many.map((work) => work.done.promise))
+})
+
+test('a local user waits for nothing that is collected, and takes it along', async () => {
+  const { persister, decide } = await setUp({ moreComes: () => true })
+  const room = new FakeRoom(1, 5004)
+  const outside = new FakeWork()
+  const local = new FakeWork(true)
+  persister.add(decide(room, outside))
+  expect(persister.pending).toBe(1)
+  persister.add(decide(room, local))
+  expect(persister.pending).toBe(0)
+  const [first, second] = await Promise.all([outside.done.promise, local.done.promise])
+  expect(second.firstPosition).toBe(first.firstPosition + 1)
+  expect(persister.counters.commits).toBe(1)
+})
+
 test('a flooded shard does not ride with a quiet one', async () => {
   const batches: { shards: number[]; events: number }[] = []
   const gate = Promise.withResolvers<void>()

@@ -71,6 +71,24 @@ test('a task that waits lets the others of its own lane go on', async () => {
   expect(turns.active).toBe(0)
 })
 
+test('it is told when all lanes rest, also those that wait', async () => {
+  const seen: string[] = []
+  const turns: Turns = new Turns({ onRest: () => seen.push(`rest ${turns.isBusy}`) })
+  const gate = Promise.withResolvers<void>()
+  const both = [
+    turns.seat(false).run(chore('chore', 5, 0, [])),
+    turns.seat(false).run(wait(gate.promise)),
+  ]
+  expect(turns.isBusy).toBe(true)
+  await both[0]
+  await Bun.sleep(1)
+  expect(seen).toEqual(['rest false'])
+  gate.resolve()
+  await both[1]
+  await Bun.sleep(1)
+  expect(seen).toEqual(['rest false', 'rest false'])
+})
+
 test('what a task throws, or what it waited for, is thrown where the task was given', async () => {
   const seat = new Turns().seat(false)
   const caught = await seat
