@@ -1,12 +1,10 @@
-import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { loadAppservices } from '#src/config/appservices.ts'
 import { StartupError } from '#store/startup-error.ts'
+import { newFolder } from '#test/folder.ts'
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-appservices-'))
-afterAll(() => rm(folder, { recursive: true }))
+const folder = await newFolder('appservices')
 
 async function write(name: string, text: string): Promise<string> {
   const path = join(folder, name)

@@ -40,6 +40,26 @@ test('an operation has the name, the method, the path and the auth that the spec
   }
 })
 
+/** What users alone do with their accounts. Spec: application-service-api/#identity-assertion */
+const ofOwners = new Set(
+  [
+    'account-deactivation',
+    'administrative-contact',
+    'login-token',
+    'logout',
+    'password-management',
+  ].map((name) => `client-server/${name}`),
+)
+
+test('application services act as their users, but for what the owner of an account alone does', () => {
+  for (const { key, op } of mounted) {
+    const auth = op.auth as string
+    if (auth !== 'user' && auth !== 'owner') continue
+    const [file] = key.split(' ')
+    expect({ key, auth }).toEqual({ key, auth: ofOwners.has(file!) ? 'owner' : 'user' })
+  }
+})
+
 test('what is missing is listed, and what is listed is missing', () => {
   const there = new Set(mounted.map(({ key }) => key))
   expect({

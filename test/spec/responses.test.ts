@@ -55,6 +55,12 @@ describe('the check of answers', () => {
     expect(await faultOf(401, { session: 's' })).toContain("required property 'flows'")
   })
 
+  test('lets no token, or no good one, be said before that', async () => {
+    const error = { errcode: 'M_MISSING_TOKEN', error: 'No token' }
+    expect(await faultOf(401, error)).toBeUndefined()
+    expect(await faultOf(401, { ...error, error: 1 })).toContain('no standard error')
+  })
+
   test('wants JSON where the spec says JSON', async () => {
     expect(await check.faultOf(things, answer(200, {}, 'text/html'))).toContain("not 'text/html'")
   })

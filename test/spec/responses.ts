@@ -41,6 +41,8 @@ export class AnswerCheck {
     const schema = response.content?.['application/json']?.schema
     // A request for more authentication is no error: it may come without an errcode.
     const asksForMore = JSON.stringify(schema ?? null).includes('auth_response.yaml')
+    // Where a token is needed as well, 401 says first that it is not there, or not good.
+    if (asksForMore && tokenError.test(answer.text)) return errorFault(answer)
     const fault = status >= 400 && !asksForMore ? errorFault(answer) : undefined
     if (fault !== undefined || !schema) return fault
     if (answer.contentType !== 'application/json')
@@ -95,6 +97,8 @@ function responseAt({ operation, components }: Place, status: number) {
   const name = response?.$ref?.replace('#/components/responses/', '')
   return name === undefined ? response : components?.responses?.[name]
 }
+
+const tokenError = /"errcode":"M_(MISSING|UNKNOWN)_TOKEN"/
 
 /** Spec: client-server-api/#standard-error-response */
 function errorFault({ status, text }: Answer): string | undefined {
