@@ -161,6 +161,12 @@ export const Config = t.Object(
       ),
       main_connections: whole(10, 2, 1000, 'Connections of the main thread at most.'),
       worker_connections: whole(4, 2, 1000, 'Connections of each other thread at most.'),
+      wait_seconds: seconds(
+        10,
+        0,
+        60,
+        'How long requests wait for a database that went away before they are told to come back later.',
+      ),
     }),
     workers: section('Threads.', {
       rooms: whole(

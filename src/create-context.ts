@@ -103,6 +103,7 @@ async function startFederation({
     start: {
       databaseUrl: database.url,
       connections: config.database.worker_connections,
+      waitMs: database.waitMs,
       options: await federationOptions(config, maxRequests),
       log: config.log,
     },
@@ -128,6 +129,7 @@ async function startRooms(
     start: {
       databaseUrl: database.url,
       connections: config.database.worker_connections,
+      waitMs: database.waitMs,
       log: config.log,
       owner: `${process.pid}@${config.server_name}`,
       serverName: config.server_name,

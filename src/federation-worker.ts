@@ -2,7 +2,8 @@ import { FederationEngine } from '#engine/federation/engine.ts'
 import type { FederationWorkerCalls, FederationWorkerStart } from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
 import { type Log, openLog } from '#src/log.ts'
-import { openPool, type Pool } from '#store/db.ts'
+import { openServerPool } from '#src/server-pool.ts'
+import type { Pool } from '#store/db.ts'
 
 /** The thread that makes every request to another server. */
 declare const self: Worker
@@ -17,11 +18,17 @@ function engine(): FederationEngine {
 async function start({
   databaseUrl,
   connections,
+  waitMs = 0,
   options,
   log: logOptions,
 }: FederationWorkerStart) {
   const log = openLog(logOptions, 'federation')
-  const pool = openPool(databaseUrl, { max: connections, name: 'laneway-federation' })
+  const pool = openServerPool(databaseUrl, {
+    max: connections,
+    name: 'laneway-federation',
+    waitMs,
+    log,
+  })
   try {
     const parts = { options, sql: pool, log, clock: Date.now }
     running = { engine: await FederationEngine.start(parts), pool, log }

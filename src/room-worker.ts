@@ -5,7 +5,8 @@ import { Channel } from '#engine/worker/channel.ts'
 import { forwardRooms } from '#engine/worker/forward.ts'
 import type { FederationCalls, RoomWorkerCalls, RoomWorkerStart } from '#engine/worker/protocol.ts'
 import { type Log, openLog } from '#src/log.ts'
-import { openPool, type Pool } from '#store/db.ts'
+import { openServerPool } from '#src/server-pool.ts'
+import type { Pool } from '#store/db.ts'
 
 /** A thread that owns a share of the rooms: their only writer. */
 declare const self: Worker
@@ -19,7 +20,12 @@ function engine(): RoomEngine {
 
 async function start(start: RoomWorkerStart) {
   const log = openLog(start.log, start.name)
-  const pool = openPool(start.databaseUrl, { max: start.connections, name: 'laneway-rooms' })
+  const pool = openServerPool(start.databaseUrl, {
+    max: start.connections,
+    name: 'laneway-rooms',
+    waitMs: start.waitMs ?? 0,
+    log,
+  })
   try {
     const { keyId, seed } = start.signingKey
     const key = new SigningKey(keyId.slice(keyId.indexOf(':') + 1), decodeBase64(seed)!)

@@ -14,6 +14,8 @@ export type PoolOptions = {
   name?: string
   /** Seconds after which an unused connection is closed; never, if left out. */
   idleTimeout?: number
+  /** Seconds before the next try to connect; growing ones unless told. */
+  pause?: number
   /** Settings of each session, such as `statement_timeout`. */
   session?: Record<string, string | number | boolean>
 }
@@ -37,12 +39,13 @@ const pipeline = { max_pipeline: 10_000 }
  */
 export function openPool(url: string, options: PoolOptions): Pool {
   const { address, host } = splitHost(url)
+  const { pause } = options
   return postgres(address, {
     ...(host && { host }),
     max: options.max,
     ...(options.idleTimeout && { idle_timeout: options.idleTimeout }),
     connect_timeout: 10,
-    backoff: pauseAfter,
+    backoff: pause === undefined ? pauseAfter : () => pause,
     ...pipeline,
     onnotice: () => {},
     connection: { application_name: options.name ?? 'laneway', ...options.session },
@@ -117,9 +120,25 @@ export function isConnectionLost(error: unknown): boolean {
   return lostCodes.has(code) || /^08\w{3}$/.test(code)
 }
 
+/** PostgreSQL is there, and not yet ready, or about to end. */
+export const isStartingUp = (error: unknown): boolean => codeOf(error) === '57P03'
+
+/** PostgreSQL is there and takes no further connection: what was to be sent on it was not sent. */
+export const isConnectionRefused = (error: unknown): boolean =>
+  codeOf(error) === '53300' || codeOf(error) === 'EAGAIN'
+
 /** Disk full, memory gone or no connection left: new work is refused, reading may go on. */
 export const isOutOfResources = (error: unknown): boolean =>
   /^53\w{3}$/.test(codeOf(error)) || codeOf(error) === 'ENOSPC'
+
+/** What is lacking, in words that help whoever runs the server as well as who uses it. */
+export function lackOf(error: unknown): string {
+  const code = codeOf(error)
+  if (code === '53100' || code === 'ENOSPC')
+    return 'The disk of the server is full: nothing new can be stored, what is there can be read'
+  if (code === '53300') return 'The database has no connection left'
+  return 'The database takes no new work at the moment'
+}
 
 /** The transaction lost against another one, and may be tried again as it is. */
 export const isConflict = (error: unknown): boolean =>

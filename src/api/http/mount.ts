@@ -5,7 +5,7 @@ import { parseJson, readText } from '#api/http/body.ts'
 import { bodyFault, checker, paramFault, queryReader } from '#api/http/check.ts'
 import { type Peer, addressReader } from '#api/http/client-address.ts'
 import { corsHeaders } from '#api/http/cors.ts'
-import { toMatrixError } from '#api/http/fault.ts'
+import { isPassing, toMatrixError } from '#api/http/fault.ts'
 import { Incoming } from '#api/http/incoming.ts'
 import { type AnyOp, type Api, type Auth, type Auths, apiOf } from '#api/http/op.ts'
 import { Reply } from '#api/http/reply.ts'
@@ -168,9 +168,15 @@ class Frame {
   #printError(error: unknown, incoming: Incoming): Response {
     const answer = toMatrixError(error)
     // What is no answer of its own is a fault of ours, or of what we stand on.
-    if (answer !== error)
-      this.#ctx.log.error({ req: incoming.id, path: incoming.path, err: error }, 'a request failed')
+    if (answer !== error) this.#log(error, incoming)
     return printError(answer)
+  }
+
+  #log(error: unknown, { id, path }: Incoming): void {
+    const { log } = this.#ctx
+    if (isPassing(error))
+      log.warn({ req: id, path, reason: String(error) }, 'a request was refused')
+    else log.error({ req: id, path, err: error }, 'a request failed')
   }
 
   #record(incoming: Incoming, status: number, started: number, op: string): void {

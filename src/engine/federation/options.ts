@@ -22,6 +22,8 @@ export type FederationOptions = {
 export type FederationWorkerStart = {
   databaseUrl: string
   connections: number
+  /** Milliseconds that statements wait for a database that went away; they do not, if left out. */
+  waitMs?: number
   options: FederationOptions
   log: LogOptions
 }

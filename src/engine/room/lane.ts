@@ -1,5 +1,5 @@
 import { MatrixError, unavailable } from '#core/error.ts'
-import { isConnectionLost, isOutOfResources } from '#store/db.ts'
+import { isConnectionLost, isOutOfResources, lackOf } from '#store/db.ts'
 import type { Answer } from '#engine/room/asked.ts'
 import { Inbound } from '#engine/room/inbound.ts'
 import type { Parts } from '#engine/room/parts.ts'
@@ -180,6 +180,6 @@ export class Lane implements Persisted {
 /** What whoever waits is told: that the database is away is no fault of anybody's, and passes. */
 export function answerable(error: unknown): Error {
   if (isConnectionLost(error)) return unavailable('The database is away', 2_000)
-  if (isOutOfResources(error)) return unavailable('The database can take nothing now', 10_000)
+  if (isOutOfResources(error)) return unavailable(lackOf(error), 10_000)
   return error instanceof Error ? error : new Error(String(error))
 }

@@ -130,6 +130,8 @@ export type RoomWorkerStart = {
   name: string
   databaseUrl: string
   connections: number
+  /** Milliseconds that statements wait for a database that went away; they do not, if left out. */
+  waitMs?: number
   log: LogOptions
   /** Written into the leases of its shards. */
   owner: string

@@ -95,7 +95,11 @@ function appOf(options: MountOptions = {}, limited = false) {
     },
     clock: () => 0,
     limits: new RateLimits(limited ? defaultBudgets : undefined, () => 0),
-    log: { isLevelEnabled: () => false, error: (record: object) => void logged.push(record) },
+    log: {
+      isLevelEnabled: () => false,
+      error: (record: object) => void logged.push(record),
+      warn: (record: object) => void logged.push(record),
+    },
   } as unknown as Context
   const app = mount(ctx, ops, options)
   const ask = async (
