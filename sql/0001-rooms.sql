@@ -229,14 +229,15 @@ create table snapshots (
   base_nid bigint,                      -- null: full; else a delta to this older snapshot
   height integer not null,              -- position in the chain of deltas; decides how far back the base lies
   entries integer not null,             -- entries of the whole state
-  hash bytea not null,                  -- of the whole state, for deduplication in a room
+  hash bytea not null,                  -- of the whole state: by it the same state is known in memory
   packed bytea not null,                -- sorted (state_key_nid, event_nid), delta + varint
   refs integer not null default 0,      -- events and younger deltas that build on it
   primary key (shard, snapshot_nid)
   -- Counting a reference must not copy the bytes, so they are kept outside the row from early on.
 ) with (fillfactor = 80, toast_tuple_target = 256);
 alter table snapshots alter column packed set storage external;
-create index snapshots_by_hash on snapshots (shard, room_nid, hash);
+-- In the order in which a purge goes through them.
+create index snapshots_by_room on snapshots (shard, room_nid, snapshot_nid);
 
 -- Auth chains of state events: numbered parents first, once the whole chain of an event is known.
 create table auth_graph (

@@ -16,7 +16,7 @@ export type Snapshots = {
   whole(sql: Sql, snapshot: number): Promise<readonly number[]>
 }
 
-/** A snapshot's own row, which never changes: its difference to its base, or a whole state. */
+/** A snapshot's own row: its difference to its base, or a whole state. What both make never changes. */
 type Layer = { readonly base: number | undefined; readonly pairs: Pairs }
 
 const defaultBytes = 64 * 1024 * 1024
@@ -63,27 +63,34 @@ export class StoredSnapshots implements Snapshots {
     return [...state.values()].filter((event) => event !== 0)
   }
 
-  /** Every layer that these snapshots are made of, in two statements at most. */
+  /** Every layer that these snapshots are made of, in two statements, nearly always. */
   async #load(sql: Sql, snapshots: readonly number[]): Promise<ReadonlyMap<number, Layer>> {
-    // Held here: what is pushed out of memory meanwhile is still needed.
-    const held = new Map<number, Layer>()
-    const missing = snapshots.filter((nid) => !this.#hold(nid, held))
-    if (missing.length === 0) return held
-    const rows = await readSnapshots.layers(sql, missing.map(shardOfNid), missing)
-    const bases = new Map<number, number | undefined>()
-    for (const row of rows) {
-      const known = held.get(row.snapshot_nid) ?? this.#layers.get(row.snapshot_nid)
-      if (known) held.set(row.snapshot_nid, known)
-      else bases.set(row.snapshot_nid, row.base_nid ?? undefined)
+    for (let tries = 0; ; tries++) {
+      // Held here: what is pushed out of memory meanwhile is still needed.
+      const held = new Map<number, Layer>()
+      const missing = snapshots.filter((nid) => !this.#hold(nid, held))
+      if (missing.length === 0) return held
+      await this.#read(sql, missing, held)
+      // A purge may come in between, and give a snapshot another base.
+      if (snapshots.every((nid) => this.#hold(nid, held))) return held
+      if (tries === maxTries) throw new Error(`Snapshots ${missing.join(', ')} are not there`)
     }
-    const unread = [...bases.keys()]
-    if (unread.length === 0) return held
+  }
+
+  async #read(sql: Sql, missing: readonly number[], held: Map<number, Layer>): Promise<void> {
+    const rows = await readSnapshots.layers(sql, missing.map(shardOfNid), missing)
+    const unread: number[] = []
+    for (const { snapshot_nid: nid, base_nid: base } of rows) {
+      const known = held.get(nid) ?? this.#layers.get(nid)
+      if (known && known.base === (base ?? undefined)) held.set(nid, known)
+      else unread.push(nid)
+    }
+    if (unread.length === 0) return
     for (const row of await readSnapshots.packed(sql, unread.map(shardOfNid), unread)) {
-      const layer = { base: bases.get(row.snapshot_nid), pairs: unpack(row.packed) }
+      const layer = { base: row.base_nid ?? undefined, pairs: unpack(row.packed) }
       held.set(row.snapshot_nid, layer)
       this.#layers.set(row.snapshot_nid, layer)
     }
-    return held
   }
 
   /** Takes what is in memory of a snapshot; false if that is not all of it. */
@@ -97,6 +104,8 @@ export class StoredSnapshots implements Snapshots {
     return true
   }
 }
+
+const maxTries = 3
 
 /** From the newest difference to the whole state. */
 function* chainOf(layers: ReadonlyMap<number, Layer>, snapshot: number): Generator<Pairs> {

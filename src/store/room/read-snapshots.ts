@@ -14,9 +14,9 @@ export const layers = (sql: Sql, shards: readonly number[], nids: readonly numbe
     )
     select * from layer`
 
-/** What they are made of. */
+/** What they are made of, and to what it is the difference. */
 export const packed = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
-  sql<{ snapshot_nid: number; packed: Uint8Array }[]>`
-    select s.snapshot_nid, s.packed
+  sql<{ snapshot_nid: number; base_nid: number | null; packed: Uint8Array }[]>`
+    select s.snapshot_nid, s.base_nid, s.packed
     from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
     join snapshots s on s.shard = w.shard and s.snapshot_nid = w.nid`

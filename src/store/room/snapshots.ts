@@ -167,21 +167,3 @@ function build(
   built.set(nid, snapshot)
   return snapshot
 }
-
-/**
- * An older snapshot of the room with the same state, for a state that a resolution gave and that is in
- * no cache. A state that holds a new event cannot be an old one: it need not be asked for.
- */
-export async function findSame(
-  sql: Sql,
-  shard: number,
-  roomNid: number,
-  state: StateMap,
-): Promise<number | undefined> {
-  const [row] = await sql<{ snapshot_nid: number }[]>`
-    select snapshot_nid from snapshots
-    where shard = ${shard} and room_nid = ${roomNid} and entries = ${state.size}
-      and hash = ${Buffer.from(hashBytes(state.hash))}
-    order by snapshot_nid limit 1`
-  return row?.snapshot_nid
-}

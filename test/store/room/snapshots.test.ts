@@ -141,25 +141,21 @@ describe('a snapshot', () => {
       where room_nid = ${part.roomNid} and height > 0`
     expect(row!.bytes).toBeLessThan(200)
   })
+})
 
-  test('of a state that is there already is found by it', async () => {
+describe('the cache', () => {
+  test('finds the snapshot of a state that is there already', async () => {
     const { made, part } = await grow(50, 30, 7)
     const { nid, state } = made[20]!
     const same = StateMap.from(state)
-    const found = await snapshots.findSame(sql, 4, part.roomNid, same)
-    expect(made.find((each) => each.nid === found)!.state.diff(state)).toEqual([])
-    expect(await snapshots.findSame(sql, 4, part.roomNid + 64, same)).toBeUndefined()
     const changed = same.with([[1, 99]])
-    expect(await snapshots.findSame(sql, 4, part.roomNid, changed)).toBeUndefined()
     const cache = new SnapshotCache(1e6)
     cache.add(made[20]!)
     expect(cache.findSame(part.roomNid, same)?.nid).toBe(nid)
     expect(cache.findSame(part.roomNid, changed)).toBeUndefined()
     expect(cache.findSame(part.roomNid + 64, same)).toBeUndefined()
   })
-})
 
-describe('the cache', () => {
   test('counts what is shared once, and nothing when all is gone', () => {
     const cache = new SnapshotCache(1e9)
     const state = StateMap.from(
