@@ -63,17 +63,24 @@ export class Peer {
     uri: string,
     content?: Json,
   ): Promise<{ status: number; body: JsonObject }> {
-    const { serverName: origin } = this
     const response = await fetch(base + uri, {
+      ...this.signed(destination, method, uri, content),
+      signal: AbortSignal.timeout(60_000),
+    })
+    return { status: response.status, body: parseJson(await response.text()) as JsonObject }
+  }
+
+  /** What makes a request one of ours. */
+  signed(destination: string, method: string, uri: string, content?: Json): RequestInit {
+    const { serverName: origin } = this
+    return {
       method,
       headers: {
         authorization: authorizationHeader({ method, uri, origin, destination, content }, this.key),
         'content-type': 'application/json',
       },
       ...(content !== undefined && { body: JSON.stringify(content) }),
-      signal: AbortSignal.timeout(60_000),
-    })
-    return { status: response.status, body: parseJson(await response.text()) as JsonObject }
+    }
   }
 
   /** Joins a user of ours to a room of the server at `base`; what comes back can speak in it. */
