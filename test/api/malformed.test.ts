@@ -63,7 +63,7 @@ beforeAll(async () => {
     room_version: '11',
   })
   const roomId = made['room_id'] as string
-  room = await peer.join(base(), name, roomId, peer.user('bob'))
+  room = await peer.join(origin(), name, roomId, peer.user('bob'))
   const sent = await ask('PUT', `rooms/${encodeURIComponent(roomId)}/send/m.room.message/1`, {
     body: 'hello',
   })
@@ -94,7 +94,7 @@ function note(line: string): void {
   if (record.err?.type !== 'RemoteError') faults.push(record)
 }
 
-const base = () => `http://127.0.0.1:${server.listening[0]!.port}`
+const origin = () => `http://127.0.0.1:${server.listening[0]!.port}`
 
 /** A user with a session; the token is their name. */
 async function person(localpart: string): Promise<void> {
@@ -112,7 +112,7 @@ const asAlice = (method: string, body?: Json): RequestInit => ({
 })
 
 async function ask(method: string, path: string, body?: Json): Promise<JsonObject> {
-  const response = await fetch(`${base()}/_matrix/client/v3/${path}`, asAlice(method, body))
+  const response = await fetch(`${origin()}/_matrix/client/v3/${path}`, asAlice(method, body))
   if (!response.ok) throw new Error(`${method} ${path}: ${await response.text()}`)
   return (await response.json()) as JsonObject
 }
@@ -273,8 +273,8 @@ for (const op of ops)
       const signed = apiOf(op.path) === 'federation'
       if (n % 10 === 0) await person('alice')
       const response = await (signed
-        ? fetch(base() + uri, peer.signed(name, op.method, uri, body))
-        : fetch(base() + uri, asAlice(op.method, body)))
+        ? fetch(origin() + uri, peer.signed(name, op.method, uri, body))
+        : fetch(origin() + uri, asAlice(op.method, body)))
       checkAnswer(op, response)
       const { status } = response
       const answer = { status, body: (await response.json()) as JsonObject }
