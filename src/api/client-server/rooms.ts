@@ -1,12 +1,18 @@
 import { Type as t } from '@sinclair/typebox'
 import { accessOf, audienceOf, writeEvents } from '#api/client-server/room/reading.ts'
 import { op } from '#api/http/op.ts'
+import { covers } from '#core/appservice.ts'
 import { displayNameOf, avatarUrlOf } from '#core/content/m.room.member.ts'
 import { forbidden, notFound } from '#core/error.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { readEvent } from '#engine/read/event.ts'
 import { writeEvent } from '#engine/read/events.ts'
-import { positionAt, readJoined, readMemberEvents } from '#engine/read/members.ts'
+import {
+  type JoinedMember,
+  positionAt,
+  readJoined,
+  readMemberEvents,
+} from '#engine/read/members.ts'
 import { notInRoom } from '#engine/read/room.ts'
 import { readKey, readWhole, stateHorizon } from '#engine/read/state-at.ts'
 
@@ -114,9 +120,12 @@ export const getJoinedMembersByRoom = op({
   async run({ who, params: { roomId } }, ctx) {
     const access = await accessOf(ctx, who, roomId)
     if (!access) throw notInRoom(who.userId, roomId)
-    if (access.standing?.membership !== 'join')
-      throw forbidden('Only those who are joined see who is')
-    const members = await readJoined(ctx.sql, access)
+    const { appservice } = who
+    const isJoined = access.standing?.membership === 'join'
+    const members = isJoined || appservice ? await readJoined(ctx.sql, access) : []
+    // An application service is joined with any of its users.
+    const isOurs = ({ userId }: JoinedMember) => appservice && covers(appservice, 'users', userId)
+    if (!isJoined && !members.some(isOurs)) throw forbidden('Only those who are joined see who is')
     // No prototype: user IDs are names from outside.
     const joined = Object.create(null) as Record<string, Content>
     for (const { userId, event } of members) {

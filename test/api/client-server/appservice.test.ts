@@ -1,71 +1,19 @@
 import { describe, expect, test } from 'bun:test'
+import { op } from '#api/http/op.ts'
 import { RateLimits, defaultBudgets } from '#api/http/rate-limit.ts'
-import { type Appservice, appserviceLogin, appservicesOf } from '#core/appservice.ts'
-import { readRegistration } from '#core/appservice-registration.ts'
+import { appserviceLogin } from '#core/appservice.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
-import type { LocalEvent } from '#engine/worker/protocol.ts'
-import { type Answer, Client } from '#test/client.ts'
+import { Client } from '#test/client.ts'
 import { testDatabase } from '#test/database.ts'
-import { Home } from './home.ts'
-
-function registered(id: string, namespaces: object, more: object = {}): Appservice {
-  const registration = readRegistration(
-    {
-      id,
-      url: null,
-      as_token: `${id}-token`,
-      hs_token: `${id}-hs`,
-      sender_localpart: `${id}bot`,
-      namespaces,
-      ...more,
-    },
-    'here.example',
-  )
-  if ('faults' in registration) throw new Error(registration.faults.join())
-  return registration.appservice
-}
-
-const irc = registered('irc', {
-  users: [
-    { regex: '@_irc_.*', exclusive: true },
-    { regex: '@(alice|root)', exclusive: false },
-  ],
-  aliases: [{ regex: '#_irc_.*', exclusive: true }],
-})
-const sms = registered(
-  'sms',
-  {
-    users: [{ regex: '@_(sms|irc)_.*', exclusive: false }],
-    aliases: [{ regex: '#_sms', exclusive: false }],
-  },
-  { rate_limited: false },
-)
-const appservices = appservicesOf([irc, sms])
+import { acting, appservices, ghost, irc, openBridged, sms, told } from './bridge.ts'
 
 const db = await testDatabase()
-const home = await Home.open(db, {
-  appservices,
-  config: { registration: { enabled: true, dummy: true } },
-})
-await makeSenders(home.ctx, appservices)
+const home = await openBridged(db)
 const alice = await home.person('alice')
 const asIrc = home.client.as(irc.asToken)
 const asSms = home.client.as(sms.asToken)
 
-const told = ({ status, body }: Answer) => [status, body.errcode]
-const acting = (userId: string, more = '') => `?user_id=${encodeURIComponent(userId)}${more}`
 const whoami = (client: Client, query = '') => client.get(`/account/whoami${query}`)
-
-let count = 0
-/** A new user of the bridge. */
-async function ghost(): Promise<string> {
-  const { body } = await asIrc.post('/register', {
-    type: appserviceLogin,
-    username: `_irc_ghost${++count}`,
-    inhibit_login: true,
-  })
-  return body.user_id
-}
 
 describe('an application service', () => {
   test('is its sender, who is there from the start on, on no device', async () => {
@@ -75,7 +23,7 @@ describe('an application service', () => {
   })
 
   test('acts as any user of its namespaces who is registered, and as nobody else', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     for (const id of [userId, alice.userId, '@ircbot:here.example'])
       expect((await whoami(asIrc, acting(id))).body.user_id).toBe(id)
     for (const id of [
@@ -91,7 +39,7 @@ describe('an application service', () => {
   })
 
   test('acts as a user whom another one acted as before by its own namespaces', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     await whoami(asIrc, acting(userId))
     expect((await whoami(asSms, acting(userId))).status).toBe(200)
     await whoami(asIrc, acting(alice.userId))
@@ -99,7 +47,7 @@ describe('an application service', () => {
   })
 
   test('names a device that the user has, until it is removed', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     const { client } = await home.logIn(userId, { deviceId: 'DEV' })
     const query = acting(userId, '&device_id=DEV')
     expect((await whoami(asIrc, query)).body.device_id).toBe('DEV')
@@ -142,9 +90,42 @@ describe('an application service', () => {
 
   test('syncs as a user that it names', async () => {
     expect(told(await asIrc.get('/sync'))).toEqual([403, 'M_FORBIDDEN'])
-    const { status, body } = await asIrc.get(`/sync${acting(await ghost())}`)
+    const { status, body } = await asIrc.get(`/sync${acting(await ghost(asIrc))}`)
     expect([status, typeof body.next_batch]).toEqual([200, 'string'])
   })
+})
+
+test('each kind of caller is let in where an operation says so', async () => {
+  const one = <A extends 'user' | 'owner' | 'admin' | 'appservice' | 'appserviceOptional'>(
+    auth: A,
+  ) =>
+    op({
+      id: auth,
+      method: 'GET',
+      path: `/_laneway/${auth}`,
+      auth,
+      run: ({ who }) => ({ is: who && 'appservice' in who ? who.appservice?.id : who?.userId }),
+    })
+  const kinds = ['user', 'owner', 'admin', 'appservice', 'appserviceOptional'] as const
+  const asked = Client.of(home.ctx, { ops: kinds.map((kind) => one(kind)) })
+  const root = await home.person('root', { admin: true })
+  const answers = async (client: Client, query = '') => {
+    const all = await Promise.all(kinds.map((kind) => client.get(`/_laneway/${kind}${query}`)))
+    return all.map(({ status, body }) => (status === 200 ? (body.is ?? null) : status))
+  }
+  const { userId } = alice
+  expect(await answers(asked)).toEqual([401, 401, 401, 401, null])
+  expect(await answers(asked.as('nonsense'))).toEqual([401, 401, 401, 401, null])
+  expect(await answers(asked.as(alice.token))).toEqual([userId, userId, 403, 403, null])
+  expect(await answers(asked.as(root.token))).toEqual([
+    root.userId,
+    root.userId,
+    root.userId,
+    403,
+    null,
+  ])
+  for (const query of ['', acting(root.userId)])
+    expect(await answers(asked.as(irc.asToken), query)).toEqual(['irc', 403, 403, 'irc', 'irc'])
 })
 
 describe('rate limits', () => {
@@ -159,7 +140,7 @@ describe('rate limits', () => {
       )
       return new Set(answers.map(({ status }) => status))
     }
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     expect(await statuses(limited.as(irc.asToken), acting(userId))).toEqual(new Set([403, 429]))
     expect(await statuses(limited.as(irc.asToken), '')).toEqual(new Set([403]))
     expect(await statuses(limited.as(sms.asToken), acting(userId))).toEqual(new Set([403]))
@@ -246,7 +227,7 @@ describe('logging in a user of an application service', () => {
   })
 
   test('needs no password', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     for (const user of [userId, userId.slice(1, userId.indexOf(':'))]) {
       const { body } = await logIn(asIrc, user, { device_id: 'PHONE' })
       expect(body).toMatchObject({ user_id: userId, device_id: 'PHONE' })
@@ -262,109 +243,15 @@ describe('logging in a user of an application service', () => {
   })
 
   test('needs its token', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     expect(told(await logIn(home.client, userId))).toEqual([401, 'M_MISSING_TOKEN'])
     expect(told(await logIn(alice.client, userId))).toEqual([401, 'M_UNKNOWN_TOKEN'])
   })
 
   test('ends with the account', async () => {
-    const userId = await ghost()
+    const userId = await ghost(asIrc)
     await db.pool`update users set deactivated = true where user_id = ${userId}`
     expect(told(await logIn(asIrc, userId))).toEqual([403, 'M_USER_DEACTIVATED'])
     expect(told(await whoami(asIrc, acting(userId)))).toEqual([403, 'M_USER_DEACTIVATED'])
-  })
-})
-
-describe('aliases', () => {
-  const pathOf = (alias: string) => `/directory/room/${encodeURIComponent(alias)}`
-  const set = (client: Client, alias: string, room: { roomId: string }, query = '') =>
-    client.put(pathOf(alias) + query, { room_id: room.roomId })
-
-  test('of an exclusive namespace are made by nobody else', async () => {
-    const room = await home.story.room(alice.userId)
-    await room.member('@ircbot:here.example', 'join')
-    await room.member('@smsbot:here.example', 'join')
-    const alias = '#_irc_room:here.example'
-    expect(told(await set(alice.client, alias, room))).toEqual([400, 'M_EXCLUSIVE'])
-    expect(told(await set(asSms, alias, room))).toEqual([400, 'M_EXCLUSIVE'])
-    expect(told(await set(asSms, '#other:here.example', room))).toEqual([400, 'M_EXCLUSIVE'])
-    expect((await set(asIrc, alias, room)).status).toBe(200)
-    expect((await set(alice.client, '#_sms:here.example', room)).status).toBe(200)
-
-    for (const client of [alice.client, asSms])
-      expect(told(await client.delete(pathOf(alias)))).toEqual([400, 'M_EXCLUSIVE'])
-    // Whoever made it.
-    expect((await asSms.delete(pathOf('#_sms:here.example'))).status).toBe(200)
-    expect((await asIrc.delete(pathOf(alias))).status).toBe(200)
-  })
-
-  test('of new rooms likewise', async () => {
-    const body = { room_alias_name: '_irc_new' }
-    expect(told(await alice.client.post('/createRoom', body))).toEqual([400, 'M_EXCLUSIVE'])
-    expect(told(await asSms.post('/createRoom', body))).toEqual([400, 'M_EXCLUSIVE'])
-    home.roomAnswers.create = () => ({ eventId: '$a', shard: 0, position: 0 })
-    expect((await asIrc.post('/createRoom', body)).status).toBe(200)
-  })
-})
-
-describe('the time of an event', () => {
-  const landed = { eventId: '$b', shard: 0, position: 0 }
-  const ts = 1_234_567_890
-  let txn = 0
-
-  /** The last event, membership or join that was asked for. */
-  async function askedFor(client: Client, path: string, body: object, query: string) {
-    home.roomAnswers = { send: () => landed, changeMembership: () => landed, join: () => landed }
-    const room = await home.story.room(alice.userId)
-    await room.member('@ircbot:here.example', 'join')
-    const answer = await client.put(
-      `/rooms/${encodeURIComponent(room.roomId)}/${path}${query}`,
-      body,
-    )
-    return { answer, event: home.roomCalls.at(-1)!.args[1] as LocalEvent }
-  }
-  const places = (): [string, object][] => [
-    [`send/m.room.message/t${++txn}`, { body: 'x' }],
-    ['state/m.room.topic', { topic: 'x' }],
-    ['state/m.room.member/@ircbot:here.example', { membership: 'join', displayname: 'x' }],
-    ['state/m.room.member/@bob:far.example', { membership: 'invite' }],
-  ]
-
-  test('is what an application service says', async () => {
-    for (const [path, body] of places()) {
-      const { event } = await askedFor(asIrc, path, body, `?ts=${ts}`)
-      expect([path, event.timestamp]).toEqual([path, ts])
-    }
-    const { event } = await askedFor(asIrc, ...places()[0]!, '')
-    expect(event.timestamp).toBeUndefined()
-    const joins = 'state/m.room.member/@_irc_late:here.example'
-    await asIrc.post('/register', { type: appserviceLogin, username: '_irc_late' })
-    const join = await askedFor(
-      asIrc,
-      joins,
-      { membership: 'join' },
-      acting('@_irc_late:here.example', `&ts=${ts}`),
-    )
-    expect(join.event).toMatchObject({ userId: '@_irc_late:here.example', timestamp: ts })
-  })
-
-  test('is not for users to say', async () => {
-    for (const [path, body] of places()) {
-      const { event } = await askedFor(alice.client, path, body, `?ts=${ts}`)
-      expect([path, event.timestamp]).toEqual([path, undefined])
-    }
-  })
-
-  test('is one that an event can have', async () => {
-    for (const odd of ['-1', '1.5', 'now', '9007199254740992', ''])
-      for (const [path, body] of places().slice(0, 2)) {
-        const { answer } = await askedFor(asIrc, path, body, `?ts=${odd}`)
-        expect([odd, ...told(answer)]).toEqual([odd, 400, 'M_INVALID_PARAM'])
-      }
-  })
-
-  test('goes with the transactions of one user, on a device or on none', async () => {
-    const { event } = await askedFor(asIrc, 'send/m.room.message/same', { body: 'x' }, '')
-    expect(event.txn).toMatchObject({ userId: '@ircbot:here.example', deviceId: '', txnId: 'same' })
   })
 })
