@@ -15,6 +15,13 @@ export type LanewayOptions = {
   /** `{ "peer.test": "127.0.0.1:1234" }` */
   staticDestinations?: Record<string, string>
   workers?: number
+  /** By default the address of its federation port. */
+  serverName?: string
+  /** By default it starts a PostgreSQL of its own. */
+  databaseUrl?: string
+  /** Until another server is asked again, at least and at most. */
+  retrySeconds?: readonly [min: number, max: number]
+  requestTimeoutSeconds?: number
 }
 
 /** Laneway as an operator runs it: a process of its own with one configuration file. */
@@ -25,9 +32,9 @@ export class Laneway {
   readonly directory: string
   #process: Subprocess | undefined
 
-  private constructor(directory: string, ports: LanewayOptions['ports']) {
+  private constructor(directory: string, { ports, serverName }: LanewayOptions) {
     this.directory = directory
-    this.serverName = `127.0.0.1:${ports.tls}`
+    this.serverName = serverName ?? `127.0.0.1:${ports.tls}`
     this.clientUrl = `http://127.0.0.1:${ports.client}`
     this.federationUrl = `https://127.0.0.1:${ports.tls}`
   }
@@ -36,7 +43,7 @@ export class Laneway {
   static async prepare(directory: string, options: LanewayOptions): Promise<Laneway> {
     await mkdir(directory, { recursive: true })
     await Bun.write(`${directory}/laneway.toml`, configuration(directory, options))
-    return new Laneway(directory, options.ports)
+    return new Laneway(directory, options)
   }
 
   get pid(): number | undefined {
@@ -117,15 +124,20 @@ export class Login {
   }
 
   async ask<T>(method: 'GET' | 'PUT' | 'POST', path: string, body?: object): Promise<T> {
-    const response = await fetch(this.#base + path, {
+    const response = await this.request(method, path, body)
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${response.status} from ${method} ${path}: ${text}`)
+    return JSON.parse(text) as T
+  }
+
+  /** The answer, whatever it is. */
+  request(method: string, path: string, body?: object): Promise<Response> {
+    return fetch(this.#base + path, {
       method,
       headers: { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' },
       ...(body && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(60_000),
     })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`${response.status} from ${method} ${path}: ${text}`)
-    return JSON.parse(text) as T
   }
 
   /** The whole history of a room in reading order, oldest first. */
@@ -153,11 +165,20 @@ export type HistoryEvent = {
 
 const configuration = (
   directory: string,
-  { ports, certificates, staticDestinations = {}, workers = 0 }: LanewayOptions,
+  {
+    ports,
+    certificates,
+    staticDestinations = {},
+    workers = 0,
+    serverName = `127.0.0.1:${ports.tls}`,
+    databaseUrl,
+    retrySeconds: [retryMin, retryMax] = [0.5, 5],
+    requestTimeoutSeconds = 30,
+  }: LanewayOptions,
 ) => `
-server_name = "127.0.0.1:${ports.tls}"
+server_name = "${serverName}"
 data_dir = "${directory}/data"
-
+${databaseUrl === undefined ? '' : `\n[database]\nurl = "${databaseUrl}"\n`}
 [[listeners]]
 address = "127.0.0.1"
 port = ${ports.client}
@@ -175,8 +196,9 @@ rooms = ${workers}
 [federation]
 extra_ca = ["${certificates.ca}"]
 blocked_ip_ranges = []
-retry_min_seconds = 0.5
-retry_max_seconds = 5
+request_timeout_seconds = ${requestTimeoutSeconds}
+retry_min_seconds = ${retryMin}
+retry_max_seconds = ${retryMax}
 static_destinations = { ${Object.entries(staticDestinations)
   .map(([name, address]) => `"${name}" = "${address}"`)
   .join(', ')} }

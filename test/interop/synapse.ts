@@ -1,6 +1,9 @@
 import { $, type Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
 import type { Certificates } from '../certificates.ts'
+import type { Knowledge } from '../simulation/knowledge.ts'
+import type { Room } from '../simulation/world.ts'
+import { synapseKnowledge } from './synapse-knowledge.ts'
 
 /** A real Synapse on loopback, federating over TLS under the name `localhost:PORT`. */
 export class Synapse {
@@ -57,6 +60,10 @@ export class Synapse {
     throw new Error('Synapse did not answer within a minute')
   }
 
+  knowledge(room: Room): Knowledge {
+    return synapseKnowledge(`${this.#directory}/homeserver.db`, room)
+  }
+
   async stop(): Promise<void> {
     this.#process?.kill('SIGTERM')
     await this.#process?.exited
@@ -101,7 +108,7 @@ const configuration = (
     trusted_key_servers: [],
     ip_range_blacklist: [],
     federation_ip_range_blacklist: [],
-    federation: { destination_min_retry_interval: '1s', destination_max_retry_interval: '10s' },
+    federation: { destination_min_retry_interval: '1s', destination_max_retry_interval: '3s' },
     room_list_publication_rules: [{ action: 'allow' }],
     rc_message: plenty,
     rc_registration: plenty,

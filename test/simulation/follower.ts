@@ -6,9 +6,13 @@ export type Copy = {
   joined: boolean
   /** Oldest first, gaps filled. */
   timeline: string[]
-  state: Map<string, string>
-  /** State that the timeline itself has set: where no `state_after` is given, a later resolution cannot take it back. */
-  setByTimeline: Set<string>
+  /** By key; of a member event also what it says. */
+  state: Map<string, { eventId: string; membership: unknown }>
+  /** State that the timeline itself has set last, with the token of the answer that did; without `state_after`. */
+  setByTimeline: Map<string, string>
+  /** Events that came as redacted. */
+  redacted: Set<string>
+  joinedMembers: number | undefined
 }
 
 export type FollowerOptions = {
@@ -73,25 +77,36 @@ export class Follower {
     const { status, body } = await askSurely(this.actor, 'GET', path)
     if (status !== 200) throw new Error(`${this.name}: ${status} ${JSON.stringify(body)}`)
     const rooms = body.rooms ?? {}
-    for (const [roomId, told] of Object.entries(rooms.join ?? {})) await this.#joined(roomId, told)
-    for (const roomId of Object.keys(rooms.leave ?? {})) {
-      const copy = this.rooms.get(roomId)
-      if (copy) copy.joined = false
-    }
+    for (const [roomId, told] of Object.entries(rooms.join ?? {}))
+      await this.#joined(roomId, told, body.next_batch)
+    for (const section of [rooms.leave, rooms.invite, rooms.knock])
+      for (const roomId of Object.keys(section ?? {})) {
+        const copy = this.rooms.get(roomId)
+        if (copy) copy.joined = false
+      }
     this.#since = body.next_batch
     return ['join', 'leave', 'invite'].some((part) => Object.keys(rooms[part] ?? {}).length > 0)
   }
 
-  async #joined(roomId: string, told: any): Promise<void> {
+  async #joined(roomId: string, told: any, token: string): Promise<void> {
     let copy = this.rooms.get(roomId)
     const events: ClientEvent[] = told.timeline?.events ?? []
     const limited = told.timeline?.limited === true
     if (!copy?.joined) {
-      copy = { joined: true, timeline: [], state: new Map(), setByTimeline: new Set() }
+      copy = {
+        joined: true,
+        timeline: [],
+        state: new Map(),
+        setByTimeline: new Map(),
+        redacted: new Set(),
+        joinedMembers: undefined,
+      }
       this.rooms.set(roomId, copy)
     } else if (limited) await this.#fill(roomId, copy, told.timeline.prev_batch)
     const known = new Set(copy.timeline)
-    for (const { event_id } of events) {
+    copy.joinedMembers = told.summary?.['m.joined_member_count'] ?? copy.joinedMembers
+    for (const { event_id, unsigned } of events) {
+      if (unsigned?.redacted_because) copy.redacted.add(event_id)
       if (known.has(event_id)) this.complaints.push(`${this.name}: ${event_id} came twice`)
       known.add(event_id)
       copy.timeline.push(event_id)
@@ -100,18 +115,17 @@ export class Follower {
     if (this.options.stateAfter) {
       if (!after && told.state?.events?.length)
         this.complaints.push(`${this.name}: state instead of state_after`)
-      for (const event of (after?.events ?? []) as ClientEvent[])
-        copy.state.set(keyOf(event), event.event_id)
+      for (const event of (after?.events ?? []) as ClientEvent[]) put(copy, event)
       return
     }
     for (const event of (told.state?.events ?? []) as ClientEvent[]) {
-      copy.state.set(keyOf(event), event.event_id)
+      put(copy, event)
       copy.setByTimeline.delete(keyOf(event))
     }
     for (const event of events)
       if (event.state_key !== undefined) {
-        copy.state.set(keyOf(event), event.event_id)
-        copy.setByTimeline.add(keyOf(event))
+        put(copy, event)
+        copy.setByTimeline.set(keyOf(event), token)
       }
   }
 
@@ -131,8 +145,10 @@ export class Follower {
         `rooms/${enc(roomId)}/messages?dir=b&limit=20&from=${enc(from)}`,
       )
       // Who was thrown out meanwhile reads no more; the next answer says so.
-      if (status !== 200) return
-      for (const { event_id } of body.chunk as ClientEvent[]) {
+      if (status === 403) return
+      if (status !== 200) throw new Error(`${this.name}: ${status} ${JSON.stringify(body)}`)
+      for (const { event_id, unsigned } of body.chunk as ClientEvent[]) {
+        if (unsigned?.redacted_because) copy.redacted.add(event_id)
         if (known.has(event_id)) {
           copy.timeline.push(...between.reverse())
           return
@@ -145,3 +161,9 @@ export class Follower {
     this.complaints.push(`${this.name}: the gap in ${roomId} leads past what is known`)
   }
 }
+
+const put = (copy: Copy, event: ClientEvent) =>
+  copy.state.set(keyOf(event), {
+    eventId: event.event_id,
+    membership: event.type === 'm.room.member' ? event.content['membership'] : undefined,
+  })
