@@ -122,16 +122,19 @@ export function* destinations(
   const own = parts.signing.serverName
   const joined = (map: ReadonlyMap<number, JoinedServer>) =>
     [...map].filter(([, { name, joined: count }]) => count > 0 && name !== own).map(([nid]) => nid)
-  if (!room.serverSet) {
-    const set = yield* wait(parts.serverSets.intern(joined(room.servers)))
-    room.serverSet = set
+  let set: ServerSet | undefined = room.serverSet
+  if (!set) {
+    const { revision } = room
+    set = yield* wait(parts.serverSets.intern(joined(room.servers)))
+    // If the room has moved on, others may be in it now; then this event is decided again as well.
+    if (room.revision === revision) room.serverSet = set
   }
-  let set: ServerSet = room.serverSet
+  const { servers: here } = set
   const added = [...servers].filter(
-    ([nid, { name, by }]) => by > 0 && name !== own && !set.servers.has(nid),
+    ([nid, { name, by }]) => by > 0 && name !== own && !here.has(nid),
   )
   const more = added.map(([nid]) => nid)
-  for (const [nid, name] of turnedAway) if (name !== own && !set.servers.has(nid)) more.push(nid)
+  for (const [nid, name] of turnedAway) if (name !== own && !here.has(nid)) more.push(nid)
   if (more.length > 0) set = yield* wait(parts.serverSets.intern([...set.servers, ...more], set))
   return set.servers.size === 0 ? null : set.nid
 }
