@@ -45,10 +45,14 @@ export type PersistOptions = {
 }
 
 const maxInFlight = 2
-/** For so long, in milliseconds, what nobody waits for may be collected. */
+/**
+ * For so long, in milliseconds, what nobody waits for may be collected; a database that is slower
+ * than that by itself gives as much time as it takes, within bounds.
+ */
 const collectMs = 20
-/** No batch is cut below this for what it might take. */
-const leastEvents = 50
+const maxCollectMs = 100
+/** No batch is cut below this for what it might take: fewer cost less than the transaction does. */
+const leastEvents = 100
 const firstRetryMs = 50
 const maxRetryMs = 2_000
 
@@ -183,12 +187,13 @@ export class Persister {
     if (count === 0) return false
     if (count >= this.#aim()) return true
     if (this.#inFlight === 0 && !this.#options.moreComes?.()) return true
+    const patienceMs = Math.max(collectMs, Math.min(this.#cost.fixed, maxCollectMs))
     const waitedMs = performance.now() - this.#since
-    if (waitedMs >= collectMs) return true
+    if (waitedMs >= patienceMs) return true
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#kick()
-    }, collectMs - waitedMs)
+    }, patienceMs - waitedMs)
     return false
   }
 

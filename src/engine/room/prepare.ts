@@ -64,7 +64,7 @@ const idsOf = ({ inboxId }: Raw): number[] => (inboxId === undefined ? [] : [inb
 
 const outsideItem = (incoming: Incoming) => ({ work: new ReceiveOutside(incoming), alone: false })
 
-/** Duplicates go, what lacks ancestors is parked, the rest is ready. */
+/** Duplicates go, what lacks ancestors is parked, the rest is ready, in the order in which it came. */
 export function* sortOut(
   lane: Lane,
   room: Room,
@@ -82,6 +82,8 @@ export function* sortOut(
     parts.interner,
     accepted.map(({ event }) => event),
   )
+  // Decided before what comes behind it: whoever cites it does not lack it.
+  const coming = new Set<string>()
   for (const incoming of accepted) {
     const { event } = incoming
     incoming.numbers = numbers
@@ -93,8 +95,10 @@ export function* sortOut(
     }
     if (!there) incoming.newTo = room
     const missing = missingOf(room, incoming, (id) => found.get(id))
-    if (missing.size === 0) prepared.ready.push(incoming)
-    else inbound.parkEvent(incoming, missing)
+    if (missing.isSubsetOf(coming)) {
+      prepared.ready.push(incoming)
+      coming.add(event.eventId)
+    } else inbound.parkEvent(incoming, missing)
   }
 }
 

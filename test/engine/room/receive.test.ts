@@ -39,6 +39,8 @@ test.each(['1', '2', '3', '6', '8', '10', '11', '12'])(
     expect(rows.map((row) => row!.flags)).toEqual(said.map(() => 0))
     expect(positions).toEqual(positions.toSorted((a, b) => a - b))
     expect(stage.engine.parts.counters.accepted).toBe(20)
+    // They came in the order of the graph: none had to wait beside the lane for another.
+    expect(stage.engine.parts.counters.parkedForEvents).toBe(0)
     // The next event of ours cites the last of theirs.
     const { eventId } = await say(stage, roomId, 'welcome')
     const { json } = (await stored(database, roomId, eventId))!
