@@ -75,9 +75,8 @@ export class Lane implements Persisted {
   }
 
   #ask<T>(make: (answer: Answer<T>) => Work<Lane>, take: (item: Item) => void): Promise<T> {
-    const { awayMs } = this.parts.persister
-    if (awayMs > this.parts.limits.awayMs)
-      return Promise.reject(unavailable('The database is away', 2_000))
+    const refusal = this.parts.persister.refusal(this.parts.limits.awayMs)
+    if (refusal) return Promise.reject(answerable(refusal))
     const { promise, resolve, reject } = Promise.withResolvers<T>()
     take({ work: make({ resolve, reject }), alone: false })
     return promise
@@ -140,6 +139,14 @@ export class Lane implements Persisted {
     this.#local.unshift(...items.filter(({ work }) => work.local))
     this.inbound.again(items.filter(({ work }) => !work.local))
     this.#runLocal()
+  }
+
+  commitRefused(works: Work<never>[], lack: Error): void {
+    this.reload()
+    const all = works as Work<Lane>[]
+    for (const work of all) if (work.local) work.failed(answerable(lack))
+    const others = all.filter(({ local }) => !local)
+    if (others.length > 0) this.inbound.again(others.map((work) => ({ work, alone: false })))
   }
 
   /** Forgets the room in memory: it is not what the database has. */

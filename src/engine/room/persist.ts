@@ -3,6 +3,7 @@ import type { Batch, Lease } from '#store/room/batch.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, type Shard } from '#store/room/shards.ts'
 import { CommitCost } from '#engine/room/commit-cost.ts'
+import { Absence } from '#engine/room/absence.ts'
 import { type Selection, fill } from '#engine/room/fill.ts'
 import { mergeOutcomes } from '#engine/room/merge.ts'
 import type { Outcome, Work } from '#engine/room/work.ts'
@@ -15,6 +16,8 @@ export interface Persisted {
    * order in which it was decided, is to be decided again. `culprit` fails even alone.
    */
   commitFailed(works: Work<never>[], culprit: Error | undefined): void
+  /** The same, for want of disk or memory: local users are told, the rest is decided again. */
+  commitRefused(works: Work<never>[], lack: Error): void
 }
 
 /** Decided work that waits for its commit. */
@@ -55,6 +58,10 @@ const maxCollectMs = 100
 const leastEvents = 100
 const firstRetryMs = 50
 const maxRetryMs = 2_000
+/** How often a batch is sent again whose session ended, and not its server. */
+const maxCuts = 10
+/** For so long local users wait for a database that is there and can take nothing. */
+const lackMs = 1_000
 
 /**
  * Persists decided work of all lanes in group commits. What a local user waits for goes at once, or
@@ -73,7 +80,7 @@ export class Persister {
   #count = 0
   #bytes = 0
   readonly #cost = new CommitCost()
-  #away: number | undefined
+  readonly #absence = new Absence()
   /** Since when what waits is being collected. */
   #since = 0
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -95,7 +102,12 @@ export class Persister {
 
   /** For how many milliseconds PostgreSQL has not taken a commit; 0 if it does. */
   get awayMs(): number {
-    return this.#away === undefined ? 0 : performance.now() - this.#away
+    return this.#absence.ms
+  }
+
+  /** Why work that has not begun is refused after so long without a commit; undefined if it may try. */
+  refusal(afterMs: number): Error | undefined {
+    return this.#absence.refusal(afterMs)
   }
 
   add(decided: Decided): void {
@@ -224,7 +236,8 @@ export class Persister {
   async #persist(selection: Selection): Promise<void> {
     try {
       const error = await this.#attempt(selection)
-      if (error !== undefined) await this.#oneByOne(selection)
+      if (error !== undefined && isOutOfResources(error)) this.#giveBack(selection, error)
+      else if (error !== undefined) await this.#oneByOne(selection)
     } catch (error) {
       this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
     } finally {
@@ -239,8 +252,13 @@ export class Persister {
     this.counters.failedBatches++
     for (const [shard, rooms] of selection) {
       for (const [room, list] of rooms) {
-        const error = await this.#attempt(new Map([[shard, new Map([[room, list]])]]))
+        const alone: Selection = new Map([[shard, new Map([[room, list]])]])
+        const error = await this.#attempt(alone)
         if (error === undefined) continue
+        if (isOutOfResources(error)) {
+          this.#giveBack(alone, error)
+          continue
+        }
         this.#options.onError(error, 'a room could not be persisted')
         const works = [...list.map(({ work }) => work), ...this.withdraw(room)]
         room.commitFailed(works, list.length === 1 ? error : undefined)
@@ -254,6 +272,7 @@ export class Persister {
     const began = performance.now()
     const run = this.#options.commit ?? commit
     let isFirst = true
+    let cuts = 0
     for (let delay = firstRetryMs; ; delay = Math.min(2 * delay, maxRetryMs)) {
       try {
         await run(this.#options.pool, built.batch)
@@ -262,8 +281,12 @@ export class Persister {
         if (isLeaseLost(error) || isOvertaken(error)) throw error
         if (isConnectionLost(error)) {
           if (await this.#wasCommitted(built.batch)) break
+          // What ends its session each time is no different from what fails.
+          if (++cuts > maxCuts) return error as Error
+          await Bun.sleep(delay)
         } else if (isOutOfResources(error)) {
-          this.#away ??= performance.now()
+          this.#lacks(error as Error)
+          if (this.awayMs > lackMs && hasLocal(selection)) return error as Error
           await Bun.sleep(delay)
         } else if (!isConflict(error))
           return error instanceof Error ? error : new Error(String(error))
@@ -272,7 +295,7 @@ export class Persister {
         isFirst = false
       }
     }
-    this.#away = undefined
+    this.#absence.end()
     const tookMs = performance.now() - began
     this.counters.commitMs += tookMs
     // What was tried again says nothing of what a commit takes.
@@ -281,9 +304,25 @@ export class Persister {
     return undefined
   }
 
+  /** The database can take nothing. No local user is to wait behind what is tried again. */
+  #lacks(lack: Error): void {
+    this.#absence.begin(lack)
+    if (this.awayMs <= lackMs) return
+    for (const rooms of Array.from(this.#pending.values()))
+      for (const [room, list] of Array.from(rooms))
+        if (list.some(isLocal)) room.commitRefused(this.withdraw(room), lack)
+  }
+
+  #giveBack(selection: Selection, lack: Error): void {
+    this.#absence.letTry()
+    for (const rooms of selection.values())
+      for (const [room, list] of rooms)
+        room.commitRefused([...list.map(({ work }) => work), ...this.withdraw(room)], lack)
+  }
+
   /** The connection was lost: asks until PostgreSQL can say what became of the batch. */
   async #wasCommitted(batch: Batch): Promise<boolean> {
-    this.#away ??= performance.now()
+    this.#absence.begin()
     const shards = batch.shards.map(({ shard }) => shard)
     for (let delay = firstRetryMs; ; delay = Math.min(2 * delay, maxRetryMs)) {
       try {
@@ -349,3 +388,8 @@ export class Persister {
           decided.work.committed({ shard, firstPosition: firsts.get(decided)! })
   }
 }
+
+const isLocal = ({ work }: Decided): boolean => work.local
+
+const hasLocal = (selection: Selection): boolean =>
+  [...selection.values()].some((rooms) => [...rooms.values()].some((list) => list.some(isLocal)))

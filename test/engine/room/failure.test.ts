@@ -163,7 +163,7 @@ test('while PostgreSQL is away local sends are refused after a moment, and then 
   await using stage = await openStage(database, [], {
     limits: { awayMs: 30 },
     commit: async (pool, batch) => {
-      if (away) throw Object.assign(new Error('no space'), { code: '53100' })
+      if (away) throw Object.assign(new Error('gone'), { code: 'CONNECTION_CLOSED' })
       await commit(pool, batch)
     },
   })
@@ -175,6 +175,67 @@ test('while PostgreSQL is away local sends are refused after a moment, and then 
   away = false
   expect(await stored(database, roomId, (await waiting).eventId)).toMatchObject({ flags: 0 })
   await say(stage, roomId, 'again')
+})
+
+test('while the disk is full local sends are refused and say so, inbound events wait, and both go on', async () => {
+  let full = false
+  await using stage = await openStage(database, [there], {
+    commit: async (pool, batch) => {
+      if (full) throw Object.assign(new Error('no space'), { code: '53100' })
+      await commit(pool, batch)
+    },
+  })
+  const [roomId, other] = [await createRoom(stage), await createRoom(stage)]
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  full = true
+  const refused = { status: 503, message: expect.stringMatching(/disk .* full/) }
+  const first = [say(stage, roomId, 'first'), say(stage, other, 'first')]
+  for (const sent of first) expect(await failureOf(sent)).toMatchObject(refused)
+  const texts = ['a', 'b'].map((body) => room.say(mallory, body))
+  await deliver(
+    stage,
+    database,
+    roomId,
+    there,
+    texts.map(({ text }) => text),
+  )
+  // Beside events that are held, and after them.
+  for (const where of [roomId, other, roomId])
+    expect(await failureOf(say(stage, where, 'later'))).toMatchObject(refused)
+  for (const { event } of texts)
+    expect(await stored(database, roomId, event.eventId)).toBeUndefined()
+  full = false
+  await until(inboxIsEmpty(database, roomId))
+  for (const { event } of texts)
+    expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0 })
+  for (const where of [roomId, other]) {
+    const { eventId } = await say(stage, where, 'again')
+    expect(await stored(database, where, eventId)).toMatchObject({ flags: 0 })
+  }
+})
+
+test('when there is room again after nothing but refusals, the next send finds out', async () => {
+  let full = true
+  await using stage = await openStage(database, [], {
+    commit: async (pool, batch) => {
+      if (full) throw Object.assign(new Error('no memory'), { code: '53200' })
+      await commit(pool, batch)
+    },
+    limits: { awayMs: 0 },
+  })
+  full = false
+  const roomId = await createRoom(stage)
+  full = true
+  for (let n = 0; n < 3; n++)
+    expect(await failureOf(say(stage, roomId, 'no'))).toMatchObject({ status: 503 })
+  full = false
+  await until(() =>
+    say(stage, roomId, 'yes').then(
+      () => true,
+      () => false,
+    ),
+  )
+  expect(stage.engine.parts.persister.awayMs).toBe(0)
 })
 
 test('an engine that stops leaves the rest of a flood in the inbox, without an error', async () => {

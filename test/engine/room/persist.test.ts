@@ -25,6 +25,9 @@ class FakeRoom implements Persisted {
   commitFailed(works: Work<never>[], culprit: Error | undefined): void {
     this.failures.push({ works, culprit })
   }
+  commitRefused(works: Work<never>[], lack: Error): void {
+    this.failures.push({ works, culprit: lack })
+  }
 }
 
 class FakeWork implements Work<never> {
