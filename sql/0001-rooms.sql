@@ -90,6 +90,9 @@ create table rooms (
   -- counts of current members, kept in the room's commits
   joined_members integer not null default 0,
   invited_members integer not null default 0,
+  -- server_sets: who is in the room by the word of who let us in, kept from the answer to our join. With
+  -- partial state it says whom to send to. Null: made here, or known from outside only.
+  join_set bigint,
   primary key (shard, room_nid)
 ) with (fillfactor = 80);
 create unique index rooms_by_id on rooms (room_id);
@@ -232,6 +235,7 @@ create table snapshots (
   hash bytea not null,                  -- of the whole state: by it the same state is known in memory
   packed bytea not null,                -- sorted (state_key_nid, event_nid), delta + varint
   refs integer not null default 0,      -- events and younger deltas that build on it
+  partial boolean not null default false, -- of a join whose members are not all here yet
   primary key (shard, snapshot_nid)
   -- Counting a reference must not copy the bytes, so they are kept outside the row from early on.
 ) with (fillfactor = 80, toast_tuple_target = 256);

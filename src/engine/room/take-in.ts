@@ -11,6 +11,7 @@ import { type Answer, Asked } from '#engine/room/asked.ts'
 import { after } from '#engine/room/decide.ts'
 import type { JoinedRoom, RejectedEvent } from '#engine/room/fetch/fetching.ts'
 import { newRoomOutside } from '#engine/room/create.ts'
+import { joinSetOf } from '#engine/room/join-set.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { memberOf, numbersFor } from '#engine/room/numbers.ts'
 import { lacksAuth, noteAuth, outlierOf } from '#engine/room/outside.ts'
@@ -238,6 +239,7 @@ class Enter extends Asked<Landed> {
     const { join, json, create } = this.#intake.joined
     const numbers = yield* numbersFor(parts.interner, [join])
     const prevs = yield* parts.events.byIds(old, join.prevEvents)
+    const joinSet = yield* joinSetOf(parts, this.#intake.joined)
     yield* claim(lane, join)
     if (old.stale) throw new RoomReloaded()
 
@@ -277,7 +279,7 @@ class Enter extends Asked<Landed> {
       join.authEvents.map((id) => this.#intake.staged.get(id)),
       part,
     )
-    part.room = { kind: 'joined', version: room.version.id }
+    part.room = { kind: 'joined', version: room.version.id, joinSet }
     part.flip = {
       position: 1,
       from: old.generation,

@@ -38,7 +38,13 @@ export type RoomPart = {
   /** Set in the first part of a room. */
   created: NewRoom | null
   /** What changes of the room's row; counts of members follow from `state`. */
-  room: { kind?: RoomKind; partial?: boolean; version?: string } | null
+  room: {
+    kind?: RoomKind
+    partial?: boolean
+    version?: string
+    /** The set of servers that who let us in has named. */
+    joinSet?: number
+  } | null
   events: NewEvent[]
   revised: RevisedEvent[]
   extremities: { added: number[]; removed: number[] }

@@ -271,11 +271,12 @@ const updateRooms = (sql: Sql, rows: string) => sql`
     kind = coalesce(t.kind, r.kind),
     partial = coalesce(t.partial, r.partial),
     version = coalesce(t.version, r.version),
+    join_set = coalesce(t.join_set, r.join_set),
     joined_members = r.joined_members + t.joined,
     invited_members = r.invited_members + t.invited
   from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, room_nid bigint, kind text, partial boolean, version text, joined integer,
-    invited integer)
+    shard smallint, room_nid bigint, kind text, partial boolean, version text, join_set bigint,
+    joined integer, invited integer)
   where r.shard = t.shard and r.room_nid = t.room_nid`
 
 const authRows = (parts: readonly RoomPart[]) =>

@@ -109,13 +109,14 @@ export function roomRows(parts: readonly RoomPart[]) {
         kind: part.room?.kind ?? null,
         partial: part.room?.partial ?? null,
         version: part.room?.version ?? null,
+        join_set: part.room?.joinSet ?? null,
         joined,
         invited,
       }
     })
     .filter(
-      ({ kind, partial, version, joined, invited }) =>
-        kind !== null || partial !== null || version !== null || joined || invited,
+      ({ kind, partial, version, join_set: set, joined, invited }) =>
+        [kind, partial, version, set].some((fact) => fact !== null) || joined || invited,
     )
 }
 
