@@ -1,3 +1,4 @@
+import { silent } from './silent-log.ts'
 import { createHmac } from 'node:crypto'
 import {
   ClientEvent,
@@ -8,7 +9,6 @@ import {
   SyncState,
   createClient,
 } from 'matrix-js-sdk'
-import { silent } from './silent-log.ts'
 
 export type Stored = {
   event_id: string

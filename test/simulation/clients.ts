@@ -46,7 +46,7 @@ function wrongState(
     found.push(`was told of ${copy.joinedMembers} joined members, and there are ${joins.length}`)
   // Which membership is one's own also decides in which section the room is told.
   const me = copy.state.get(`m.room.member|${actor.userId}`)
-  if (me?.membership !== 'join') found.push(`put together ${me?.membership} for itself`)
+  if (me?.membership !== 'join') found.push(`put together ${String(me?.membership)} for itself`)
   for (const key of new Set([...state.keys(), ...copy.state.keys()])) {
     const [said, put] = [state.get(key)?.event_id, copy.state.get(key)]
     const isMember = key.startsWith('m.room.member|')
