@@ -139,16 +139,16 @@ create index events_by_time on events (shard, room_nid, origin_server_ts) where 
 create table event_json (
   event_nid bigint not null,
   shard smallint not null,
-  json text not null,                   -- the federation form, exactly as hashed and signed
+  json text collate "C" not null,       -- the federation form, exactly as hashed and signed
   -- what is ours and no part of the event: invite_room_state, the local transaction
-  internal text,
+  internal text collate "C",
   primary key (shard, event_nid)
 );
 
 create table rejections (
   shard smallint not null,
   event_nid bigint not null,
-  reason text not null,
+  reason text collate "C" not null,
   primary key (shard, event_nid)
 );
 
@@ -327,7 +327,7 @@ create table inbox (
   shard smallint not null,
   room_id text collate "C" not null,
   origin text collate "C" not null,
-  json text not null,                   -- the PDU as received
+  json text collate "C" not null,       -- the PDU as received
   received_at bigint not null,
   attempts integer not null default 0,  -- with not_before: back-off of what lacks something
   not_before bigint not null default 0,
@@ -340,7 +340,7 @@ create index inbox_by_room on inbox (shard, room_id, inbox_id);
 create table inbound_txns (
   origin text collate "C" not null,
   txn_id text collate "C" not null,
-  answer text not null,
+  answer text collate "C" not null,
   received_at bigint not null,
   primary key (origin, txn_id)
 );
@@ -351,8 +351,8 @@ create table inbox_quarantine (
   inbox_id bigint not null,
   room_id text collate "C" not null,
   origin text collate "C" not null,
-  json text not null,
-  error text not null,
+  json text collate "C" not null,
+  error text collate "C" not null,
   quarantined_at bigint not null,
   primary key (shard, inbox_id)
 );
@@ -362,7 +362,7 @@ create table pending_joins (
   room_id text collate "C" not null,
   user_id text collate "C" not null,
   version text collate "C" not null,
-  event text not null,                  -- the signed join, sent again after a restart
+  event text collate "C" not null,      -- the signed join, sent again after a restart
   via text[] collate "C" not null,
   created_at bigint not null,
   primary key (shard, room_id, user_id)

@@ -37,7 +37,7 @@ create table devices (
   shard smallint not null,
   user_id text collate "C" not null,
   device_id text collate "C" not null,
-  display_name text,
+  display_name text collate "C",
   created_at bigint not null,
   -- Written now and then, outside of the group commit: no stream follows them.
   last_seen_at bigint,
@@ -58,7 +58,7 @@ create table profile_fields (
   shard smallint not null,
   user_id text collate "C" not null,
   name text collate "C" not null,       -- displayname, avatar_url, m.tz, any other
-  value text not null,                  -- JSON
+  value text collate "C" not null,      -- JSON
   position bigint not null,
   primary key (shard, user_id, name)
 );
@@ -70,7 +70,7 @@ create table account_data (
   user_id text collate "C" not null,
   room_id text collate "C" not null,    -- '' for global data
   type text collate "C" not null,
-  content text not null,                -- JSON
+  content text collate "C" not null,    -- JSON
   position bigint not null,
   primary key (shard, user_id, room_id, type)
 );
@@ -80,7 +80,7 @@ create index account_data_by_user on account_data (shard, user_id, position);
 create table filters (
   user_id text collate "C" not null,
   filter_id text collate "C" not null,  -- made of the hash: the same filter is one filter
-  definition text not null,             -- JSON
+  definition text collate "C" not null, -- JSON
   primary key (user_id, filter_id)
 );
 comment on table filters is 'In no stream and never changed; inserted by main as clients define them.';
@@ -104,7 +104,7 @@ create table to_device (
   position bigint not null,
   sender text collate "C" not null,
   type text collate "C" not null,
-  content text not null,                -- JSON
+  content text collate "C" not null,    -- JSON
   primary key (shard, user_id, device_id, position)
 );
 create index to_device_by_position on to_device (shard, position);
@@ -137,7 +137,7 @@ create table remote_devices (
   device_id text collate "C" not null,
   stream_id bigint not null,
   deleted boolean not null,
-  content text not null,                -- the update, JSON: display name and keys
+  content text collate "C" not null,    -- the update, JSON: display name and keys
   primary key (shard, user_id, device_id)
 );
 

@@ -23,7 +23,7 @@ create table server_keys (
 
 create table server_key_documents (
   server text collate "C" primary key,
-  json text not null,                   -- as the server signed it; what a notary signs in turn
+  json text collate "C" not null,       -- as the server signed it; what a notary signs in turn
   valid_until_ts bigint not null,
   fetched_at bigint not null
 );
@@ -70,7 +70,7 @@ create index outbox_rooms_by_room on outbox_rooms (shard, room_nid);
 create table outbox_edus (
   edu_id bigint generated always as identity primary key,
   server text collate "C" not null,
-  json text not null
+  json text collate "C" not null
 );
 comment on table outbox_edus is 'EDUs that must not be lost. Inserted by the owners of user shards.';
 create index outbox_edus_by_server on outbox_edus (server, edu_id);
@@ -82,7 +82,7 @@ create table outbox_txns (
   origin_server_ts bigint not null,
   shards smallint[] not null,           -- its PDUs, in order
   event_nids bigint[] not null,
-  edus text not null,                   -- its EDUs, a JSON list
+  edus text collate "C" not null,       -- its EDUs, a JSON list
   edu_ids bigint[] not null,            -- those of them that stand in outbox_edus
   -- what it brings the destination up to: rooms, and the position after the last one sent
   room_shards smallint[] not null,
