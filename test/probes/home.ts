@@ -32,10 +32,13 @@ export class Home {
   }
 
   static async open(...names: string[]): Promise<Home> {
+    return Home.openOn(await openTestDatabase(), ...names)
+  }
+
+  static async openOn(database: TestDatabase, ...names: string[]): Promise<Home> {
     const folder = await newFolder('home')
     const certificates = await makeCertificates(folder, names)
     const peers = names.map((name) => new Peer(name, certificates))
-    const database = await openTestDatabase()
     const [port] = await freePorts(1)
     const server = new WholeServer(
       homeName,
