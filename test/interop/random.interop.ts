@@ -122,7 +122,7 @@ test(`two Laneways and a Synapse, restarted and cut off from each other at rando
     world.rooms.map(async (room) => {
       let differ: string[] = []
       for (let round = 1; round <= 4; round++) {
-        await lastWords(world, room, round)
+        await lastWords(world, room, round, insight)
         differ = await differences(world, room, insight, excuses)
         if (differ.length === 0) return
       }

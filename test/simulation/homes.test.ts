@@ -66,7 +66,7 @@ test(`servers whose links are cut at random agree in the end (seed ${seed})`, as
     world.rooms.map(async (room) => {
       let differ: string[] = []
       for (let round = 1; round <= 3; round++) {
-        await lastWords(world, room, round)
+        await lastWords(world, room, round, insight)
         differ = await differences(world, room, insight)
         if (differ.length === 0) return
       }
