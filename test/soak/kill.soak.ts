@@ -32,6 +32,15 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true })
 }, 30_000)
 
+test('a long poll is answered when its time is over, however long nothing is said on the line', async () => {
+  const carol = await laneway.register('carol')
+  const { next_batch: since } = await carol.get<{ next_batch: string }>('/_matrix/client/v3/sync')
+  // The runtime would cut a quiet line after ten seconds.
+  const path = `/_matrix/client/v3/sync?since=${since}&timeout=12000`
+  const { status } = await carol.request('GET', path)
+  expect(status).toBe(200)
+}, 60_000)
+
 test(
   `killed ${rounds} times, the server has everything that it acknowledged, once`,
   async () => {
