@@ -14,6 +14,7 @@ import { type Counters, newCounters } from '#engine/room/counters.ts'
 import { Create } from '#engine/room/create.ts'
 import { EventCache } from '#engine/room/events.ts'
 import { passHolds } from '#engine/room/hold.ts'
+import { Housekeeping } from '#engine/room/housekeeping.ts'
 import { KeyCache } from '#engine/room/keys.ts'
 import { answerable, Lane } from '#engine/room/lane.ts'
 import { type Limits, limitsWith } from '#engine/room/limits.ts'
@@ -69,6 +70,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
   readonly parts: Parts
   readonly lanes = new Map<string, Lane>()
   readonly joins: RemoteJoins
+  readonly housekeeping: Housekeeping
   /** Local sends under way, by transaction: one that comes twice at once is made once. */
   readonly #txns = new Map<string, Promise<Landed>>()
   readonly #fetcher = new MissingFetcher()
@@ -112,7 +114,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
       loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
       fetchMissing: (lane) => this.#fetcher.start(lane),
     }
-    this.joins = new RemoteJoins(this.parts)
+    this.housekeeping = new Housekeeping(this.parts)
+    this.joins = new RemoteJoins(this.parts, this.housekeeping)
     this.#timers.push(setInterval(() => this.#tidy(), 10_000))
     for (const timer of this.#timers) timer.unref()
   }
@@ -124,6 +127,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     await engine.joins.resume((roomId) => engine.lane(roomId))
     const waiting = await inbox.roomsWaiting(options.pool, options.shards)
     for (const { room_id: roomId } of waiting) engine.lane(roomId).inbound.wake()
+    engine.housekeeping.start()
     return engine
   }
 
@@ -256,6 +260,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     this.joins.stop()
     for (const lane of this.lanes.values()) lane.inbound.stop()
     this.#fetcher.stop()
+    await this.housekeeping.stop()
     await this.parts.persister.idle()
   }
 

@@ -44,6 +44,9 @@ export const defaultLimits = {
   retryMs: 30_000,
   /** How often inboxes are looked through for rows whose time has come. */
   inboxPollMs: 5_000,
+  /** How often what is no longer needed is tidied up, and how long transaction IDs are. */
+  tidyMs: 3_600_000,
+  keepTxnsMs: 7 * 86_400_000,
 }
 
 export type Limits = typeof defaultLimits

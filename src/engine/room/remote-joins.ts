@@ -2,6 +2,7 @@ import { MatrixError } from '#core/error.ts'
 import { contentOf } from '#engine/room/send.ts'
 import { remoteJoin, resumeJoin } from '#engine/room/fetch/join.ts'
 import type { JoinedRoom, RemoteJoin, SignedJoin } from '#engine/room/fetch/fetching.ts'
+import type { Housekeeping } from '#engine/room/housekeeping.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/local-member.ts'
 import { putIn } from '#engine/room/take-member.ts'
@@ -20,11 +21,13 @@ const pauseMs = 250
 /** Joins through other servers: one at a time for a room, durable before they are handed in. */
 export class RemoteJoins {
   readonly #parts: Parts
+  readonly #housekeeping: Housekeeping
   readonly #underWay = new Map<string, Promise<unknown>>()
   readonly #timers = new Set<ReturnType<typeof setTimeout>>()
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, housekeeping: Housekeeping) {
     this.#parts = parts
+    this.#housekeeping = housekeeping
   }
 
   has(roomId: string): boolean {
@@ -136,6 +139,7 @@ export class RemoteJoins {
       return await running
     } finally {
       this.#underWay.delete(roomId)
+      this.#housekeeping.joinEnded(lane)
       // What came meanwhile waits in the inbox.
       lane.inbound.wake()
     }

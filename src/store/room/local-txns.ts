@@ -14,16 +14,17 @@ export async function find(
   return row
 }
 
-/** Forgets at most `limit` of those sent before a time; how many there were. */
+/** Forgets at most `limit` of those sent before a time, in any of these shards; how many there were. */
 export async function forget(
   sql: Sql,
-  shard: number,
+  shards: readonly number[],
   before: number,
   limit: number,
 ): Promise<number> {
   const { count } = await sql`
     delete from local_txns where ctid = any(array(
       select ctid from local_txns
-      where shard = ${shard} and sent_at < ${before} order by sent_at limit ${limit}))`
+      where shard = any(${shards as number[]}::smallint[]) and sent_at < ${before}
+      limit ${limit}))`
   return count
 }

@@ -116,7 +116,8 @@ test('a transaction ID is found again, until it is old', async () => {
     position: event.position,
   })
   expect(await localTxns.find(sql, 7, { ...txn, deviceId: 'E' })).toBeUndefined()
-  expect(await localTxns.forget(sql, 7, 100, 10)).toBe(0)
-  expect(await localTxns.forget(sql, 7, 101, 10)).toBe(1)
+  expect(await localTxns.forget(sql, [7], 100, 10)).toBe(0)
+  expect(await localTxns.forget(sql, [8], 101, 10)).toBe(0)
+  expect(await localTxns.forget(sql, [7, 8], 101, 10)).toBe(1)
   expect(await localTxns.find(sql, 7, txn)).toBeUndefined()
 })

@@ -232,12 +232,25 @@ test('a staged state is seen by nobody until the flip, and then by all at once',
   failed.staged = { generation: 2, entries }
   await owner.commit(failed)
   expect(await left()).toBe(2 * (1 + 4 + 3))
-  expect(await generations.dropUnused(sql, 2, part.roomNid, 2, 10)).toBeFalse()
+  const { shard, roomNid } = part
+  const listed = () => generations.listUnused(sql, [2], { shard: -1, roomNid: 0 }, 1_000)
+  expect(await listed()).toEqual({ rooms: [{ shard, roomNid, roomId: '!flip:x' }] })
+  expect(await generations.dropUnused(sql, { shard, roomNid, before: 2 }, 10)).toBeFalse()
   expect(await left()).toBe(2 * (4 + 3))
-  expect(await generations.dropUnused(sql, 2, part.roomNid, null, 2)).toBeTrue()
-  expect(await generations.dropUnused(sql, 2, part.roomNid, null, 2)).toBeFalse()
+  expect(await generations.dropUnused(sql, { shard, roomNid, before: 3 }, 2)).toBeTrue()
+  expect(await listed()).toMatchObject({ rooms: [{ roomNid }] })
+  expect(await generations.dropUnused(sql, { shard, roomNid, before: 3 }, 2)).toBeFalse()
+  expect(await listed()).toEqual({ rooms: [] })
   expect(await left()).toBe(2 * 4)
   expect(await facts()).toMatchObject({ state: 4, rows: 4, servers: { x: 2, y: 1, z: 1 } })
+
+  // Rooms are gone through some at a time.
+  const pages = [await generations.listUnused(sql, [2], { shard: -1, roomNid: 0 }, 1)]
+  for (let next = pages[0]!.next; next; next = pages.at(-1)!.next)
+    pages.push(await generations.listUnused(sql, [2], next, 1))
+  const [rooms] = await sql<{ count: number }[]>`
+    select count(*)::int as count from rooms where shard = 2`
+  expect(pages).toHaveLength(rooms!.count + 1)
 
   const wrong = next(part)
   wrong.flip = {
