@@ -259,6 +259,13 @@ test('nothing is left to do in the code, and no code is left in comments', () =>
   expect(findAll(files, /^\s*\/\/ (const|let|return|if \(|await|import) ?.*[;({]$/gm)).toEqual([])
 })
 
+test('a test waits for what it expects of a promise', () => {
+  const tests = files.filter((file) => file.startsWith('test/'))
+  expect(
+    findAll(tests, /^( *)expect\((?:.*|\n(?:\1 .*\n)+\1)\)\.(?:rejects|resolves)\b/gm),
+  ).toEqual([])
+})
+
 test('the README begins with two commands, each on a line of its own', async () => {
   const readme = await Bun.file(join(root, 'README.md')).text()
   const blocks = [...readme.matchAll(/^```\w*\n([^]*?)^```$/gm)].map(([, body]) => body!)

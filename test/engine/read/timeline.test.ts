@@ -87,7 +87,7 @@ describe('paging', () => {
     const alice = someone('alice')
     const [one, two] = [await story.room(alice), await story.room(alice)]
     const { start } = await story.messages(alice, one)
-    expect(story.messages(alice, two, { from: start })).rejects.toMatchObject({
+    await expect(story.messages(alice, two, { from: start })).rejects.toMatchObject({
       errcode: 'M_INVALID_PARAM',
     })
   })
