@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { files, ops } from '#api/index.ts'
 import { apiOf } from '#api/http/op.ts'
-import { ledgerFrom, printLedger, readLedger, readNotYet } from '#test/spec/ledger.ts'
+import { describedIn, ledgerFrom, printLedger, readLedger, readNotYet } from '#test/spec/ledger.ts'
 
 const ledger = await readLedger()
 const notYet = await readNotYet()
@@ -88,7 +88,17 @@ test('no two operations answer the same request', () => {
 })
 
 const folder = process.env['LANEWAY_SPEC']
-if (folder)
+if (folder) {
   test('the ledger is what the official files say', async () => {
     expect(printLedger(await ledgerFrom(folder))).toBe(printLedger(ledger))
   })
+
+  test('what the spec calls limited is counted against a budget', async () => {
+    const limited = (await describedIn(folder)).filter(
+      ({ place }) => place.operation.responses[429],
+    )
+    const ids = new Set(limited.map(({ row }) => `${row.file} ${row.operationId}`))
+    const free = mounted.filter(({ key, op }) => ids.has(key) && op.limit === undefined)
+    expect(free.map(({ key }) => key)).toEqual([])
+  })
+}

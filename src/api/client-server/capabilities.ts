@@ -10,6 +10,7 @@ export const getCapabilities = op({
   path: '/_matrix/client/v3/capabilities',
   also: ['/_matrix/client/r0/capabilities'],
   auth: 'user',
+  limit: 'lookup',
   response: open({ capabilities: Content }),
 
   run: (_, { config }) => ({

@@ -16,6 +16,7 @@ export const getLoginFlows = op({
   path: '/_matrix/client/v3/login',
   also: ['/_matrix/client/r0/login'],
   auth: 'none',
+  limit: 'lookup',
 
   run: (_, { appservices }) => {
     const types = ['m.login.password', ...(appservices.all.length > 0 ? [appserviceLogin] : [])]

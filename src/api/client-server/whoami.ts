@@ -8,6 +8,7 @@ export const getTokenOwner = op({
   path: '/_matrix/client/v3/account/whoami',
   also: ['/_matrix/client/r0/account/whoami'],
   auth: 'user',
+  limit: 'lookup',
   response: open({
     user_id: UserId,
     device_id: t.Optional(t.String()),
