@@ -1,3 +1,4 @@
+import { MatrixError } from '#core/error.ts'
 import { toRoomEvent } from '#core/event/check.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { shardOf } from '#core/shard.ts'
@@ -8,6 +9,7 @@ import type { InboxEntry, Landed, Rooms, Signal } from '#engine/worker/protocol.
 import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import { MadeUpFederation, MadeUpRoom, MadeUpServer, versionOf } from '#test/builders.ts'
 import type { TestDatabase } from '#test/database.ts'
+import { patienceMs } from '#test/until.ts'
 
 export { until } from '#test/until.ts'
 
@@ -208,6 +210,20 @@ export async function store(
     roomId,
     json: texts[index]!,
   }))
+}
+
+/** Asks until there is an answer: a worker that is away is asked again, as a client would. */
+export async function insist<T>(ask: () => Promise<T>): Promise<T> {
+  const givenUp = performance.now() + patienceMs
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      const isAway = error instanceof MatrixError && error.status === 503
+      if (!isAway || performance.now() > givenUp) throw error
+      await Bun.sleep(20)
+    }
+  }
 }
 
 /** What a call failed with: status and code. */

@@ -44,7 +44,7 @@ test('a transaction is answered when it is durable in the inbox, and not before'
   expect(stillWaited).toBe(true)
   expect(await sending).toEqual({ status: 200, body: { pdus: { [said.eventId]: {} } } })
   await until(async () => (await alice.texts(roomId)).includes('while the inbox is locked'))
-}, 20_000)
+})
 
 test('no work of a room stands between a transaction and its answer', async () => {
   const [peer] = home.peers
@@ -61,4 +61,4 @@ test('no work of a room stands between a transaction and its answer', async () =
   expect(answered).toEqual({ status: 200, body: { pdus: { [said.eventId]: {} } } })
   expect(before).toBeUndefined()
   await until(async () => (await home.stored(said)) !== undefined)
-}, 20_000)
+})

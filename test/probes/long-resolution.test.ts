@@ -81,4 +81,4 @@ test('while a resolution runs in one room, events of others of the same worker a
   await until(inboxIsEmpty(database, forked))
   expect(await stored(database, forked, last)).toMatchObject({ flags: 0 })
   expect(stage.errors).toEqual([])
-}, 20_000)
+})

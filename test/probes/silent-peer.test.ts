@@ -60,4 +60,4 @@ test('a peer that cites an unknown event and never answers delays nobody, in its
     select count(*)::integer as rows, max(attempts)::integer as tries from inbox`
   expect(row).toEqual({ rows: 1, tries: 0 })
   end.resolve({ status: 404, body: { errcode: 'M_NOT_FOUND', error: 'Not here' } })
-}, 30_000)
+})

@@ -1,8 +1,6 @@
-import { expect, setDefaultTimeout, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { openTestDatabase } from '#test/database.ts'
 import { Program, run } from '#test/program/program.ts'
-
-setDefaultTimeout(30_000)
 
 test('a new server says where it listens and how to make the first administrator, once', async () => {
   await using program = await Program.start()

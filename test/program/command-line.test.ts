@@ -1,9 +1,7 @@
-import { expect, setDefaultTimeout, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { openFolder, run } from '#test/program/program.ts'
 import packageJson from '../../package.json' with { type: 'json' }
-
-setDefaultTimeout(30_000)
 
 test('--help says how to use it, with examples', async () => {
   const { code, out, errors } = await run(['--help'])

@@ -1,9 +1,7 @@
-import { expect, setDefaultTimeout, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { openTestDatabase } from '#test/database.ts'
 import { type Person, Program, processesOf, until } from '#test/program/program.ts'
-
-setDefaultTimeout(30_000)
 
 const preload = new URL('./end-workers.ts', import.meta.url).pathname
 
@@ -49,7 +47,7 @@ test('PostgreSQL may be killed: requests wait or get 503, then all is as it was'
   )
   expect(Object.keys((await woken).rooms.join)).toEqual([decodeURIComponent(room)])
   const { next_batch: now } = await alice.ask<{ next_batch: string }>('GET', 'sync')
-  const waiting = alice.ask<{ rooms: object }>('GET', `sync?since=${now}&timeout=20000`)
+  const waiting = alice.ask<{ rooms: object }>('GET', `sync?since=${now}&timeout=50000`)
   expect(await persist(alice, room, 'after')).toEqual([])
   expect((await waiting).rooms).toHaveProperty('join')
   expect(await program.end()).toBe(0)
@@ -61,20 +59,22 @@ test('a room worker that dies is started again, and its rooms go on', async () =
   await using program = await Program.start({ database: database.url, preload })
   const alice = await program.person('alice')
   const room = await alice.makeRoom()
+  const restarts = async () =>
+    (await program.log()).filter(({ err }) => err?.message.includes('restarts in')).length
   const sent: string[] = []
   for (let death = 1; death <= 3; death++) {
     const texts = Array.from({ length: 5 }, (_, index) => `death ${death}, ${index}`)
     const sending = Promise.all(texts.map((text) => persist(alice, room, text)))
     process.kill(program.pid, 'SIGUSR1')
     const refused = (await sending).flat()
+    await until('the restart', async () => (await restarts()) === death)
     expect(refused.filter((each) => !/^503 \d+$/.test(each))).toEqual([])
     sent.push(...texts)
     expect(await persist(alice, room, `after death ${death}`)).toEqual([])
     sent.push(`after death ${death}`)
   }
   expect((await alice.messages(room)).toSorted()).toEqual(sent.toSorted())
-  const restarts = (await program.log()).filter(({ err }) => err?.message.includes('restarts in'))
-  expect(restarts.length).toBe(3)
+  expect(await restarts()).toBe(3)
   expect(await program.end()).toBe(0)
 })
 

@@ -1,9 +1,8 @@
-import { expect, setDefaultTimeout, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { openTestDatabase } from '#test/database.ts'
+import { freePorts } from '#test/ports.ts'
 import { type Ended, Program, processesOf, run } from '#test/program/program.ts'
-
-setDefaultTimeout(30_000)
 
 /** Why a server does not start: one message on stderr, the same in the log, exit 1, nothing left. */
 async function refusal(program: Program, env: Record<string, string> = {}): Promise<string> {
@@ -89,7 +88,10 @@ test('a second server on the same data directory is refused, and the first goes 
 
 test('a database that cannot be reached is told', async () => {
   await using program = await Program.prepare()
-  const message = await refusal(program, { DATABASE_URL: 'postgres://laneway@127.0.0.1:1/laneway' })
+  const [closed] = await freePorts(1)
+  const message = await refusal(program, {
+    DATABASE_URL: `postgres://laneway@127.0.0.1:${closed}/laneway`,
+  })
   expect(message).toStartWith('The database cannot be reached: ')
   expect(message).toEndWith('Check [database] url, or DATABASE_URL.')
 })

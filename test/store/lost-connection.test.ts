@@ -28,7 +28,7 @@ test.each(['in a statement', 'between statements'])(
         const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`
         if (where === 'in a statement') setTimeout(() => void cut(row!.pid).execute(), 30)
         else await cut(row!.pid)
-        if (where === 'in a statement') await sql`select pg_sleep(5)`
+        if (where === 'in a statement') await sql`select pg_sleep(600)`
         // The one connection is now another's, and this must not get into its transaction.
         await cutting.promise
         await sql`insert into survivors values (${round})`

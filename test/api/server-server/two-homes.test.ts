@@ -1,8 +1,6 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { until } from '#test/engine/federation/peers.ts'
 import { type Person, twoHomes, type WholeServer } from './two-homes.ts'
-
-setDefaultTimeout(30_000)
 
 let here: WholeServer
 let there: WholeServer

@@ -5,7 +5,8 @@ import { parseAuthorization, verifyRequest } from '#core/x-matrix.ts'
 import type { FederationEngine } from '#engine/federation/engine.ts'
 import type { OutgoingRequest } from '#engine/worker/protocol.ts'
 import { testDatabase } from '#test/database.ts'
-import { Authority, Peer, startEngine, testOptions, until } from './peers.ts'
+import { patienceMs, until } from '#test/until.ts'
+import { Authority, Peer, startEngine, testOptions } from './peers.ts'
 
 const db = await testDatabase()
 let authority: Authority
@@ -33,7 +34,7 @@ const ask = (change: Partial<OutgoingRequest> = {}): OutgoingRequest => ({
   destination: 'peer.test',
   method: 'GET',
   uri: '/_matrix/federation/v1/version',
-  deadlineMs: 3_000,
+  deadlineMs: patienceMs,
   maxBytes: 100_000,
   ...change,
 })
@@ -56,7 +57,7 @@ describe('a request', () => {
     expect(header.destination).toBe('peer.test')
     const own = await engine.keys(
       [{ server: 'here.test', keyIds: [header.keyId], minimumValidUntilTs: 0 }],
-      1_000,
+      patienceMs,
     )
     const signed = {
       method: 'PUT',
@@ -231,7 +232,7 @@ describe('a hundred dead servers', () => {
     // It has answered before.
     await crowded.request(ask())
     const hanging = names.map((destination) =>
-      crowded.request(ask({ destination, deadlineMs: 2_000 })).catch(() => 'failed'),
+      crowded.request(ask({ destination })).catch(() => 'failed'),
     )
     const living = await Promise.race([
       Promise.all(Array.from({ length: 20 }, () => crowded.request(ask()))),
@@ -239,8 +240,8 @@ describe('a hundred dead servers', () => {
     ])
     expect(living).toHaveLength(20)
     expect(living[0]).toEqual(expect.objectContaining({ status: 404 }))
+    await dead.stop()
     expect(new Set(await Promise.all(hanging))).toEqual(new Set(['failed']))
     await crowded.stop()
-    await dead.stop()
   })
 })

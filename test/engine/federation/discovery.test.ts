@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:tes
 import type { FederationEngine, FederationParts } from '#engine/federation/engine.ts'
 import { RemoteError } from '#core/error.ts'
 import { testDatabase } from '#test/database.ts'
+import { patienceMs } from '#test/until.ts'
 import { Authority, fixedDns, Peer, startEngine, testOptions } from './peers.ts'
 
 /**
@@ -55,7 +56,7 @@ const version = (destination: string) =>
     destination,
     method: 'GET',
     uri: '/_matrix/federation/v1/version',
-    deadlineMs: 3_000,
+    deadlineMs: patienceMs,
     maxBytes: 10_000,
     ignoreBackoff: true,
   })

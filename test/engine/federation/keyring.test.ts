@@ -7,6 +7,7 @@ import type { JsonObject } from '#core/json.ts'
 import type { FederationEngine } from '#engine/federation/engine.ts'
 import { loadOwnKeys, ownKeyDocument, rotateOwnKey } from '#engine/federation/own-keys.ts'
 import { testDatabase } from '#test/database.ts'
+import { patienceMs } from '#test/until.ts'
 import { Authority, Peer, startEngine, testOptions } from './peers.ts'
 
 const db = await testDatabase()
@@ -52,7 +53,7 @@ const restart = async (notaries: string[] = []) => {
 const wanted = (keyId: string, minimumValidUntilTs = 0, server = 'peer.test') => [
   { server, keyIds: [keyId], minimumValidUntilTs },
 ]
-const find = (keyId: string, minimum = 0, deadlineMs = 5_000) =>
+const find = (keyId: string, minimum = 0, deadlineMs = patienceMs) =>
   engine!.keys(wanted(keyId, minimum), deadlineMs)
 const says = (document: JsonObject) => (peer.answer = () => Response.json(document))
 const newKey = () => makeSigningKey(randomBytes(32))
@@ -227,7 +228,7 @@ describe('a notary', () => {
 
 describe('as a notary, this server', () => {
   const documents = (server: string, keyIds: string[] = [], minimumValidUntilTs = now) =>
-    engine!.keyDocuments([{ server, keyIds, minimumValidUntilTs }], 5_000)
+    engine!.keyDocuments([{ server, keyIds, minimumValidUntilTs }], patienceMs)
 
   test('passes on what a server signed, asking it when that is not good enough any more', async () => {
     says(peer.keyDocument(now + day))
@@ -285,7 +286,7 @@ describe('our own key', () => {
       old: true,
     })
     await restart()
-    const [old] = await engine!.keys(wanted(before.keyId, 0, 'here.test'), 1_000)
+    const [old] = await engine!.keys(wanted(before.keyId, 0, 'here.test'), patienceMs)
     expect(old!.expiredTs).toBe(now)
   })
 })

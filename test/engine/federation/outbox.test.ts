@@ -143,7 +143,7 @@ describe('a transaction', () => {
   test('is repeated as it was, under the same ID, by the next run', async () => {
     await commit(messages(1, 3))
     peer.answer = () => new Promise(() => {})
-    await start({ requestTimeoutMs: 300 })
+    await start()
     await until(() => peer.transactions.length === 1)
     await engine!.stop()
 
@@ -254,7 +254,7 @@ describe('EDUs', () => {
 describe('a server that was away', () => {
   test('does not hold up the others', async () => {
     peer.answer = () => new Promise(() => {})
-    await start({ requestTimeoutMs: 1_000 })
+    await start()
     await commit(messages(1, 1))
     await until(() => sent(second).length === 1)
     await commit(messages(2, 2))

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { RemoteError } from '#core/error.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
 import { testDatabase } from '#test/database.ts'
-import { Authority, Peer, testOptions, until } from './peers.ts'
+import { patienceMs, until } from '#test/until.ts'
+import { Authority, Peer, testOptions } from './peers.ts'
 import { commitEvents, internServers, makeSet, testShard } from './rooms.ts'
 
 const db = await testDatabase()
@@ -36,7 +37,7 @@ afterAll(async () => {
   await authority.remove()
 })
 
-const request = (destination = 'peer.test', deadlineMs = 3_000) =>
+const request = (destination = 'peer.test', deadlineMs = patienceMs) =>
   thread.call('request', {
     destination,
     method: 'GET',
@@ -54,8 +55,8 @@ test('a request of another thread is answered, and a failure crosses as itself',
 
 test('keys and signals cross', async () => {
   const wanted = [{ server: 'peer.test', keyIds: [peer.key.keyId], minimumValidUntilTs: 0 }]
-  expect(await thread.call('keys', wanted, 3_000)).toHaveLength(1)
-  expect(await thread.call('keyDocuments', wanted, 3_000)).toHaveLength(1)
+  expect(await thread.call('keys', wanted, patienceMs)).toHaveLength(1)
+  expect(await thread.call('keyDocuments', wanted, patienceMs)).toHaveLength(1)
 
   const nids = await internServers(db.pool, ['here.test', 'peer.test'])
   const set = await makeSet(db.pool, [...nids.values()])
@@ -116,11 +117,13 @@ test('one that dies is started again, and its calls are refused at once', async 
   })
   await dying.start()
   const wanted = [{ server: 'peer.test', keyIds: [], minimumValidUntilTs: 0 }]
-  expect(await dying.call('keys', wanted, 1_000)).toEqual([])
+  expect(await dying.call('keys', wanted, patienceMs)).toEqual([])
   // It ends with this call.
-  expect(await dying.call('keyDocuments', wanted, 1_000).catch(() => 'refused')).toBe('refused')
+  expect(await dying.call('keyDocuments', wanted, patienceMs).catch(() => 'refused')).toBe(
+    'refused',
+  )
   await until(
-    async () => (await dying.call('keys', wanted, 1_000).catch(() => undefined)) !== undefined,
+    async () => (await dying.call('keys', wanted, patienceMs).catch(() => undefined)) !== undefined,
   )
   expect(told.some((message) => message.includes('restarts'))).toBe(true)
   await dying.stop()

@@ -4,6 +4,7 @@ import { commit } from '#store/room/commit.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
+import { patienceMs } from '#test/until.ts'
 import {
   alice,
   createRoom,
@@ -267,9 +268,7 @@ test('a server that lies gives nothing, and the next one is asked', async () => 
 })
 
 test('a page whose state cannot be had is not taken, and is asked for again later', async () => {
-  const { stage, roomId, known, told, missed, last, backfill } = await scene(hello(30), {
-    limits: { missingMs: 200 },
-  })
+  const { stage, roomId, known, told, missed, last, backfill } = await scene(hello(30))
   await using _ = stage
   told.lie = ({ name }, reply) => (name.startsWith('state') ? silent : reply)
   expect(await backfill(10)).toBe(0)
@@ -280,17 +279,38 @@ test('a page whose state cannot be had is not taken, and is asked for again late
   expect(await readingOrder(database, roomId)).toEqual([...known, ...missed.map(idOf), idOf(last)])
 })
 
-test('a server that never answers holds up nobody, and ends with its deadline', async () => {
+test('a server that does not answer holds up nobody, and another is asked after it', async () => {
   const { stage, roomId, told, missed, backfill } = await scene(hello(5), {
-    limits: { pageMs: 200, backfillMs: 2_000 },
+    limits: { pageMs: patienceMs, backfillMs: patienceMs },
   })
   await using _ = stage
-  told.lie = ({ server }, reply) => (server === there.name ? undefined : reply)
+  const givesUp = Promise.withResolvers<void>()
+  stage.federation.answer = async (request) => {
+    const answer = told.answer(request)
+    if (request.destination !== there.name) return answer
+    await givesUp.promise
+    return { status: 504, body: '' }
+  }
   const fetched = backfill(50, [idOf(missed.at(-1)!)])
   await until(() => told.questions.length > 0)
   await say(stage, roomId, 'we go on')
   expect(told.questions).toHaveLength(1)
+  givesUp.resolve()
   expect(await fetched).toBe(5)
+})
+
+test('a server that never answers is left at the deadline for another', async () => {
+  const { stage, told, missed, backfill } = await scene(hello(5), {
+    limits: { pageMs: 20, backfillMs: patienceMs },
+  })
+  await using _ = stage
+  told.lie = ({ server }, reply) => {
+    if (server !== there.name) return reply
+    // The next one has time.
+    stage.engine.parts.limits.pageMs = patienceMs
+    return undefined
+  }
+  expect(await backfill(50, [idOf(missed.at(-1)!)])).toBe(5)
 })
 
 test.each(['1', '5', '11', '12'])(

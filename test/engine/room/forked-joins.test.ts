@@ -1,10 +1,8 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { until } from '#test/engine/federation/peers.ts'
 import { enc, historyOf } from '#test/simulation/actor.ts'
 import { type Homes, openHomes } from '#test/simulation/homes.ts'
 import type { Person } from '#test/api/server-server/two-homes.ts'
-
-setDefaultTimeout(30_000)
 
 let homes: Homes
 let ann: Person, ben: Person, cat: Person

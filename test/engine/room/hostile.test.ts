@@ -114,7 +114,7 @@ test('what is no event of its room version is dropped: floats, sizes, lists, NUL
     expect(row, name).toBeUndefined()
     expect(drops, name).toHaveLength(1)
   }
-}, 30_000)
+})
 
 test('keys named __proto__ and constructor are kept to the byte', async () => {
   const { row } = await fate('12', (room) => {

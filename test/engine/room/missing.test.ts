@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test'
 import { type Made, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
+import { patienceMs } from '#test/until.ts'
 import {
   adopt,
   createRoom,
@@ -96,11 +97,17 @@ test('all who lack the same share a request, and who waits for a parked event ne
   )
 })
 
-test('a peer that never answers holds up nobody, and another server of the room is asked next', async () => {
-  const { stage, roomId, told, many } = await scene('12', { limits: { requestMs: 150 } })
+test('a peer that does not answer holds up nobody, and another server of the room is asked next', async () => {
+  const { stage, roomId, told, many } = await scene('12', { limits: { requestMs: patienceMs } })
   await using _ = stage
   await joinFrom(stage, database, roomId, other, 'eve')
-  told.lie = ({ server }, reply) => (server === there.name ? undefined : reply)
+  const givesUp = Promise.withResolvers<void>()
+  stage.federation.answer = async (request) => {
+    const answer = told.answer(request)
+    if (request.destination !== there.name) return answer
+    await givesUp.promise
+    return { status: 504, body: '' }
+  }
   const [hidden, dangling] = many(2) as [Made, Made]
   await deliver(stage, database, roomId, there, [dangling.text])
   await until(() => told.questions.length > 0)
@@ -113,6 +120,7 @@ test('a peer that never answers holds up nobody, and another server of the room 
   expect(await stored(database, roomId, eventId)).toMatchObject({ flags: 0 })
   expect(told.questions.map(({ server }) => server)).toEqual([there.name])
 
+  givesUp.resolve()
   await arrived(stage, roomId, dangling)
   expect(told.questions.map(({ server }) => server)).toEqual([there.name, other.name])
   expect(await stored(database, roomId, idOf(hidden))).toMatchObject({ flags: 0 })
@@ -212,7 +220,7 @@ test('where the ancestors cannot be had the state is fetched, and readers learn 
 
 test('a state that is none is not believed', async () => {
   const { stage, roomId, room, told, many } = await scene('12', {
-    limits: { attempts: 1, missingMs: 500, requestMs: 200 },
+    limits: { attempts: 1 },
   })
   await using _ = stage
   const [, sent] = many(2) as [Made, Made]
@@ -271,7 +279,7 @@ test('auth events that nobody gives one by one come with the state', async () =>
 })
 
 test('what cannot be had is asked for again later, and in the end the event is dropped', async () => {
-  const limits = { attempts: 3, retryMs: 10, missingMs: 100, requestMs: 20, inboxPollMs: 5 }
+  const limits = { attempts: 3, retryMs: 10, inboxPollMs: 5 }
   const { stage, roomId, told, many } = await scene('12', { limits })
   await using _ = stage
   const [, sent, after] = many(3) as [Made, Made, Made]

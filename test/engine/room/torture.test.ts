@@ -125,4 +125,4 @@ test('readers never find a row at or below a position that they have passed, tho
     last.set(shard, position)
   }
   expect(stage.fatal).toEqual([])
-}, 30_000)
+})

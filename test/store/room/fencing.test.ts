@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
+import { until } from '#test/until.ts'
 import { openPool } from '#store/db.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, takeOver } from '#store/room/shards.ts'
@@ -148,14 +149,11 @@ async function hold(table: string) {
 }
 
 /** Until a session waits for a lock in a statement that names the table. */
-async function waiting(table: string) {
-  for (let i = 0; i < 500; i++) {
+const waiting = (table: string) =>
+  until(async () => {
     const rows = await sql`
       select 1 from pg_stat_activity
       where wait_event_type = 'Lock' and query like ${`%${table}%`} and pid <> pg_backend_pid()
         and datname = current_database()`
-    if (rows.length) return
-    await Bun.sleep(10)
-  }
-  throw new Error(`Nothing waits for ${table}`)
-}
+    return rows.length > 0
+  })

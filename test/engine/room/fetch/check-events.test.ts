@@ -6,6 +6,7 @@ import { receiveMany } from '#engine/room/fetch/receive-events.ts'
 import { idsOf, knownEvents } from '#test/engine/room/fetch/known.ts'
 import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
 import { Residents } from '#test/engine/room/fetch/residents.ts'
+import { patienceMs } from '#test/until.ts'
 
 const first = new RemoteServer('first.test')
 const second = new RemoteServer('second.test')
@@ -16,7 +17,7 @@ function scene(version: string) {
   const receiving = {
     federation: residents,
     now: () => 1_700_000_100_000,
-    deadlineMs: 5_000,
+    deadlineMs: patienceMs,
     roomId: room.roomId,
   }
   const all = () => [...room.events.values()]

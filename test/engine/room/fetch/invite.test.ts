@@ -7,6 +7,7 @@ import { signaturesOf } from '#core/signing.ts'
 import { type RemoteInvite, remoteInvite } from '#engine/room/fetch/invite.ts'
 import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
 import { type Answer, type Question, Residents } from '#test/engine/room/fetch/residents.ts'
+import { patienceMs } from '#test/until.ts'
 
 const us = new RemoteServer('us.test')
 const them = new RemoteServer('them.test')
@@ -26,7 +27,7 @@ function scene(versionId: string) {
   const invite: RemoteInvite = {
     federation: residents,
     now: () => 1_700_000_100_000,
-    deadlineMs: 5_000,
+    deadlineMs: patienceMs,
     event,
     json: canonicalEvent(version, event.pdu)!,
     inviteRoomState: state,

@@ -4,6 +4,7 @@ import type { RemoteJoin, SignedJoin } from '#engine/room/fetch/fetching.ts'
 import { remoteJoin } from '#engine/room/fetch/join.ts'
 import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
 import { type Answer, type Question, Residents } from '#test/engine/room/fetch/residents.ts'
+import { patienceMs } from '#test/until.ts'
 
 /** A user of ours who joins a room that two other servers are in. */
 
@@ -28,7 +29,7 @@ export function scene(version: string, joinRules?: JsonObject): Scene {
   const join: RemoteJoin = {
     federation: residents,
     now: () => now,
-    deadlineMs: 5_000,
+    deadlineMs: patienceMs,
     roomId: room.roomId,
     userId,
     content: { displayname: 'Alice' },

@@ -7,6 +7,7 @@ import type { JsonObject } from '#core/json.ts'
 import { localLeave, type RemoteLeave, remoteLeave } from '#engine/room/fetch/leave.ts'
 import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
 import { Residents } from '#test/engine/room/fetch/residents.ts'
+import { patienceMs } from '#test/until.ts'
 
 const us = new RemoteServer('us.test')
 const first = new RemoteServer('first.test')
@@ -25,7 +26,7 @@ function scene(version: string) {
   const leave: RemoteLeave = {
     federation: residents,
     now: () => 1_700_000_100_000,
-    deadlineMs: 5_000,
+    deadlineMs: patienceMs,
     roomId: room.roomId,
     userId,
     content: { reason: 'No, thank you' },

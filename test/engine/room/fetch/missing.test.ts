@@ -8,6 +8,7 @@ import { fetchStateBefore } from '#engine/room/fetch/state.ts'
 import { idsOf, knownEvents } from '#test/engine/room/fetch/known.ts'
 import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
 import { type Answer, type Question, Residents } from '#test/engine/room/fetch/residents.ts'
+import { patienceMs } from '#test/until.ts'
 
 const first = new RemoteServer('first.test')
 const second = new RemoteServer('second.test')
@@ -22,7 +23,7 @@ function scene(version: string, said = 10) {
   const fetching = {
     federation: residents,
     now: () => 1_700_000_100_000,
-    deadlineMs: 5_000,
+    deadlineMs: patienceMs,
     known: knownEvents(known),
     version: room.version,
     roomId: room.roomId,
