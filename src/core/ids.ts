@@ -104,9 +104,6 @@ export function isEventIdOf(version: RoomVersion, id: string): boolean {
   return (version.eventIdBase64 === 'url' ? urlHashId : standardHashId).test(id)
 }
 
-/** The 32 bytes of a hashed event ID (v3+), or of a domainless room ID. */
-export const hashOfId = (id: string): Uint8Array => Buffer.from(id.slice(1), 'base64')
-
 /** The room whose create event has this ID (v12+), and back. */
 export const roomIdOfCreate = (eventId: string): string => `!${eventId.slice(1)}`
 export const createOfRoomId = (roomId: string): string => `$${roomId.slice(1)}`

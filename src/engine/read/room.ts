@@ -22,26 +22,6 @@ export async function findRoom(sql: Sql, roomId: string): Promise<RoomRef | unde
   return row && toRef(row)
 }
 
-/** Rooms by their numbers. */
-export async function roomsByNid(
-  sql: Sql,
-  places: Iterable<{ shard: number; roomNid: number }>,
-): Promise<Map<number, RoomRef>> {
-  const list = [...places]
-  const found = new Map<number, RoomRef>()
-  if (list.length === 0) return found
-  const rows = await readRooms.byNids(
-    sql,
-    list.map((each) => each.roomNid),
-    list.map((each) => each.shard),
-  )
-  for (const row of rows) {
-    const ref = toRef(row)
-    if (ref) found.set(ref.roomNid, ref)
-  }
-  return found
-}
-
 /** A user's own place in a room, as last committed. */
 export type Standing = {
   /** A membership that a resolution took away, with no event in its place, is a leave. */
@@ -69,13 +49,6 @@ export async function findAccess(
   if (eventNid === null)
     return { room, standing: { membership: 'leave', eventNid: undefined, position } }
   return { room, standing: { membership, eventNid, position } }
-}
-
-/** A room that the user is joined to. Whether others exist is not told. */
-export async function requireJoined(sql: Sql, roomId: string, userId: string): Promise<RoomAccess> {
-  const access = await findAccess(sql, roomId, userId)
-  if (access?.standing?.membership !== 'join') throw notInRoom(userId, roomId)
-  return access
 }
 
 export const notInRoom = (userId: string, roomId: string) =>

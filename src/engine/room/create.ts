@@ -87,7 +87,7 @@ export class Create extends Asked<Landed> {
 }
 
 /** Outcomes that are committed together or not at all. */
-export function combine(outcomes: readonly Outcome[]): Outcome {
+function combine(outcomes: readonly Outcome[]): Outcome {
   const counts = { position: 0, ingest: 0 }
   const part = mergeOutcomes(outcomes, counts)
   return { part, positions: counts.position, ingests: counts.ingest }
@@ -123,7 +123,7 @@ export function newRoomOutside(parts: Parts, { roomId, shard }: Lane, version: R
 }
 
 /** A room in memory that has no events yet. */
-export function newRoom(parts: Parts, create: RoomEvent, shard: number, kind: RoomKind): Room {
+function newRoom(parts: Parts, create: RoomEvent, shard: number, kind: RoomKind): Room {
   const owner = shardOfRoom(parts, { shard })
   return new Room({
     roomId: create.roomId,

@@ -84,7 +84,7 @@ export function* judgeBefore(
 }
 
 /** Check 4, and rules 1 to 3. */
-export function judgeByAuthEvents(
+function judgeByAuthEvents(
   room: Pick<Room, 'create' | 'version'>,
   event: RoomEvent,
   auths: ReadonlyMap<string, Known>,

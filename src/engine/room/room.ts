@@ -142,7 +142,8 @@ export class Room {
       this.state,
       ...[...this.extremities.values()].map(({ after }) => after),
     ])
-    let bytes = 2_000 + 100 * (this.servers.size + this.missing.size + this.redactions.size)
+    let bytes =
+      2_000 + this.auth.bytes + 100 * (this.servers.size + this.missing.size + this.redactions.size)
     for (const state of states) bytes += 16 * state.size
     return bytes
   }

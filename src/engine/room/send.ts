@@ -194,7 +194,7 @@ export function buildLocal(
 }
 
 /** v1–v2: the ID that we make up, and the hashes of what the event cites. */
-export function namedBy(parts: Parts, prevs: readonly Known[], auths: readonly RoomEvent[]) {
+function namedBy(parts: Parts, prevs: readonly Known[], auths: readonly RoomEvent[]) {
   const hashes = new Map<string, string>()
   for (const event of [...prevs.map((prev) => prev.event), ...auths])
     hashes.set(event.eventId, referenceHash(event.version, event.pdu) ?? '')

@@ -5,60 +5,6 @@ import { AuthGraph } from './auth-graph.ts'
 const nodesPerRead = 65_536
 const nodesPerRow = 4_096
 
-/**
- * The auth graphs of rooms in memory, the least used of them dropped above a number of bytes. A graph is
- * kept up to date by `append`: what is decided in its room, in the order of the numbers.
- */
-export class AuthGraphs {
-  readonly #maxBytes: number
-  /** In the order of use. */
-  readonly #byRoom = new Map<number, AuthGraph>()
-
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes
-  }
-
-  get size(): number {
-    return this.#byRoom.size
-  }
-
-  get(roomNid: number): AuthGraph | undefined {
-    const graph = this.#byRoom.get(roomNid)
-    if (!graph) return undefined
-    this.#byRoom.delete(roomNid)
-    this.#byRoom.set(roomNid, graph)
-    return graph
-  }
-
-  /** The graph of a room, as far as it is committed: what is decided beyond must be appended. */
-  async load(sql: Sql, shard: number, roomNid: number): Promise<AuthGraph> {
-    const known = this.get(roomNid)
-    if (known) return known
-    const graph = await read(sql, shard, roomNid)
-    // Another may have read it meanwhile, and appended to it.
-    const raced = this.get(roomNid)
-    if (raced) return raced
-    this.#byRoom.set(roomNid, graph)
-    this.#trim()
-    return graph
-  }
-
-  /** A room was reloaded: what was appended to its graph may not be committed. */
-  forget(roomNid: number): void {
-    this.#byRoom.delete(roomNid)
-  }
-
-  #trim(): void {
-    let bytes = 0
-    for (const graph of this.#byRoom.values()) bytes += graph.bytes
-    for (const [roomNid, graph] of this.#byRoom) {
-      if (bytes <= this.#maxBytes || this.#byRoom.size === 1) break
-      this.#byRoom.delete(roomNid)
-      bytes -= graph.bytes
-    }
-  }
-}
-
 /** Reads a whole graph. Thousands of nodes come as one value, in PostgreSQL's binary form. */
 export async function read(sql: Sql, shard: number, roomNid: number): Promise<AuthGraph> {
   const graph = new AuthGraph()

@@ -7,17 +7,9 @@ export type RoomRow = {
   version: string
 }
 
-const columns = (sql: Sql) => sql`shard, room_nid, room_id, version`
-
 export const byIds = (sql: Sql, roomIds: readonly string[]) =>
   sql<RoomRow[]>`
-    select ${columns(sql)} from rooms where room_id = any(${roomIds as string[]}::text[])`
-
-export const byNids = (sql: Sql, nids: readonly number[], shards: readonly number[]) =>
-  sql<RoomRow[]>`
-    select ${columns(sql)} from rooms
-    where (shard, room_nid) in (
-      select * from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]))`
+    select shard, room_nid, room_id, version from rooms where room_id = any(${roomIds as string[]}::text[])`
 
 /** Members that are joined and invited, as last committed. */
 export const counts = (sql: Sql, nids: readonly number[], shards: readonly number[]) =>

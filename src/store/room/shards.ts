@@ -54,9 +54,6 @@ export class Shard {
   }
 }
 
-/** The shard that a number of an event, room, chain or snapshot names. */
-export const shardOfNid = (nid: number, shards: number): number => nid % shards
-
 export type ShardRow = {
   shard: number
   position: number
