@@ -1,0 +1,2 @@
+-- compat: 2
+-- Accounts: what is beyond a name, a password and a device.
