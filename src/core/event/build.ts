@@ -1,4 +1,5 @@
 import { parseJson } from '#core/canonical-json.ts'
+import { badJson, invalidParam, type MatrixError, tooLarge } from '#core/error.ts'
 import { inspectPdu, maxPduBytes } from '#core/event/check.ts'
 import { canonicalEvent, contentHash, redactedText } from '#core/event/hash.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
@@ -36,8 +37,10 @@ export type Signing = Readonly<{ serverName: string; key: SigningKey }>
 
 export type Built =
   /** `text` is the canonical JSON of the PDU. */
-  | Readonly<{ outcome: 'built'; event: RoomEvent; text: string }>
-  | Readonly<{ outcome: 'too-large' | 'bad-json'; reason: string }>
+  Readonly<{ outcome: 'built'; event: RoomEvent; text: string }> | Unbuilt
+
+/** `malformed`: a key other than the content may not be as it is, such as a type that is too long. */
+export type Unbuilt = Readonly<{ outcome: 'too-large' | 'bad-json' | 'malformed'; reason: string }>
 
 /**
  * Not spec: what we leave free of the 65,536 bytes. Synapse counts the `unsigned` that it adds to
@@ -75,8 +78,20 @@ export function sealEvent(version: RoomVersion, template: JsonObject, signing: S
   const kept = version.strictCanonicalJson ? signed : parseJson(text)
   const inspected = inspectPdu(version, kept)
   return typeof inspected === 'string'
-    ? { outcome: 'bad-json', reason: inspected }
+    ? { outcome: 'malformed', reason: inspected }
     : { outcome: 'built', event: inspected.event, text }
+}
+
+/** What a client is told of an event of its own that cannot be. Spec: rooms/v6/#canonical-json */
+export function refusalOf({ outcome, reason }: Unbuilt): MatrixError {
+  switch (outcome) {
+    case 'too-large':
+      return tooLarge(reason)
+    case 'bad-json':
+      return badJson(reason)
+    case 'malformed':
+      return invalidParam(reason)
+  }
 }
 
 /** A copy of a hashed PDU with our signature; those that it has are kept. */

@@ -1,6 +1,6 @@
 import { authorizeCreate } from '#core/auth/create.ts'
-import { invalidParam, tooLarge } from '#core/error.ts'
-import { buildEvent, type Signing } from '#core/event/build.ts'
+import { invalidParam } from '#core/error.ts'
+import { buildEvent, refusalOf, type Signing } from '#core/event/build.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 import type { CreateRoom, LocalEvent, MembershipChange } from '#engine/worker/protocol.ts'
@@ -65,8 +65,7 @@ export function planRoom(
     },
     signing,
   )
-  if (built.outcome !== 'built')
-    throw built.outcome === 'too-large' ? tooLarge(built.reason) : invalidParam(built.reason)
+  if (built.outcome !== 'built') throw refusalOf(built)
   const verdict = authorizeCreate(built.event)
   if (!verdict.allowed) throw invalidParam(`\`creation_content\` makes no room: ${verdict.reason}`)
   const events = [...firstEvents(wish), ...laterEvents(wish)].map(

@@ -1,8 +1,8 @@
 import { parseJson } from '#core/canonical-json.ts'
-import { forbidden, invalidParam, notFound, tooLarge } from '#core/error.ts'
+import { forbidden, invalidParam, notFound } from '#core/error.ts'
 import { authorize } from '#core/auth/authorize.ts'
 import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
-import { buildEvent } from '#core/event/build.ts'
+import { buildEvent, refusalOf } from '#core/event/build.ts'
 import { referenceHash } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
@@ -188,8 +188,7 @@ export function buildLocal(
     },
     parts.signing,
   )
-  if (built.outcome !== 'built')
-    throw built.outcome === 'too-large' ? tooLarge(built.reason) : invalidParam(built.reason)
+  if (built.outcome !== 'built') throw refusalOf(built)
   return { event: built.event, text: built.text }
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { parseJson, requireCanonicalJson } from '#core/canonical-json.ts'
-import { buildEvent, type ProtoEvent, sealEvent } from '#core/event/build.ts'
+import { buildEvent, type ProtoEvent, refusalOf, sealEvent } from '#core/event/build.ts'
 import { referenceHash } from '#core/event/hash.ts'
 import { receivePdu } from '#core/event/receive.ts'
 import type { Json, JsonObject } from '#core/json.ts'
@@ -120,14 +120,21 @@ test('an event that another server would find too large is refused', () => {
 
 test('what a client cannot send is refused with a reason', () => {
   const of = version('11')
-  const bad: Partial<ProtoEvent>[] = [
-    { type: 'x'.repeat(256) },
-    { stateKey: 'a\0b' },
-    { content: { a: '\ud800' } },
-    { content: [] as never },
-  ]
-  for (const changes of bad)
-    expect(buildEvent(of, proto(of, changes), signing).outcome).toBe('bad-json')
+  const told = (changes: Partial<ProtoEvent>): unknown[] => {
+    const built = buildEvent(of, proto(of, changes), signing)
+    if (built.outcome === 'built') throw new Error('It was built')
+    const { status, errcode } = refusalOf(built)
+    return [built.outcome, status, errcode]
+  }
+  const malformed = ['malformed', 400, 'M_INVALID_PARAM']
+  expect(told({ type: 'x'.repeat(256) })).toEqual(malformed)
+  expect(told({ stateKey: 'a\0b' })).toEqual(malformed)
+  expect(told({ content: [] as never })).toEqual(malformed)
+  const noJson = ['bad-json', 400, 'M_BAD_JSON']
+  expect(told({ content: { a: '\ud800' } })).toEqual(noJson)
+  expect(told({ content: { a: 1.5 } })).toEqual(noJson)
+  const large = { content: { a: 'x'.repeat(70_000) } }
+  expect(told(large)).toEqual(['too-large', 413, 'M_TOO_LARGE'])
 })
 
 test('a room whose depth is at the limit stays there', () => {

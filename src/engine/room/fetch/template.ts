@@ -1,6 +1,5 @@
-import { badJson, tooLarge } from '#core/error.ts'
 import { isBase64 } from '#core/base64.ts'
-import { buildEvent, type Signing } from '#core/event/build.ts'
+import { buildEvent, refusalOf, type Signing } from '#core/event/build.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { isEventIdOf, isUserId } from '#core/ids.ts'
 import { isObject, isRawNumber, type Json, type JsonObject, without } from '#core/json.ts'
@@ -135,7 +134,7 @@ export function signMember(
     signing,
   )
   if (built.outcome === 'built') return built
-  throw built.outcome === 'too-large' ? tooLarge(built.reason) : badJson(built.reason)
+  throw refusalOf(built)
 }
 
 /** v1–v2: an ID that nobody else has. */
