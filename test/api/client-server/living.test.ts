@@ -66,6 +66,13 @@ describe.each(['1', '6', '10', '11', '12'])('a room of version %s', (version) =>
       { type: 'm.room.topic', unsigned: { prev_content: { topic: 'Tea' } } },
     ])
     expect(told.state_after!.events).toMatchObject([{ event_id: topic.body['event_id'] }])
+    // The name that the key had before, by which clients still ask.
+    const unstable = 'org.matrix.msc4222'
+    const same = await syncOf(alice, `?since=${next.next_batch}&${unstable}.use_state_after=true`)
+    expect(same.rooms!.join![roomId]).toHaveProperty(
+      [`${unstable}.state_after`, 'events', 0, 'event_id'],
+      topic.body['event_id'],
+    )
 
     const page = await home.get(path(roomId, 'messages?dir=f&limit=100'), alice)
     const chunk = page.body['chunk'] as { type: string; event_id: string }[]
