@@ -5,13 +5,13 @@ import { emptyPart, eventFlags, type NewEvent, type RoomPart } from '#store/room
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { type Changes, changesTo, countServers } from '#engine/room/changes.ts'
-import type { Incoming } from '#engine/room/incoming.ts'
+import { FromInbox } from '#engine/room/from-inbox.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { memberOf, numbersFor } from '#engine/room/numbers.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { isOutlier, isRejected, type Known, type Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
-import { type Committed, type Outcome, RoomReloaded, type Work } from '#engine/room/work.ts'
+import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
 
 /**
  * Memberships of local users in rooms that we are not in: invites, their rejection, their withdrawal.
@@ -141,50 +141,21 @@ export function* applyOutside(
 }
 
 /** A member event that came for one of our users in a room that we are not in. */
-export class ReceiveOutside implements Work<Lane> {
-  readonly local = false
-  readonly bytes: number
-  readonly incoming: Incoming
-  #lane: Lane | undefined
-  #room: Room | undefined
-  #known: Known | undefined
-
-  constructor(incoming: Incoming) {
-    this.incoming = incoming
-    this.bytes = incoming.text.length
-  }
-
-  get inboxIds(): readonly number[] {
-    return this.incoming.inboxIds
-  }
-
-  *decide(lane: Lane): Task<Outcome | null> {
-    this.#lane = lane
+export class ReceiveOutside extends FromInbox {
+  protected *take(
+    lane: Lane,
+    room: Room | null,
+  ): Task<{ known: Known; outcome: Outcome } | undefined> {
     const { parts, inbound } = lane
     const { event, text, inboxIds, origin } = this.incoming
-    const room = yield* lane.load()
-    if (!room || !(yield* withdraws(parts, room, event))) {
-      parts.counters.dropped++
-      parts.onDrop(lane.roomId, origin, 'we are not in the room')
-      inbound.discard(inboxIds)
-      return null
+    if (room && (yield* withdraws(parts, room, event))) {
+      const claimed = event.version.eventFormat === 'named'
+      return yield* applyOutside(parts, room, event, { text, claimed, inboxIds })
     }
-    this.#room = room
-    const claimed = event.version.eventFormat === 'named'
-    const { known, outcome } = yield* applyOutside(parts, room, event, { text, claimed, inboxIds })
-    this.#known = known
-    return outcome
-  }
-
-  committed(_committed: Committed): void {
-    this.#room!.committed(this.#known!)
-    this.#lane!.inbound.done(this.inboxIds)
-  }
-
-  failed(error: Error): void {
-    if (!this.#lane) return
-    this.#lane.parts.onError(error, 'a withdrawn invite could not be taken')
-    this.#lane.inbound.postpone(this.inboxIds)
+    parts.counters.dropped++
+    parts.onDrop(lane.roomId, origin, 'we are not in the room')
+    inbound.discard(inboxIds)
+    return undefined
   }
 }
 

@@ -4,6 +4,7 @@ import { packEventId } from '#store/room/event-id.ts'
 import { claimEventIds } from '#store/room/intern.ts'
 import { type Applied, applyEvent } from '#engine/room/apply.ts'
 import { judgeBefore, stateBefore, unsigned } from '#engine/room/decide.ts'
+import { FromInbox } from '#engine/room/from-inbox.ts'
 import type { Incoming } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
@@ -11,57 +12,22 @@ import { missingOf } from '#engine/room/prepare.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
-import { type Committed, type Outcome, RoomReloaded, type Work } from '#engine/room/work.ts'
+import { RoomReloaded } from '#engine/room/work.ts'
 
 /** An event of another server that lacks nothing: checks 4 to 6, and into the room. */
-export class Receive implements Work<Lane> {
-  readonly local = false
-  readonly bytes: number
-  readonly incoming: Incoming
-  #lane: Lane | undefined
-  #room: Room | undefined
-  #known: Known | undefined
-
-  constructor(incoming: Incoming) {
-    this.incoming = incoming
-    this.bytes = incoming.text.length
-  }
-
-  get inboxIds(): readonly number[] {
-    return this.incoming.inboxIds
-  }
-
-  *decide(lane: Lane): Task<Outcome | null> {
-    this.#lane = lane
+export class Receive extends FromInbox {
+  protected *take(lane: Lane, room: Room | null): Task<Applied | undefined> {
     const { inbound } = lane
     const { incoming } = this
-    const room = yield* lane.load()
     if (!room) {
       inbound.discard(incoming.inboxIds)
-      return null
+      return undefined
     }
-    this.#room = room
     const received = yield* receiveEvent(lane, room, incoming, false)
+    if ('applied' in received) return received.applied
     if ('missing' in received) inbound.parkEvent(incoming, received.missing)
-    else if ('known' in received) inbound.discard(incoming.inboxIds)
-    else {
-      this.#known = received.applied.known
-      return received.applied.outcome
-    }
-    return null
-  }
-
-  committed(_committed: Committed): void {
-    this.#room!.committed(this.#known!)
-    this.#lane!.inbound.done(this.incoming.inboxIds)
-  }
-
-  /** A bug, or a database that is away: the rows stay in the inbox, for later. */
-  failed(error: Error): void {
-    if (!this.#lane) return
-    const { parts, inbound, roomId } = this.#lane
-    parts.onError(error, `an event of ${roomId} could not be decided`)
-    inbound.postpone(this.incoming.inboxIds)
+    else inbound.discard(incoming.inboxIds)
+    return undefined
   }
 }
 

@@ -106,39 +106,7 @@ export const olderSpans = (
   from: Anchor,
   limit: number,
   spans: number,
-) =>
-  sql<SpanRow[]>`
-    with start as (
-      select order_key from spans
-      where shard = ${shard} and room_nid = ${roomNid} and chain = ${from.chain}
-        and (from_index is null or from_index <= ${from.index})
-        and (to_index is null or to_index >= ${from.index})
-      order by order_key desc
-      limit 1
-    ), page as (
-      select s.*, row_number() over (order by s.order_key desc)::integer as ordinal
-      from spans s
-      where s.shard = ${shard} and s.room_nid = ${roomNid} and not s.hidden
-        and s.order_key <= (select order_key from start)
-      order by s.order_key desc
-      limit ${spans}
-    )
-    select s.ordinal, s.order_key, s.chain, s.from_index, s.to_index, s.gap, found.nids, found.indexes
-    from page s
-    cross join lateral (
-      select array_agg(e.event_nid order by e.chain_index desc) as nids,
-        array_agg(e.chain_index order by e.chain_index desc) as indexes
-      from (
-        select event_nid, chain_index from events
-        where shard = ${shard} and chain = s.chain
-          and (s.from_index is null or chain_index >= s.from_index)
-          and (s.to_index is null or chain_index <= s.to_index)
-          and (s.chain <> ${from.chain} or chain_index < ${from.index + (from.inclusive ? 1 : 0)})
-        order by chain_index desc
-        limit ${limit}
-      ) e
-    ) found
-    order by s.ordinal`
+) => spansFrom(sql, { shard, roomNid, from, limit, spans, older: true })
 
 /** The same towards newer events. */
 export const newerSpans = (
@@ -148,39 +116,55 @@ export const newerSpans = (
   from: Anchor,
   limit: number,
   spans: number,
-) =>
-  sql<SpanRow[]>`
+) => spansFrom(sql, { shard, roomNid, from, limit, spans, older: false })
+
+type Reading = {
+  shard: number
+  roomNid: number
+  from: Anchor
+  limit: number
+  spans: number
+  older: boolean
+}
+
+function spansFrom(sql: Sql, { shard, roomNid, from, limit, spans, older }: Reading) {
+  const order = older ? sql`desc` : sql`asc`
+  const { chain, index, inclusive } = from
+  return sql<SpanRow[]>`
     with start as (
       select order_key from spans
-      where shard = ${shard} and room_nid = ${roomNid} and chain = ${from.chain}
-        and (from_index is null or from_index <= ${from.index})
-        and (to_index is null or to_index >= ${from.index})
-      order by order_key
+      where shard = ${shard} and room_nid = ${roomNid} and chain = ${chain}
+        and (from_index is null or from_index <= ${index})
+        and (to_index is null or to_index >= ${index})
+      order by order_key ${order}
       limit 1
     ), page as (
-      select s.*, row_number() over (order by s.order_key)::integer as ordinal
+      select s.*, row_number() over (order by s.order_key ${order})::integer as ordinal
       from spans s
       where s.shard = ${shard} and s.room_nid = ${roomNid} and not s.hidden
-        and s.order_key >= (select order_key from start)
-      order by s.order_key
+        and s.order_key ${older ? sql`<=` : sql`>=`} (select order_key from start)
+      order by s.order_key ${order}
       limit ${spans}
     )
     select s.ordinal, s.order_key, s.chain, s.from_index, s.to_index, s.gap, found.nids, found.indexes
     from page s
     cross join lateral (
-      select array_agg(e.event_nid order by e.chain_index) as nids,
-        array_agg(e.chain_index order by e.chain_index) as indexes
+      select array_agg(e.event_nid order by e.chain_index ${order}) as nids,
+        array_agg(e.chain_index order by e.chain_index ${order}) as indexes
       from (
         select event_nid, chain_index from events
         where shard = ${shard} and chain = s.chain
           and (s.from_index is null or chain_index >= s.from_index)
           and (s.to_index is null or chain_index <= s.to_index)
-          and (s.chain <> ${from.chain} or chain_index > ${from.index - (from.inclusive ? 1 : 0)})
-        order by chain_index
+          and (s.chain <> ${chain} or chain_index ${
+            older ? sql`< ${index + (inclusive ? 1 : 0)}` : sql`> ${index - (inclusive ? 1 : 0)}`
+          })
+        order by chain_index ${order}
         limit ${limit}
       ) e
     ) found
     order by s.ordinal`
+}
 
 /** The last live event of a room at or below a position. */
 export const lastLive = (sql: Sql, shard: number, roomNid: number, position: number) =>
