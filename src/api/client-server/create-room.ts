@@ -3,6 +3,7 @@ import { requireClaim } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
+import { requireWilling } from '#api/client-server/room/willing.ts'
 import { op } from '#api/http/op.ts'
 import { MatrixError, invalidParam } from '#core/error.ts'
 import { isRoomAlias, isUserId } from '#core/ids.ts'
@@ -157,7 +158,8 @@ async function inviteAll(
   profiles: ReadonlyMap<string, JsonObject>,
 ): Promise<void> {
   const results = await Promise.allSettled(
-    invites.map((invite) => {
+    invites.map(async (invite) => {
+      await requireWilling(ctx, invite.target)
       const content = { ...profiles.get(invite.target), ...(JSON.parse(invite.content) as object) }
       return ctx.rooms.call('changeMembership', roomId, {
         ...invite,

@@ -1,6 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { landed } from '#api/client-server/room/landed.ts'
 import { memberContent } from '#api/client-server/room/member-content.ts'
+import { requireWilling } from '#api/client-server/room/willing.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { op } from '#api/http/op.ts'
 import { invalidParam, missingParam } from '#core/error.ts'
@@ -23,6 +24,7 @@ export const inviteUser = op({
     if ('medium' in body || 'id_server' in body) throw noThirdParties()
     if (target === undefined) throw missingParam("'user_id' is missing")
     if (!isUserId(target)) throw invalidParam(`${target} is not a user ID`)
+    await requireWilling(ctx, target)
     const at = await ctx.rooms.call('changeMembership', params.roomId, {
       sender: who.userId,
       target,

@@ -1,6 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { checkCanonicalAlias } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
+import { requireWilling } from '#api/client-server/room/willing.ts'
 import { Timestamp, massaged } from '#api/client-server/room/massaged.ts'
 import { op } from '#api/http/op.ts'
 import { canonicalJson } from '#core/canonical-json.ts'
@@ -110,6 +111,7 @@ async function setMember(
   if (!isUserId(target)) throw invalidParam('The state key of an m.room.member is a user ID')
   const membership = membershipOf(content)
   if (membership === undefined) throw invalidParam('`membership` is missing, or unknown')
+  if (membership === 'invite') await requireWilling(ctx, target)
   // Servers name who authorised a join, never clients.
   const { join_authorised_via_users_server: _, ...own } = content
   const text = JSON.stringify(own)

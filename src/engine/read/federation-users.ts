@@ -1,11 +1,11 @@
-import { MatrixError, notFound } from '#core/error.ts'
-import { isObject, type JsonObject } from '#core/json.ts'
+import { notFound } from '#core/error.ts'
+import type { JsonObject } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
-import * as accountData from '#store/user/account-data.ts'
 import * as profiles from '#store/user/profiles.ts'
 import * as roomAliases from '#store/user/room-aliases.ts'
 import * as users from '#store/user/users.ts'
+import { requireWilling } from './invite-permission.ts'
 
 /** The profile of a local user, or one field of it. */
 export async function localProfile(
@@ -27,19 +27,9 @@ export async function localAlias(sql: Sql, alias: string): Promise<string> {
   return known.room_id
 }
 
-/**
- * A local user who may be invited by another server.
- *
- * Spec: client-server-api/#invite-permission
- */
+/** A local user who may be invited by another server. */
 export async function requireInvitable(sql: Sql, userId: string): Promise<void> {
-  const [, permission] = await Promise.all([
-    requireAccount(sql, userId),
-    accountData.get(sql, shardOf(userId), userId, '', 'm.invite_permission_config'),
-  ])
-  const config: unknown = permission === undefined ? undefined : JSON.parse(permission)
-  if (isObject(config) && config['default_action'] === 'block')
-    throw new MatrixError(403, 'M_INVITE_BLOCKED', 'The user does not want to be invited')
+  await Promise.all([requireAccount(sql, userId), requireWilling(sql, userId)])
 }
 
 async function requireAccount(sql: Sql, userId: string): Promise<void> {

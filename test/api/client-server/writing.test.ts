@@ -256,6 +256,27 @@ describe('membership', () => {
     expect(front.lastCall!.request).toMatchObject({ membership: 'leave', target: bob })
   })
 
+  test('who wants no invites gets none, by whatever call', async () => {
+    const shy = someone('shy')
+    const config = JSON.stringify({ default_action: 'block' })
+    await front.ctx.users.call('putAccountData', shy, null, 'm.invite_permission_config', config)
+    const blocked = { status: 403, body: { errcode: 'M_INVITE_BLOCKED' } }
+    expect(await front.post(`${room}/invite`, alice, { user_id: shy })).toMatchObject(blocked)
+    const state = `${room}/state/m.room.member/${shy}`
+    expect(await front.put(state, alice, { membership: 'invite' })).toMatchObject(blocked)
+    expect(front.calls).toEqual([])
+    // The room is there all the same.
+    expect(await front.post('/createRoom', alice, { invite: [shy] })).toMatchObject(blocked)
+    expect(front.calls.map(({ method }) => method)).toEqual(['create'])
+    // To ban them is no invite, and what others want is their server's matter.
+    expect((await front.put(state, alice, { membership: 'ban' })).status).toBe(200)
+    expect((await front.post(`${room}/invite`, alice, { user_id: '@shy:there.test' })).status).toBe(
+      200,
+    )
+    await front.ctx.users.call('putAccountData', shy, null, 'm.invite_permission_config', '{}')
+    expect((await front.post(`${room}/invite`, alice, { user_id: shy })).status).toBe(200)
+  })
+
   test('an invite by address is refused with a reason', async () => {
     const body = { medium: 'email', address: 'a@b', id_server: 'id.example', id_access_token: 'x' }
     expect(await front.post(`${room}/invite`, alice, body)).toMatchObject({
