@@ -34,6 +34,8 @@ export class Failures {
     const incompatible = errors.find(({ errcode }) => errcode === 'M_INCOMPATIBLE_ROOM_VERSION')
     if (incompatible) return this.#incompatible(incompatible)
     const refusal = errors.find(isRefusal)
+    if (refusal?.errcode === inviteBlocked)
+      return new MatrixError(403, inviteBlocked, sentenceOf(refusal))
     if (refusal) return forbidden(sentenceOf(refusal))
     // Restricted joins: no server that was asked can tell, or let the user in.
     const unable = errors.find(({ errcode }) => unableCodes.has(errcode))
@@ -60,6 +62,8 @@ export class Failures {
   }
 }
 
+/** Said as it is: the user asked is at fault, not the one who asks. */
+const inviteBlocked = 'M_INVITE_BLOCKED'
 const unableCodes = new Set(['M_UNABLE_TO_AUTHORISE_JOIN', 'M_UNABLE_TO_GRANT_JOIN'])
 const isRefusal = ({ status }: RemoteError) => status === 403 || status === 401
 const sentenceOf = ({ server, message }: RemoteError) =>

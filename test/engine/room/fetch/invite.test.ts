@@ -113,6 +113,13 @@ test('why the other server refuses is told', async () => {
     answering(() => ({ status, body: { errcode, error: 'because' } }))
   residents.lie = refuse(403, 'M_FORBIDDEN')
   await expect(remoteInvite(invite)).rejects.toMatchObject({ status: 403, errcode: 'M_FORBIDDEN' })
+  residents.lie = refuse(403, 'M_INVITE_BLOCKED')
+  await expect(remoteInvite(invite)).rejects.toMatchObject({
+    status: 403,
+    errcode: 'M_INVITE_BLOCKED',
+  })
+  residents.lie = refuse(400, 'M_INVALID_PARAM')
+  await expect(remoteInvite(invite)).rejects.toMatchObject({ status: 502 })
   residents.lie = refuse(400, 'M_INCOMPATIBLE_ROOM_VERSION')
   await expect(remoteInvite(invite)).rejects.toMatchObject({
     status: 400,
