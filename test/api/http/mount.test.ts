@@ -363,6 +363,11 @@ describe('what fails', () => {
     expect(JSON.stringify(answer.body)).not.toContain('secret detail')
     expect(answer.headers.has('retry-after')).toBe(status === 503)
     expect(logged.length).toBe(how === 'own' || how === 'none' ? 0 : 1)
+    for (const record of logged)
+      expect(record).toMatchObject({
+        req: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-z]+$/),
+        path: `/_matrix/client/fail/${how}`,
+      })
   })
 })
 

@@ -1,0 +1,23 @@
+import { expect, test } from 'bun:test'
+import type { Context } from '#src/context.ts'
+import { mount } from '#api/http/mount.ts'
+import { op } from '#api/http/op.ts'
+
+test('each request is told in the log, under an ID of its own, without its query', async () => {
+  const told: Record<string, unknown>[] = []
+  const log = {
+    isLevelEnabled: () => true,
+    debug: (record: Record<string, unknown>) => told.push(record),
+  }
+  const here = op({ id: 'here', method: 'GET', path: '/here', auth: 'none', run: () => ({}) })
+  const app = mount({ log } as unknown as Context, [here])
+  for (const uri of ['/here?access_token=secret', '/here', '/nowhere'])
+    await app.fetch(new Request(`http://hs1${uri}`))
+  expect(told).toMatchObject([
+    { op: 'here', method: 'GET', path: '/here', status: 200, ms: expect.any(Number) },
+    { op: 'here', status: 200 },
+    { path: '/nowhere', status: 404 },
+  ])
+  expect(new Set(told.map(({ req }) => req)).size).toBe(3)
+  expect(JSON.stringify(told)).not.toContain('secret')
+})
