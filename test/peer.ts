@@ -170,6 +170,12 @@ export class PeerRoom {
     return this.#tip
   }
 
+  /** The room as it is now, to go on from there in another way. */
+  copy(): PeerRoom {
+    const { version, roomId } = this
+    return new PeerRoom(this.#peer, version, roomId, [...this.#state.values()], this.#tip)
+  }
+
   /** The next event on top of the last one, or of what `prevEvents` names. */
   next(
     sender: string,

@@ -71,7 +71,7 @@ export async function openSmall(): Promise<Disk> {
   await migrate(pool, Bun.fileURLToPath(new URL('../../sql', import.meta.url)), 'test')
   const close = async () => {
     await pool.end({ timeout: 1 })
-    child.stdin.end()
+    await child.stdin.end()
     await child.exited
   }
   return {

@@ -113,6 +113,7 @@ const configOf = (database: TestDatabase, ca: string, port: number, peers: reado
     extra_ca: [ca],
     blocked_ip_ranges: [],
   },
+  passwords: { memory_kib: 64, iterations: 1 },
   rate_limits: { enabled: false },
   log: { level: 'silent' },
 })
