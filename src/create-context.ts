@@ -163,6 +163,7 @@ function startUsers(
   const tokens = new AccessTokens(sql, {
     onFault: (error) => log.warn({ err: error }, 'Could not note which devices are in use'),
   })
+  started.defer(() => tokens.flush())
   const { memory_kib: memoryKib, iterations } = config.passwords
   const accounts = new Accounts({
     sql,

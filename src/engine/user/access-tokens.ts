@@ -51,6 +51,8 @@ export class AccessTokens {
   readonly #lastSeen = new WeakMap<Session, number>()
   #sightings: devices.Sighting[] = []
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** What is being written. */
+  #written: Promise<void> = Promise.resolve()
 
   constructor(sql: Sql, { max = 50_000, onFault = () => {} }: AccessTokensOptions = {}) {
     this.#sql = sql
@@ -92,16 +94,18 @@ export class AccessTokens {
     this.#timer.unref()
   }
 
-  /** Writes the notes down. */
+  /** Writes the notes down; done when all that were taken so far are. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
     const sightings = this.#sightings
     this.#sightings = []
-    if (sightings.length === 0) return
+    if (sightings.length === 0) return this.#written
     // One row is written once, and rows in one order.
     const last = new Map(sightings.map((each) => [`${each.userId} ${each.deviceId}`, each]))
     const rows = [...last.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each)
-    await devices.touch(this.#sql, rows).catch(this.#onFault)
+    const written = devices.touch(this.#sql, rows).catch(this.#onFault)
+    this.#written = Promise.all([this.#written, written]).then(() => {})
+    return this.#written
   }
 }

@@ -86,6 +86,28 @@ test('it is noted, but not at each request, when and from where a device was use
   expect(await seen()).toEqual([61_000, '3.3.3.3'])
 })
 
+test('whoever waits for the notes waits for those that are being written', async () => {
+  const { token } = await loggedIn()
+  const answered = Promise.withResolvers<void>()
+  let isHeld = false
+  const slow = (async (...args: Parameters<Sql>) => {
+    const rows = await db.pool(...args)
+    if (isHeld) await answered.promise
+    return rows
+  }) as unknown as Sql
+  const tokens = new AccessTokens(slow)
+  const session = (await tokens.find(token))!
+  isHeld = true
+  tokens.sight(session, 1000, () => '1.1.1.1')
+  let isWritten = false
+  const writing = tokens.flush()
+  const end = tokens.flush().then(() => (isWritten = true))
+  await Bun.sleep(0)
+  expect(isWritten).toBe(false)
+  answered.resolve()
+  await Promise.all([writing, end])
+})
+
 test('that it cannot be noted is told, and harms no request', async () => {
   const faults: unknown[] = []
   const away = (() => Promise.reject(new Error('away'))) as unknown as Sql
