@@ -1,3 +1,4 @@
+import { canonicalJson, parseJson } from '#core/canonical-json.ts'
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 
@@ -15,6 +16,12 @@ export const redact = (version: RoomVersion, event: JsonObject): JsonObject =>
 /** As `redact`, without the signatures: what signatures and reference hash cover. */
 export const redactUnsigned = (version: RoomVersion, event: JsonObject): JsonObject =>
   redactTo(version, event, version.redactionV11 ? coveredKeys : coveredKeysBefore11)
+
+/** What is left of an event's JSON text when it is redacted. */
+export function redactJson(version: RoomVersion, json: string): string {
+  const redacted = redact(version, parseJson(json) as JsonObject)
+  return canonicalJson(redacted, 'tolerant') ?? JSON.stringify(redacted)
+}
 
 function redactTo(version: RoomVersion, event: JsonObject, keys: readonly string[]): JsonObject {
   const result: JsonObject = {}

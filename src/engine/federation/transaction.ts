@@ -1,3 +1,5 @@
+import { redactJson } from '#core/event/redact.ts'
+import { roomVersions } from '#core/room-version.ts'
 import type { ServerSets } from '#engine/federation/server-sets.ts'
 import type { Pool } from '#store/db.ts'
 import * as outbox from '#store/federation/outbox.ts'
@@ -174,13 +176,20 @@ const advances = (rooms: readonly Chosen[]) => ({
   room_positions: rooms.map((room) => room.position),
 })
 
-/** The body of a transaction: the same each time it is sent. */
+/**
+ * The body of a transaction: the same each time it is sent, but for events that were redacted meanwhile.
+ * What was taken back goes to no server that was away at the time.
+ */
 export async function bodyOf(
   sql: Pool,
   origin: string,
   txn: outboxTxns.OutboxTxn,
 ): Promise<string> {
-  const pdus =
+  const rows =
     txn.event_nids.length > 0 ? await outbox.eventJsons(sql, txn.shards, txn.event_nids) : []
+  const pdus = rows.map(({ json, redacted_in: id }) => {
+    const version = id === null ? undefined : roomVersions.get(id)
+    return version ? redactJson(version, json) : json
+  })
   return `{"origin":${JSON.stringify(origin)},"origin_server_ts":${txn.origin_server_ts},"pdus":[${pdus.join(',')}],"edus":${txn.edus}}`
 }

@@ -1,8 +1,7 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { historyVisibilityOf } from '#core/content/m.room.history_visibility.ts'
 import { membershipOf, type Membership } from '#core/content/m.room.member.ts'
-import { canonicalEvent } from '#core/event/hash.ts'
-import { redact } from '#core/event/redact.ts'
+import { redactJson } from '#core/event/redact.ts'
 import { domainOf } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
@@ -53,19 +52,14 @@ export async function textsFor(
   return new Map(
     rows.map((row) => [
       row.event_nid,
-      hidden.has(row.event_nid) ? redactedText(room, row) : servedText(room, row),
+      hidden.has(row.event_nid) ? redactJson(room.version, row.json) : servedText(room, row),
     ]),
   )
 }
 
 /** The text of one event, redacted if a redaction counts. */
-export const servedText = (room: RoomRef, row: serve.ServedRow): string =>
-  row.redacted ? redactedText(room, row) : row.json
-
-function redactedText({ version }: RoomRef, { json }: serve.ServedRow): string {
-  const redacted = redact(version, parseJson(json) as JsonObject)
-  return canonicalEvent(version, redacted) ?? JSON.stringify(redacted)
-}
+export const servedText = ({ version }: RoomRef, { json, redacted }: serve.ServedRow): string =>
+  redacted ? redactJson(version, json) : json
 
 /** Which of some events no user of a server may see. */
 export async function hiddenFrom(

@@ -5,8 +5,8 @@ import type { Json, JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as readEvents from '#store/room/read-events.ts'
-import * as readKeys from '#store/room/read-keys.ts'
 import * as readState from '#store/room/read-state.ts'
+import { shownTexts } from './shown-texts.ts'
 
 /**
  * The state that those may see who are not in a room but were asked in.
@@ -84,12 +84,7 @@ async function readOwn(
   const nids = rows.map((row) => row.event_nid)
   if (nids.length === 0) return states
   const own = new Set(asked.map((each) => each.eventNid))
-  const texts = new Map(
-    (await readKeys.jsonOf(sql, nids.map(shardOfNid), nids)).map((row) => [
-      row.event_nid,
-      row.json,
-    ]),
-  )
+  const texts = await shownTexts(sql, nids)
   for (const row of rows) {
     const text = texts.get(row.event_nid)
     if (text === undefined || own.has(row.event_nid)) continue

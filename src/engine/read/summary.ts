@@ -1,12 +1,11 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { canonicalAliasOf } from '#core/content/m.room.canonical_alias.ts'
 import type { JsonObject } from '#core/json.ts'
-import { shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
-import * as readKeys from '#store/room/read-keys.ts'
 import * as readMembers from '#store/room/read-members.ts'
 import * as readRooms from '#store/room/read-rooms.ts'
 import * as readState from '#store/room/read-state.ts'
+import { shownTexts } from './shown-texts.ts'
 
 /** What a client needs to name a room without its members. */
 export type Summary = {
@@ -68,12 +67,7 @@ async function namedRooms(
   )
   if (rows.length === 0) return named
   const nids = rows.map((row) => row.event_nid)
-  const texts = new Map(
-    (await readKeys.jsonOf(sql, nids.map(shardOfNid), nids)).map((row) => [
-      row.event_nid,
-      row.json,
-    ]),
-  )
+  const texts = await shownTexts(sql, nids)
   for (const row of rows) {
     const text = texts.get(row.event_nid)
     const content = text === undefined ? {} : contentOf(text)

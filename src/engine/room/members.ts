@@ -4,8 +4,11 @@ import { authorize } from '#core/auth/authorize.ts'
 import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
+import { redactJson } from '#core/event/redact.ts'
 import { domainOf } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
+import { packEventId, unpackEventId } from '#store/room/event-id.ts'
+import * as redacted from '#store/room/redacted.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { remoteInvite } from '#engine/room/fetch/invite.ts'
 import { localLeave, remoteLeave, type Signed } from '#engine/room/fetch/leave.ts'
@@ -14,6 +17,7 @@ import type { Lane } from '#engine/room/lane.ts'
 import { isOurs, JoinLocal } from '#engine/room/local-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import { LeaveOutside } from '#engine/room/leave-outside.ts'
+import type { Parts } from '#engine/room/parts.ts'
 import { putIn } from '#engine/room/take-member.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { RemoteJoins } from '#engine/room/remote-joins.ts'
@@ -192,9 +196,19 @@ function* buildInvite(
   ]
   const nids = keys.flatMap((key) => map.get(key) ?? [])
   const events = yield* parts.events.byNids(room, nids)
-  const texts = nids.map((nid) => {
-    const known = events.get(nid)!
-    return canonicalEvent(room.version, known.event.pdu)!
+  const shownEvents = nids.map((nid) => events.get(nid)!)
+  return { event, json, state: yield* textsOf(parts, room, shownEvents) }
+}
+
+/** The federation form of events, without what was taken back. */
+function* textsOf(parts: Parts, room: Room, events: readonly Known[]): Task<string[]> {
+  const ids = events.map(({ event }) => packEventId(event.eventId))
+  const rows = yield* wait(
+    redacted.among(parts.sql, room.shard, room.nid, ids).then((list) => list),
+  )
+  const gone = new Set(rows.map((row) => unpackEventId(row.target_id, room.version)))
+  return events.map(({ event: { eventId, pdu } }) => {
+    const text = canonicalEvent(room.version, pdu)!
+    return gone.has(eventId) ? redactJson(room.version, text) : text
   })
-  return { event, json, state: texts }
 }

@@ -200,20 +200,23 @@ export const pendingRooms = (
       and last.position = r.last_position
     order by r.shard, r.room_nid`
 
-/** The federation form of events, in the order asked for; those that are gone are left out. */
-export async function eventJsons(
-  sql: Sql,
-  shards: readonly number[],
-  eventNids: readonly number[],
-): Promise<string[]> {
-  const rows = await sql<{ json: string }[]>`
-    select j.json
+/**
+ * The federation form of events, in the order asked for; those that are gone are left out. With each
+ * that was redacted, the version of its room.
+ */
+export const eventJsons = (sql: Sql, shards: readonly number[], eventNids: readonly number[]) =>
+  sql<{ json: string; redacted_in: string | null }[]>`
+    select j.json, (
+      select r.version from redactions x
+      join rooms r on r.shard = x.shard and r.room_nid = x.room_nid
+      where x.shard = e.shard and x.room_nid = e.room_nid and x.target_id = e.event_id and x.applied
+      limit 1
+    ) as redacted_in
     from unnest(${shards as number[]}::smallint[], ${eventNids as number[]}::bigint[])
       with ordinality as w (shard, event_nid, place)
+    join events e on e.shard = w.shard and e.event_nid = w.event_nid
     join event_json j on j.shard = w.shard and j.event_nid = w.event_nid
     order by w.place`
-  return rows.map(({ json }) => json)
-}
 
 /**
  * Forgets the lines that no server waits for, and leaves of long stretches for servers that have

@@ -17,6 +17,18 @@ export const jsonOf = (sql: Sql, shards: readonly number[], nids: readonly numbe
     from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
     join event_json j on j.shard = w.shard and j.event_nid = w.nid`
 
+/** The same with the rooms' versions, for those who show them: whether a redaction of an event counts. */
+export const shownJsonOf = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
+  sql<{ event_nid: number; json: string; version: string; redacted: boolean }[]>`
+    select e.event_nid, j.json, r.version, exists (
+      select from redactions x
+      where x.shard = e.shard and x.room_nid = e.room_nid and x.target_id = e.event_id and x.applied
+    ) as redacted
+    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
+    join events e on e.shard = w.shard and e.event_nid = w.nid
+    join event_json j on j.shard = w.shard and j.event_nid = w.nid
+    join rooms r on r.shard = e.shard and r.room_nid = e.room_nid`
+
 /** The IDs of events, and nothing else of them. */
 export const eventIdsOf = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
   sql<{ event_nid: number; event_id: Uint8Array }[]>`

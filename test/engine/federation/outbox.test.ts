@@ -131,6 +131,33 @@ describe('events', () => {
     expect(sent(second)).toEqual([])
   })
 
+  test('that were redacted before they could be sent go out redacted', async () => {
+    const message = (position: number, body: string) => ({
+      roomNid: 1,
+      position,
+      destinationSet: all,
+      json: JSON.stringify({ n: position, type: 'm.room.message', content: { body } }),
+    })
+    await commit([message(1, 'taken back'), message(2, 'stays')])
+    await db.pool`
+      insert into rooms (shard, room_nid, room_id, version, kind)
+      values (${testShard}, 1, '!redacted:here.test', '11', 'joined')`
+    const redact = (position: number, applied: boolean) => db.pool`
+      insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
+      select shard, room_nid, event_id, 9, ${applied} from events where position = ${position}`
+    // A redaction that does not count takes nothing back.
+    await redact(2, false)
+    peer.answer = () => Response.json({}, { status: 500 })
+    await start({ retryMinMs: 1, retryMaxMs: 10 })
+    await until(() => peer.transactions.length > 0)
+    await redact(1, true)
+    peer.answer = (request) => peer.usual(request)
+    await until(isEmpty)
+    expect(JSON.stringify(peer.transactions.at(-1)!['pdus'])).toBe(
+      '[{"content":{},"type":"m.room.message"},{"n":2,"type":"m.room.message","content":{"body":"stays"}}]',
+    )
+  })
+
   test('whose signal was lost are found by looking', async () => {
     await start()
     await commitEvents(db.pool, messages(1, 1))

@@ -83,7 +83,7 @@ async function internMember(
 /** Empties what tests of the outbox fill. */
 export async function clearRooms(sql: Sql): Promise<void> {
   await sql`
-    truncate events, event_json, state_deltas, server_sets, destinations, outbox_events,
+    truncate rooms, redactions, events, event_json, state_deltas, server_sets, destinations, outbox_events,
       outbox_rooms, outbox_edus, outbox_txns`
   await sql`update outbox_cursors set position = 0`
   await sql`update room_shards set position = 0`
