@@ -1,6 +1,8 @@
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { FederationOptions } from '#engine/federation/options.ts'
 import type { Config } from '#src/config.ts'
+import { StartupError } from '#store/startup-error.ts'
 
 /** What of the requests that the runtime allows at once is left to others than the federation worker. */
 const leftToOthers = 16
@@ -17,13 +19,26 @@ export async function federationOptions(
   return {
     serverName: config.server_name,
     staticDestinations: federation.static_destinations,
-    extraAuthorities: await Promise.all(federation.extra_ca.map((file) => readFile(file, 'utf8'))),
+    extraAuthorities: await Promise.all(federation.extra_ca.map(readAuthority)),
     blockedRanges: federation.blocked_ip_ranges,
     allowedRanges: federation.allowed_ip_ranges,
-    notaries: [],
+    notaries: federation.notaries,
     requestTimeoutMs: federation.request_timeout_seconds * 1000,
     retryMinMs: federation.retry_min_seconds * 1000,
     retryMaxMs: federation.retry_max_seconds * 1000,
     maxInFlight: Math.max(8, maxRequests - leftToOthers),
+  }
+}
+
+/** Told at the start: every request to another server would fail for it. */
+async function readAuthority(file: string): Promise<string> {
+  const pem = await readFile(file, 'utf8')
+  try {
+    new X509Certificate(pem)
+    return pem
+  } catch (error) {
+    throw new StartupError(`${file} of federation.extra_ca is not a certificate in PEM`, {
+      cause: error,
+    })
   }
 }

@@ -16,6 +16,12 @@ const hints: Readonly<Record<string, string>> = {
   EACCES: 'only root may use this port',
 }
 
+/** What is wrong with a certificate and its key. */
+const faultsOfTls: Readonly<Record<string, string>> = {
+  ERR_OSSL_PEM_NO_START_LINE: 'they are not a certificate and a key in PEM',
+  ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key is not that of the certificate',
+}
+
 /** Answers with `app` where the configuration says. */
 export async function listen(config: ListenerConfig, app: App): Promise<Listening> {
   const { address, port, tls } = config
@@ -41,7 +47,7 @@ export async function listen(config: ListenerConfig, app: App): Promise<Listenin
       const hint = hints[code ?? ''] ?? String(error)
       if (tls && hints[code ?? ''] === undefined)
         throw new StartupError(
-          `Cannot use ${tls.certificate} and ${tls.key} on ${address}:${port}: ${hint}`,
+          `Cannot use ${tls.certificate} and ${tls.key} on ${address}:${port}: ${faultsOfTls[code ?? ''] ?? hint}`,
           { cause: error },
         )
       throw new StartupError(`Cannot listen on ${address}:${port}: ${hint}`, { cause: error })

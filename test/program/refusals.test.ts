@@ -1,5 +1,8 @@
 import { expect, test } from 'bun:test'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { withDatabase } from '#store/db.ts'
+import { makeCertificates } from '#test/certificates.ts'
 import { openTestDatabase } from '#test/database.ts'
 import { freePorts } from '#test/ports.ts'
 import { type Ended, Program, processesOf, run } from '#test/program/program.ts'
@@ -96,6 +99,15 @@ test('a database that cannot be reached is told', async () => {
   expect(message).toEndWith('Check [database] url, or DATABASE_URL.')
 })
 
+test('a database that does not exist is told', async () => {
+  await using database = await openTestDatabase()
+  await using program = await Program.prepare()
+  const url = withDatabase(database.url, 'nowhere_at_all')
+  expect(await refusal(program, { DATABASE_URL: url })).toContain(
+    'database "nowhere_at_all" does not exist',
+  )
+})
+
 test('a database that is too new is refused with the releases that would work', async () => {
   await using database = await openTestDatabase()
   await database.pool`
@@ -117,14 +129,42 @@ test('a database of another server is refused', async () => {
   )
 })
 
-test('a certificate that is none is refused', async () => {
+test('a certificate that is none, and one of another key, are refused', async () => {
   await using database = await openTestDatabase()
   await using program = await Program.prepare({ database: database.url })
+  const [one, other] = await Promise.all(
+    ['one', 'other'].map((name) => makeCertificates(join(program.directory, name))),
+  )
   const pem = join(program.directory, 'pem')
   await Bun.write(pem, 'nothing of the kind')
-  const tls = `tls = { certificate = "${pem}", key = "${pem}" }`
-  await program.configure({ database: database.url, sections: `[[listeners]]\nport = 0\n${tls}\n` })
-  expect(await refusal(program)).toContain(pem)
+  const listen = async (certificate: string, key: string) => {
+    const tls = `tls = { certificate = "${certificate}", key = "${key}" }`
+    const sections = `[[listeners]]\nport = 0\n${tls}\n`
+    await program.configure({ database: database.url, sections })
+    await rm(join(program.directory, 'log'), { force: true })
+    return refusal(program)
+  }
+  const { certificate } = one!
+  expect(await listen(pem, pem)).toBe(
+    `Cannot use ${pem} and ${pem} on 127.0.0.1:0: they are not a certificate and a key in PEM`,
+  )
+  expect(await listen(certificate, pem)).toContain(`Cannot use ${certificate} and ${pem} on`)
+  expect(await listen(certificate, other!.key)).toBe(
+    `Cannot use ${certificate} and ${other!.key} on 127.0.0.1:0: the key is not that of the certificate`,
+  )
+  expect(await listen(certificate, '/nowhere/key.pem')).toContain(
+    'listeners.0.tls.key: the file /nowhere/key.pem cannot be read',
+  )
+})
+
+test('a certificate authority that is none is refused', async () => {
+  await using database = await openTestDatabase()
+  await using program = await Program.prepare({ database: database.url })
+  const sections = `[federation]\nextra_ca = ["${program.config}"]\n`
+  await program.configure({ database: database.url, sections })
+  expect(await refusal(program)).toBe(
+    `${program.config} of federation.extra_ca is not a certificate in PEM`,
+  )
 })
 
 test('a log that cannot be written is told once', async () => {
