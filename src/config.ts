@@ -94,6 +94,10 @@ const federation = section('Talking to other servers.', {
     { default: privateRanges },
   ),
   allowed_ip_ranges: texts('Exceptions to blocked_ip_ranges.', { examples: [['10.1.0.0/16']] }),
+  notaries: texts(
+    'Servers that are asked for the keys of a server that does not answer itself, in this order.',
+    { examples: [['matrix.org']] },
+  ),
   request_timeout_seconds: seconds(30, 0.1, 600, 'The longest that a request to a server takes.'),
   retry_min_seconds: seconds(
     10,

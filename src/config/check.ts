@@ -27,6 +27,8 @@ function* checkNames({ server_name, public_base_url, database, federation }: Con
     yield 'database.url: not a postgres:// address'
   if (federation.delegate_to !== undefined && !isServerName(federation.delegate_to))
     yield `federation.delegate_to: ${federation.delegate_to} is not host or host:port`
+  for (const notary of federation.notaries)
+    if (!isServerName(notary)) yield `federation.notaries: ${notary} is not a server name`
   for (const [name, target] of Object.entries(federation.static_destinations)) {
     if (!isServerName(name)) yield `federation.static_destinations: ${name} is not a server name`
     if (!isServerName(target))

@@ -216,6 +216,10 @@ test.each([
     'federation.extra_ca: the file /none.pem cannot be read',
   ],
   [
+    '[federation]\nnotaries = ["matrix.org", "a b"]',
+    'federation.notaries: a b is not a server name',
+  ],
+  [
     '[appservices]\nfiles = ["/none.yaml"]',
     'appservices.files: the file /none.yaml cannot be read',
   ],
