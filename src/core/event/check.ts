@@ -1,5 +1,5 @@
 import { isBase64 } from '#core/base64.ts'
-import { canonicalEvent, hashedText, redactedText, sha256 } from '#core/event/hash.ts'
+import { canonicalEvent, hashedText, redactedText, sha256Id } from '#core/event/hash.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { isEventIdOf, isRoomIdOf, isShortText, isUserId, roomIdOfCreate } from '#core/ids.ts'
 import { isObject, isRawNumber, type Json, type JsonObject, without } from '#core/json.ts'
@@ -64,7 +64,7 @@ export function inspectPdu(
   if (!fits(hashed, rest, maxPduBytes + 1)) return 'The event is larger than 65536 bytes'
 
   const eventId =
-    version.eventFormat === 'named' ? (pdu['event_id'] as string) : eventIdFrom(version, signed)
+    version.eventFormat === 'named' ? (pdu['event_id'] as string) : `$${sha256Id(version, signed)}`
   const roomId = pdu['room_id'] === undefined ? roomIdOfCreate(eventId) : (pdu['room_id'] as string)
   if (options.roomId !== undefined && options.roomId !== roomId)
     return 'The event is of another room'
@@ -74,13 +74,6 @@ export function inspectPdu(
 function fits(a: string, b: string, limit: number): boolean {
   if ((a.length + b.length) * 3 <= limit) return true
   return Buffer.byteLength(a) + Buffer.byteLength(b) <= limit
-}
-
-function eventIdFrom(version: RoomVersion, signed: string): string {
-  const hash = sha256(signed)
-  return version.eventIdBase64 === 'url'
-    ? `$${hash.replaceAll('+', '-').replaceAll('/', '_')}`
-    : `$${hash}`
 }
 
 function checkFields(version: RoomVersion, pdu: JsonObject): string | undefined {

@@ -25,6 +25,10 @@ export const redactedText = (version: RoomVersion, event: JsonObject): string | 
 /** SHA-256 of a text as unpadded base64. */
 export const sha256 = (text: string): string => Bun.SHA256.hash(text, 'base64').slice(0, 43)
 
+/** The same in the alphabet of a version's event IDs. */
+export const sha256Id = ({ eventIdBase64 }: RoomVersion, text: string): string =>
+  eventIdBase64 === 'url' ? Bun.SHA256.hash(text, 'base64url').slice(0, 43) : sha256(text)
+
 /** The value of `hashes.sha256` that belongs to an event. */
 export function contentHash(version: RoomVersion, event: JsonObject): string | undefined {
   const text = hashedText(version, event)
@@ -34,9 +38,7 @@ export function contentHash(version: RoomVersion, event: JsonObject): string | u
 /** The reference hash of an event in the base64 alphabet of its version's event IDs. */
 export function referenceHash(version: RoomVersion, event: JsonObject): string | undefined {
   const text = redactedText(version, event)
-  if (text === undefined) return undefined
-  const hash = sha256(text)
-  return version.eventIdBase64 === 'url' ? hash.replaceAll('+', '-').replaceAll('/', '_') : hash
+  return text === undefined ? undefined : sha256Id(version, text)
 }
 
 /** The ID of an event: its own `event_id` (v1–v2), or its reference hash (v3+). */

@@ -1,12 +1,14 @@
 import { LRUCache } from 'lru-cache'
 import { limitExceeded, MatrixError } from '#core/error.ts'
-import { inspectPdu, maxPduBytes } from '#core/event/check.ts'
+import { maxPduBytes } from '#core/event/check.ts'
+import { canonicalEvent } from '#core/event/hash.ts'
+import { readPdu } from '#core/event/receive.ts'
 import { domainOf, isRoomId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
 import { type InboundRoom, InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { LoopLag } from '#engine/federation/loop-lag.ts'
-import type { InboxEntry, Rooms } from '#engine/worker/protocol.ts'
+import type { CheckedPdu, InboxEntry, Rooms } from '#engine/worker/protocol.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as inbound from '#store/federation/inbound.ts'
@@ -44,6 +46,8 @@ const defaultLimits: IntakeLimits = {
 }
 
 export type Transaction = { pdus: readonly Json[]; edus: readonly Json[] }
+
+type Taken = inbox.NewInboxRow & { checked: CheckedPdu | undefined }
 
 type Bucket = { tokens: number; at: number }
 
@@ -126,7 +130,7 @@ export class Intake {
     const answer = JSON.stringify({ pdus: Object.fromEntries(sorted.results) })
     // Keys never wait behind events: the first commit. A repetition in between doubles nothing.
     if (edus.length > 0) await takeEdus(origin, edus)
-    const { rows } = sorted
+    const rows = sorted.taken
     // What only typed and was seen may be repeated without harm.
     if (pdus.length === 0 && !edus.some(isDurable)) return answer
     const receivedAt = clock()
@@ -137,7 +141,7 @@ export class Intake {
       ])
       return added
     })
-    this.#post(origin, rows, ids)
+    this.#post(origin, sorted.taken, ids)
     return answer
   }
 
@@ -145,7 +149,8 @@ export class Intake {
   async #sort(origin: string, pdus: readonly Json[]) {
     const roomIds = new Set(pdus.map(roomIdOf).filter((id) => id !== undefined))
     const rooms = await this.rooms.find(this.#options.sql, [...roomIds])
-    const rows: inbox.NewInboxRow[] = []
+    const shards = new Map(Array.from(roomIds, (id) => [id, shardOf(id)]))
+    const taken: Taken[] = []
     const results: [string, { error?: string }][] = []
     for (const pdu of pdus) {
       const roomId = roomIdOf(pdu)
@@ -156,11 +161,11 @@ export class Intake {
         if (typeof eventId === 'string') results.push([eventId, { error: 'The room is unknown' }])
         continue
       }
-      const { eventId, error, json } = this.#judge(origin, roomId, room, pdu)
+      const { eventId, error, json, checked } = this.#judge(origin, roomId, room, pdu)
       if (eventId !== undefined) results.push([eventId, error === undefined ? {} : { error }])
-      if (json !== undefined) rows.push({ shard: shardOf(roomId), roomId, json })
+      if (json !== undefined) taken.push({ shard: shards.get(roomId)!, roomId, json, checked })
     }
-    return { rows, results }
+    return { taken, results }
   }
 
   #judge(
@@ -168,18 +173,27 @@ export class Intake {
     roomId: string,
     room: InboundRoom,
     pdu: Json,
-  ): { eventId?: string; error?: string; json?: string } {
-    const inspected = inspectPdu(room.version, pdu, { roomId })
-    if (typeof inspected === 'string') {
+  ): { eventId?: string; error?: string; json?: string; checked?: CheckedPdu } {
+    const { version } = room
+    const read = readPdu(version, pdu, { roomId })
+    if (typeof read === 'string') {
       const eventId = isObject(pdu) ? pdu['event_id'] : undefined
-      return typeof eventId === 'string' ? { eventId, error: inspected } : { error: inspected }
+      return typeof eventId === 'string' ? { eventId, error: read } : { error: read }
     }
-    const { eventId } = inspected.event
+    const { event, signed, redacted } = read
+    const { eventId } = event
     // The lane asks again: the list may change before the event's turn.
     if (room.acl && !room.acl.allows(origin))
       return { eventId, error: 'The server is not allowed in the room' }
-    if (room.kind === 'outside' && !this.#isOfLocalUser(inspected.event))
+    if (room.kind === 'outside' && !this.#isOfLocalUser(event))
       return { eventId, error: 'The room is unknown' }
+    // The lane need not work out again what is known of a good event.
+    if (!redacted)
+      return {
+        eventId,
+        json: canonicalEvent(version, event.pdu)!,
+        checked: { version: version.id, eventId, signed },
+      }
     const json = JSON.stringify(pdu)
     // `unsigned` counts for nothing in the event, but would be stored.
     if (json.length > 2 * maxPduBytes) return { eventId, error: 'The event is too large' }
@@ -194,11 +208,11 @@ export class Intake {
   }
 
   /** The usual case reads nothing back: the texts go to the workers with their numbers. */
-  #post(origin: string, rows: readonly inbox.NewInboxRow[], ids: readonly number[]): void {
+  #post(origin: string, taken: readonly Taken[], ids: readonly number[]): void {
     const { rooms, log } = this.#options
     const byRoom = new Map<string, InboxEntry[]>()
-    for (const [index, { roomId, json }] of rows.entries()) {
-      const entry = { inboxId: ids[index]!, origin, roomId, json }
+    for (const [index, { roomId, json, checked }] of taken.entries()) {
+      const entry = { inboxId: ids[index]!, origin, roomId, json, ...(checked && { checked }) }
       const entries = byRoom.get(roomId)
       if (entries) entries.push(entry)
       else byRoom.set(roomId, [entry])

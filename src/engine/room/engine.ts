@@ -168,8 +168,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
   async receive(roomId: string, entries: InboxEntry[]): Promise<null> {
     this.#open()
     const { inbound } = this.lane(roomId)
-    const here = entries.flatMap(({ inboxId, origin, json }) =>
-      json === undefined ? [] : { inboxId, origin, json },
+    const here = entries.flatMap(({ inboxId, origin, json, checked }) =>
+      json === undefined ? [] : { inboxId, origin, json, ...(checked && { checked }) },
     )
     if (here.length < entries.length) inbound.wake()
     inbound.take(here)

@@ -1,7 +1,8 @@
 import { canonicalEvent } from '#core/event/hash.ts'
-import { type Received, receivePdu } from '#core/event/receive.ts'
+import { type ParseOptions, toRoomEvent } from '#core/event/check.ts'
+import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
 import { parseJson } from '#core/canonical-json.ts'
-import type { RoomEvent } from '#core/event/pdu.ts'
+import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import type { NeededKeys } from '#core/event/signatures.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 import type { Interned } from '#store/room/intern.ts'
@@ -9,6 +10,7 @@ import type { StateMap } from '#store/room/state-map.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Parkable } from '#engine/room/park.ts'
 import type { Room } from '#engine/room/room.ts'
+import type { CheckedPdu } from '#engine/worker/protocol.ts'
 
 /** An event of another server that passed the first three checks and may be decided. */
 export type Incoming = Parkable & {
@@ -37,6 +39,8 @@ export type Raw = {
   readonly json: string
   readonly origin: string
   readonly inboxId?: number
+  /** What the intake knows of it: then `json` is canonical, and an event of the lane's room. */
+  readonly checked?: CheckedPdu
   /** Its keys were asked for already. */
   readonly lastTry?: boolean
 }
@@ -60,22 +64,32 @@ export function judge(
   now: number,
   options: { anyListLength?: boolean } = {},
 ): Judged {
-  const json = parseJson(raw.json)
-  if (json === undefined) return { outcome: 'drop', reason: 'The event is not JSON' }
-  const received: Received = receivePdu(version, json, {
-    keys: keys.lookup,
-    now,
-    roomId,
-    ...options,
-  })
+  const read = readRaw(raw, version, { roomId, ...options })
+  if (typeof read === 'string') return { outcome: 'drop', reason: read }
+  const received = judgeRead(read, { keys: keys.lookup, now })
   if (received.outcome !== 'accept') return received
   const { event, rejection, redacted } = received
   // What was checked has a canonical form.
-  const text = canonicalEvent(version, event.pdu)!
+  const text = read.text ?? canonicalEvent(version, event.pdu)!
   const inboxIds = raw.inboxId === undefined ? [] : [raw.inboxId]
   return {
     outcome: 'accept',
     redacted,
     incoming: { eventId: event.eventId, event, text, origin: raw.origin, rejection, inboxIds },
   }
+}
+
+/** Checks 1 and 3, unless the intake has made them; a text says why the event is dropped. */
+function readRaw(
+  { json: text, checked }: Raw,
+  version: RoomVersion,
+  options: ParseOptions,
+): (Read & { text?: string }) | string {
+  const json = parseJson(text)
+  if (json === undefined) return 'The event is not JSON'
+  const { roomId } = options
+  if (checked?.version !== version.id || roomId === undefined)
+    return readPdu(version, json, options)
+  const event = toRoomEvent(version, json as Pdu, checked.eventId, roomId)
+  return { event, redacted: false, signed: checked.signed, text }
 }

@@ -36,7 +36,21 @@ export type CreateRoom = {
 }
 
 /** One inbound PDU, already durable in the inbox. `json` is absent when the worker has to read it back. */
-export type InboxEntry = { inboxId: number; origin: string; roomId: string; json?: string }
+export type InboxEntry = {
+  inboxId: number
+  origin: string
+  roomId: string
+  json?: string
+  checked?: CheckedPdu
+}
+
+/** What the intake found out of a PDU whose format and hash are good, by the rules of a room version. */
+export type CheckedPdu = {
+  version: string
+  eventId: string
+  /** What the signatures cover: they are left to the lane. */
+  signed: string
+}
 
 export type JoinRoom = {
   userId: string

@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test'
+import { redactedText } from '#core/event/hash.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
@@ -11,6 +12,7 @@ import {
   openStage,
   say,
   setState,
+  store,
   stored,
   until,
 } from '#test/room-engine.ts'
@@ -135,4 +137,37 @@ test('what comes in while the inbox is read is not passed over', async () => {
   await until(inboxIsEmpty(database, roomId))
   const { accepted, postponed, missingRequests } = stage.engine.parts.counters
   expect([accepted, postponed, missingRequests]).toEqual([420, 0, 0])
+})
+
+test('what the intake has checked is not worked out again, but for the signature', async () => {
+  await using stage = await openStage(database, [there])
+  const roomId = await createRoom(stage, '11')
+  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const good = room.say(mallory, 'good')
+  const other = room.say(mallory, 'checked by the rules of another version')
+  const forged = room.say(mallory, 'forged', { signedBy: new MadeUpServer('elsewhere.test') })
+  const rows = await store(
+    database,
+    roomId,
+    there,
+    [good, other, forged].map(({ text }) => text),
+  )
+  const signedOf = ({ event }: typeof good) => redactedText(event.version, event.pdu)!
+  const entries = [
+    { version: '11', eventId: good.event.eventId, signed: signedOf(good) },
+    // Were it believed, this would be the event's ID.
+    { version: '10', eventId: good.event.eventId, signed: 'nonsense' },
+    { version: '11', eventId: forged.event.eventId, signed: signedOf(forged) },
+  ]
+  await stage.rooms.call(
+    'receive',
+    roomId,
+    rows.map((row, index) => ({ ...row, checked: entries[index]! })),
+  )
+  await until(inboxIsEmpty(database, roomId))
+  for (const { event, text } of [good, other])
+    expect(await stored(database, roomId, event.eventId)).toMatchObject({ flags: 0, json: text })
+  expect(await stored(database, roomId, forged.event.eventId)).toBeUndefined()
+  expect(stage.engine.parts.counters).toMatchObject({ accepted: 2, dropped: 1, redacted: 0 })
+  expect(stage.errors).toEqual([])
 })
