@@ -23,9 +23,9 @@ export type KeyringOptions = {
   deadlineMs?: number
 }
 
-/** Not spec: how soon a server is asked again for a key that it did not have, or did. */
+/** Not spec: how soon a server is asked again that has answered, and one that has not. */
 const againMs = 5_000
-const firstWaitMs = 30_000
+const firstWaitMs = 400
 const longestWaitMs = 600_000
 const sevenDays = 7 * 24 * 60 * 60 * 1000
 

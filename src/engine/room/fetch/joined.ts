@@ -11,6 +11,12 @@ import { withSignatureOf } from '#engine/room/fetch/countersign.ts'
 import type { CheckedEvents, JoinedRoom, RemoteJoin } from '#engine/room/fetch/fetching.ts'
 import { Pace } from '#engine/room/fetch/pace.ts'
 
+/**
+ * Not spec: how long a join waits for the keys of servers that do not answer. What they signed of the
+ * state is lost to us for good: their users are not in the room as we know it, and say nothing in it.
+ */
+const keyPatienceMs = 20_000
+
 /** What a server answered to a signed join. */
 export type JoinAnswer = Readonly<{ server: string; event: RoomEvent; answer: Joined }>
 
@@ -28,7 +34,11 @@ export async function checkJoined(
   if (answer.membersOmitted) throw malformedAnswer(server, 'leaves out members')
   const join = await countersigned(fetching, server, event, answer)
   const jsons = [...answer.state, ...answer.authChain]
-  const all = await checkMany(event.version, jsons, { ...fetching, anyListLength: true })
+  const all = await checkMany(event.version, jsons, {
+    ...fetching,
+    anyListLength: true,
+    keyPatienceMs,
+  })
   const pace = new Pace()
   const stateIds = new Set(all.ids.slice(0, answer.state.length).filter((id) => id !== undefined))
   const checked = await chainOnly(all, [...stateIds, ...join.authEvents])

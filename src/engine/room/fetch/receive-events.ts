@@ -2,6 +2,7 @@ import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
 import { neededKeys } from '#core/event/signatures.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
+import type { KeyLookup } from '#core/server-keys.ts'
 import type { DroppedEvent, FetchedEvents, Fetching } from '#engine/room/fetch/fetching.ts'
 import { KeyWishes } from '#engine/room/fetch/key-wishes.ts'
 import { orderByParents } from '#engine/room/fetch/order.ts'
@@ -18,7 +19,12 @@ export type Receiving = Fetching &
     roomId: string
     /** Takes events with more references than are allowed today, as old ones have. */
     anyListLength?: boolean
+    /** How long to ask again for keys that cannot be had; by default they are asked for once. */
+    keyPatienceMs?: number
   }>
+
+/** Before a server is asked again for its keys; doubles. */
+const firstPauseMs = 500
 
 /** An event that was not dropped; with a reason it is to be rejected. */
 export type Judged = Read & Readonly<{ rejection: string | undefined }>
@@ -59,21 +65,39 @@ export async function judgeAll(
   pace: Pace,
 ): Promise<{ ids: EventIds; judged: Map<string, Judged>; dropped: DroppedEvent[] }> {
   const { ids, reads, dropped } = await readAll(version, jsons, receiving, pace)
+  const { keyPatienceMs = 0 } = receiving
+  const givenUp = performance.now() + keyPatienceMs
+  const judged = new Map<string, Judged>()
+  let open = reads
+  for (let pauseMs = firstPauseMs; open.size > 0; pauseMs *= 2) {
+    const keys = await keysFor(open, receiving, pace)
+    const lastTry = performance.now() + pauseMs > givenUp
+    const keyless = new Map<string, Read>()
+    for (const [eventId, read] of open) {
+      if (pace.due) await pace.rest()
+      const received = judgeRead(read, { keys, now: receiving.now(), lastTry })
+      if (received.outcome === 'accept')
+        judged.set(eventId, { ...read, rejection: received.rejection })
+      else if (received.outcome === 'missing') keyless.set(eventId, read)
+      else dropped.push({ eventId, reason: received.reason })
+    }
+    open = keyless
+    if (open.size > 0) await Bun.sleep(pauseMs)
+  }
+  return { ids, judged, dropped }
+}
+
+async function keysFor(
+  reads: ReadonlyMap<string, Read>,
+  receiving: Receiving,
+  pace: Pace,
+): Promise<KeyLookup> {
   const wishes = new KeyWishes(receiving)
   for (const { event } of reads.values()) {
     if (pace.due) await pace.rest()
     for (const needed of neededKeys(event)) wishes.add(needed)
   }
-  const keys = await wishes.fetch()
-  const judged = new Map<string, Judged>()
-  for (const [eventId, read] of reads) {
-    if (pace.due) await pace.rest()
-    const received = judgeRead(read, { keys, now: receiving.now(), lastTry: true })
-    if (received.outcome === 'accept')
-      judged.set(eventId, { ...read, rejection: received.rejection })
-    else if (received.outcome === 'drop') dropped.push({ eventId, reason: received.reason })
-  }
-  return { ids, judged, dropped }
+  return wishes.fetch()
 }
 
 async function readAll(

@@ -50,6 +50,23 @@ test('servers of joined members are servers of the room', async () => {
   expect((await remoteJoin(join)).servers.sort()).toEqual([first.name, second.name])
 })
 
+test('a server whose keys cannot be had at once is waited for, and its users are not lost', async () => {
+  const { room, residents, join } = scene('11')
+  const bob = room.join(second.user('bob'))
+  residents.keyless.add(second.name)
+  const { call } = residents
+  const federation = {
+    call: ((method: string, ...args: never[]) => {
+      if (method === 'keys' && residents.keyCalls.length > 0) residents.keyless.clear()
+      return (call as (...all: unknown[]) => unknown)(method, ...args)
+    }) as typeof call,
+  }
+  const joined = await remoteJoin({ ...join, federation })
+  expect(joined.state.map(({ eventId }) => eventId)).toContain(bob.eventId)
+  // Only those that were lacking are asked for again.
+  expect(residents.keyCalls.at(-1)!.map(({ server }) => server)).toEqual([second.name])
+})
+
 test('a restricted join counts with the signature of the server that authorises it', async () => {
   const { join, residents } = scene('10', { join_rule: 'restricted', allow: [] })
   const joined = await remoteJoin(join)
