@@ -183,9 +183,10 @@ function missing(
     // Spec: rooms/v3/#handling-redactions: withheld until the target is known.
     const target = one.facts.get(id)?.redacts
     if (Number(version) >= 3 && target !== undefined && !isPart(other.facts.get(target))) return []
-    // It was not there when that was said, by those who sent it, and does not hear of it.
+    // It was not there when that was said, by those who sent it, and does not hear of it; or it is out,
+    // and is not told what it lacks to make something of what it was sent.
     const to = sentTo.get(id)
-    if (!isPart(fact) && (to ? !to.has(other.server) : isOut(one, other))) return []
+    if (!isPart(fact) && ((to && !to.has(other.server)) || isOut(one, other))) return []
     return [
       `${one.server} reads ${tell(event)}, ${other.server} does not (${JSON.stringify(fact)}); it was sent to ${[...(to ?? ['?'])].join(' ')}`,
     ]

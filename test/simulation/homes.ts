@@ -93,7 +93,8 @@ export async function openHomes(
 }
 
 const retrySeconds = [0.1, 0.5] as const
-const requestTimeoutSeconds = 2
+// What is cut off ends when the way is open again, so only a slow machine waits that long.
+const requestTimeoutSeconds = 10
 
 function inThisProcess(setting: Setting): Home<Person> {
   const { name, ports, certificates, staticDestinations, database } = setting
