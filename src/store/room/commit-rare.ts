@@ -2,9 +2,35 @@ import type { Sql } from '#store/db.ts'
 import type { RoomPart } from './batch.ts'
 import { byteaText } from './event-id.ts'
 
-/** Statements of the commit that most batches do without: `commit.ts` sends them. */
+/** Statements of their own, for what few commits hold: `commit.ts` sends them in a transaction. */
 
-export const createdRows = (parts: readonly RoomPart[]) =>
+export type Rare = { rows: object[]; statement: (sql: Sql, rows: string) => Promise<unknown> }
+
+const withRows = (all: readonly Rare[]): Rare[] => all.filter(({ rows }) => rows.length > 0)
+
+/** What the other statements of a commit build on. */
+export const before = (parts: readonly RoomPart[]): Rare[] =>
+  withRows([
+    { rows: createdRows(parts), statement: insertRooms },
+    { rows: flipRows(parts), statement: flipGenerations },
+    { rows: stagedRows(parts), statement: insertStaged },
+    { rows: pendingAuthRows(parts), statement: insertPendingAuth },
+  ])
+
+/** What builds on the others. */
+export const after = (parts: readonly RoomPart[]): Rare[] =>
+  withRows([
+    { rows: claimedRows(parts), statement: fillClaims },
+    { rows: revisedRows(parts), statement: reviseEvents },
+    { rows: importChainRows(parts), statement: putImportChains },
+    { rows: joinsDoneRows(parts), statement: deleteJoins },
+  ])
+
+/** Sends them without waiting. */
+export const send = (sql: Sql, all: readonly Rare[]): Promise<unknown>[] =>
+  all.map(({ rows, statement }) => statement(sql, JSON.stringify(rows)))
+
+const createdRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, created }) =>
     created
       ? [
@@ -20,12 +46,12 @@ export const createdRows = (parts: readonly RoomPart[]) =>
       : [],
   )
 
-export const insertRooms = (sql: Sql, rows: string) => sql`
+const insertRooms = (sql: Sql, rows: string) => sql`
   insert into rooms (shard, room_nid, room_id, version, kind, partial)
   select * from json_to_recordset(${rows}::text::json) as t (
     shard smallint, room_nid bigint, room_id text, version text, kind text, partial boolean)`
 
-export const flipRows = (parts: readonly RoomPart[]) =>
+const flipRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, flip }) =>
     flip
       ? [
@@ -41,7 +67,7 @@ export const flipRows = (parts: readonly RoomPart[]) =>
       : [],
   )
 
-export const flipGenerations = (sql: Sql, rows: string) => sql`
+const flipGenerations = (sql: Sql, rows: string) => sql`
   with r as materialized (
     select * from json_to_recordset(${rows}::text::json) as t (
       shard smallint, room_nid bigint, old_generation bigint, new_generation bigint,
@@ -57,7 +83,7 @@ export const flipGenerations = (sql: Sql, rows: string) => sql`
   select laneway_require((select count(*) from flipped) = (select count(*) from r), 'LW003',
     'The state generation of a room is not the expected one')`
 
-export const stagedRows = (parts: readonly RoomPart[]) =>
+const stagedRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, staged }) =>
     (staged?.entries ?? []).map((entry) => ({
       shard,
@@ -73,7 +99,7 @@ export const stagedRows = (parts: readonly RoomPart[]) =>
     })),
   )
 
-export const insertStaged = (sql: Sql, rows: string) => sql`
+const insertStaged = (sql: Sql, rows: string) => sql`
   with r as materialized (
     select * from json_to_recordset(${rows}::text::json) as t (
       shard smallint, room_nid bigint, generation bigint, type_nid integer, state_key_nid bigint,
@@ -94,7 +120,7 @@ export const insertStaged = (sql: Sql, rows: string) => sql`
   insert into current_state (shard, room_nid, generation, type_nid, state_key_nid, event_nid)
   select shard, room_nid, generation, type_nid, state_key_nid, event_nid from r`
 
-export const claimedRows = (parts: readonly RoomPart[]) =>
+const claimedRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, events }) =>
     events
       .filter(({ claimed }) => claimed)
@@ -105,7 +131,7 @@ export const claimedRows = (parts: readonly RoomPart[]) =>
       })),
   )
 
-export const fillClaims = (sql: Sql, rows: string) => sql`
+const fillClaims = (sql: Sql, rows: string) => sql`
   with r as materialized (
     select * from json_to_recordset(${rows}::text::json)
       as t (shard smallint, event_id bytea, event_nid bigint)
@@ -117,7 +143,7 @@ export const fillClaims = (sql: Sql, rows: string) => sql`
   select laneway_require((select count(*) from filled) = (select count(*) from r), 'LW003',
     'An event ID was not claimed, or is an event already')`
 
-export const revisedRows = (parts: readonly RoomPart[]) =>
+const revisedRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, revised }) =>
     revised.map((event) => ({
       shard,
@@ -135,7 +161,7 @@ export const revisedRows = (parts: readonly RoomPart[]) =>
     })),
   )
 
-export const reviseEvents = (sql: Sql, rows: string) => sql`
+const reviseEvents = (sql: Sql, rows: string) => sql`
   with r as materialized (
     select * from json_to_recordset(${rows}::text::json) as t (
       shard smallint, event_nid bigint, chain bigint, chain_index integer, position bigint,
@@ -159,28 +185,7 @@ export const reviseEvents = (sql: Sql, rows: string) => sql`
   select laneway_require((select count(*) from revised) = (select count(*) from r), 'LW003',
     'A revised event is missing, or would change its place')`
 
-export const insertMissing = (sql: Sql, rows: string) => sql`
-  insert into missing_prevs (shard, room_nid, event_id, child_nid)
-  select * from json_to_recordset(${rows}::text::json)
-    as t (shard smallint, room_nid bigint, event_id bytea, child_nid bigint)
-  on conflict do nothing`
-
-export const deleteMissing = (sql: Sql, rows: string) => sql`
-  delete from missing_prevs m
-  using json_to_recordset(${rows}::text::json)
-    as t (shard smallint, room_nid bigint, event_id bytea)
-  where m.shard = t.shard and m.room_nid = t.room_nid and m.event_id = t.event_id`
-
-export const putSpans = (sql: Sql, rows: string) => sql`
-  insert into spans (shard, room_nid, order_key, chain, from_index, to_index, gap, hidden)
-  select * from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, room_nid bigint, order_key bytea, chain bigint, from_index integer,
-    to_index integer, gap text[], hidden boolean)
-  on conflict (shard, room_nid, order_key) do update set
-    chain = excluded.chain, from_index = excluded.from_index, to_index = excluded.to_index,
-    gap = excluded.gap, hidden = excluded.hidden`
-
-export const importChainRows = (parts: readonly RoomPart[]) =>
+const importChainRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, importChains }) =>
     importChains.map(({ chain, publishedAt, hiddenAt }) => ({
       shard,
@@ -191,20 +196,14 @@ export const importChainRows = (parts: readonly RoomPart[]) =>
     })),
   )
 
-export const putImportChains = (sql: Sql, rows: string) => sql`
+const putImportChains = (sql: Sql, rows: string) => sql`
   insert into import_chains (shard, room_nid, chain, published_at, hidden_at)
   select * from json_to_recordset(${rows}::text::json) as t (
     shard smallint, room_nid bigint, chain bigint, published_at bigint, hidden_at bigint)
   on conflict (shard, chain) do update set
     published_at = excluded.published_at, hidden_at = excluded.hidden_at`
 
-export const putRedactions = (sql: Sql, rows: string) => sql`
-  insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
-  select * from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, room_nid bigint, target_id bytea, redaction_nid bigint, applied boolean)
-  on conflict (shard, room_nid, target_id, redaction_nid) do update set applied = excluded.applied`
-
-export const pendingAuthRows = (parts: readonly RoomPart[]) =>
+const pendingAuthRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, authPending }) =>
     authPending.map(({ eventNid, cites }) => ({
       shard,
@@ -214,53 +213,18 @@ export const pendingAuthRows = (parts: readonly RoomPart[]) =>
     })),
   )
 
-export const insertPendingAuth = (sql: Sql, rows: string) => sql`
+const insertPendingAuth = (sql: Sql, rows: string) => sql`
   insert into auth_pending (shard, room_nid, event_nid, cites)
   select * from json_to_recordset(${rows}::text::json)
     as t (shard smallint, room_nid bigint, event_nid bigint, cites bytea[])
   on conflict do nothing`
 
-export const mentionRows = (parts: readonly RoomPart[]) =>
-  parts.flatMap(({ shard, roomNid, mentions }) =>
-    mentions.map(({ position, userNid }) => ({
-      shard,
-      room_nid: roomNid,
-      position,
-      user_nid: userNid,
-    })),
-  )
-
-export const insertMentions = (sql: Sql, rows: string) => sql`
-  insert into mentions (shard, room_nid, position, user_nid)
-  select * from json_to_recordset(${rows}::text::json)
-    as t (shard smallint, room_nid bigint, position bigint, user_nid bigint)
-  on conflict do nothing`
-
-export const txnRows = (parts: readonly RoomPart[]) =>
-  parts.flatMap(({ shard, txns }) =>
-    txns.map((txn) => ({
-      shard,
-      user_id: txn.userId,
-      device_id: txn.deviceId,
-      path: txn.path,
-      txn_id: txn.txnId,
-      event_nid: txn.eventNid,
-      sent_at: txn.sentAt,
-    })),
-  )
-
-export const insertTxns = (sql: Sql, rows: string) => sql`
-  insert into local_txns (shard, user_id, device_id, path, txn_id, event_nid, sent_at)
-  select * from json_to_recordset(${rows}::text::json) as t (
-    shard smallint, user_id text, device_id text, path text, txn_id text, event_nid bigint,
-    sent_at bigint)`
-
-export const joinsDoneRows = (parts: readonly RoomPart[]) =>
+const joinsDoneRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, joinsDone }) =>
     joinsDone.map(({ roomId, userId }) => ({ shard, room_id: roomId, user_id: userId })),
   )
 
-export const deleteJoins = (sql: Sql, rows: string) => sql`
+const deleteJoins = (sql: Sql, rows: string) => sql`
   delete from pending_joins p
   using json_to_recordset(${rows}::text::json)
     as t (shard smallint, room_id text, user_id text)

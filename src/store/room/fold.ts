@@ -120,27 +120,48 @@ export function roomRows(parts: readonly RoomPart[]) {
     )
 }
 
-/** Extremities and missing prev_events that come and go in the same batch are never rows. */
-export function edgeRows(parts: readonly RoomPart[]) {
-  const rows = { added: [] as object[], removed: [] as object[] }
-  const missing = { added: [] as object[], arrived: [] as object[] }
-  for (const { shard, roomNid: room_nid, extremities, missing: prevs } of parts) {
-    const removed = new Set(extremities.removed)
-    const added = new Set(extremities.added)
-    for (const event_nid of added)
-      if (!removed.has(event_nid)) rows.added.push({ shard, room_nid, event_nid })
-    for (const event_nid of removed)
-      if (!added.has(event_nid)) rows.removed.push({ shard, room_nid, event_nid })
+/** Rows of `extremities` as columns. */
+type Edges = { shards: number[]; rooms: number[]; events: number[] }
 
-    const arrived = new Set(prevs.arrived.map(byteaText))
-    for (const { eventId, childNid } of prevs.added) {
+/** Extremities that come and go in the same batch are never rows. */
+export function extremityRows(parts: readonly RoomPart[]): { gone: Edges; added: Edges } {
+  const gone: Edges = { shards: [], rooms: [], events: [] }
+  const added: Edges = { shards: [], rooms: [], events: [] }
+  const put = (
+    edges: Edges,
+    { shard, roomNid }: RoomPart,
+    nids: Set<number>,
+    except: Set<number>,
+  ) => {
+    for (const nid of nids) {
+      if (except.has(nid)) continue
+      edges.shards.push(shard)
+      edges.rooms.push(roomNid)
+      edges.events.push(nid)
+    }
+  }
+  for (const part of parts) {
+    const come = new Set(part.extremities.added)
+    const go = new Set(part.extremities.removed)
+    put(gone, part, go, come)
+    put(added, part, come, go)
+  }
+  return { gone, added }
+}
+
+/** Missing prev_events that come and go in the same batch are never rows. */
+export function missingRows(parts: readonly RoomPart[]) {
+  const rows = { added: [] as object[], arrived: [] as object[] }
+  for (const { shard, roomNid: room_nid, missing } of parts) {
+    const arrived = new Set(missing.arrived.map(byteaText))
+    for (const { eventId, childNid } of missing.added) {
       const event_id = byteaText(eventId)
       if (!arrived.has(event_id))
-        missing.added.push({ shard, room_nid, event_id, child_nid: childNid })
+        rows.added.push({ shard, room_nid, event_id, child_nid: childNid })
     }
-    for (const event_id of arrived) missing.arrived.push({ shard, room_nid, event_id })
+    for (const event_id of arrived) rows.arrived.push({ shard, room_nid, event_id })
   }
-  return { extremities: rows, missing }
+  return rows
 }
 
 /** How many more events and deltas build on each snapshot. */

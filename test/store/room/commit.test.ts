@@ -275,6 +275,21 @@ describe('a commit', () => {
     expect(count).toEqual({ events: 1000, transactions: 1 })
   })
 
+  test.each(['{"a":"\u001e"}', '{"a":"\ud800"}'])(
+    'refuses a text that is no JSON: %j',
+    async (json) => {
+      const room = owner.room(1)
+      owner.event(room, { json })
+      const batch = owner.batch(room)
+      expect(await failure(commit(sql, batch))).toHaveProperty(
+        'message',
+        'The text of an event is not JSON',
+      )
+      expect(await outcomeOf(sql, [1], batch.id)).toMatchObject({ committed: false })
+      owner = await Owner.of(sql, [1, 2, 3])
+    },
+  )
+
   test('writes nothing at all if one row fails', async () => {
     const room = owner.room(1)
     const a = owner.state(room, 60, null)

@@ -1,38 +1,41 @@
 import { describe, expect, test } from 'bun:test'
+import type { RoomPart } from '#store/room/batch.ts'
 import { testDatabase } from '#test/database.ts'
 import { until } from '#test/until.ts'
 import { openPool } from '#store/db.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
+import * as inbox from '#store/room/inbox.ts'
 import { outcomeOf, takeOver } from '#store/room/shards.ts'
 import { Owner, failure, next } from './fixtures.ts'
 
 const db = await testDatabase()
 const sql = db.pool
 
+/** Whether the commit is several statements or a single one. */
+const kinds = ['a transaction', 'a statement'] as const
+
 describe('fencing', () => {
-  test('an owner whose shard was taken over commits no more', async () => {
+  test.each(kinds)('of an owner whose shard was taken over, %s fails', async (kind) => {
     const old = await Owner.of(sql, [10])
     const room = old.room(10)
     old.event(room)
     await old.commit(room)
+    const late = await roomFor(kind, old, 10)
     const [taken] = await takeOver(sql, [10], 'another')
     expect(taken!.epoch).toBe(old.shard(10).epoch + 1)
     expect(taken!.position).toBe(old.shard(10).position)
-    const late = next(room)
     old.event(late)
     const error = await failure(commit(sql, old.batch(late)))
     expect(isLeaseLost(error)).toBeTrue()
   })
 
-  test('a takeover waits for a commit that runs, and counts it in', async () => {
+  test.each(kinds)('a takeover waits for %s that runs, and counts it in', async (kind) => {
     const old = await Owner.of(sql, [11])
-    const room = old.room(11)
+    const room = await roomFor(kind, old, 11)
     old.event(room)
-    // The commit is held up by a lock on a table that it writes last.
-    await using held = await hold('inbox')
-    room.inbox.push(1)
+    await using held = await hold(room)
     const running = old.commit(room)
-    await waiting('inbox')
+    await held.up()
     let over = false
     const takeover = takeOver(sql, [11], 'another').then((shards) => {
       over = true
@@ -45,23 +48,22 @@ describe('fencing', () => {
     expect((await takeover)[0]!.position).toBe(old.shard(11).position)
   })
 
-  test('batches over disjoint shards run at once', async () => {
+  test.each(kinds)('%s runs beside one of other shards', async (kind) => {
     const [a, b] = [await Owner.of(sql, [12]), await Owner.of(sql, [13])]
-    const [slow, quick] = [a.room(12), b.room(13)]
-    slow.inbox.push(1)
-    await using held = await hold('inbox')
+    const [slow, quick] = [await roomFor(kind, a, 12), await roomFor(kind, b, 13)]
+    await using held = await hold(slow)
     const running = a.commit(slow)
-    await waiting('inbox')
+    await held.up()
     await b.commit(quick)
     await held.release()
     await running
   })
 
-  test('a batch that does not follow the last one fails', async () => {
+  test.each(kinds)('%s that does not follow the last one fails', async (kind) => {
     const mine = await Owner.of(sql, [14])
     const room = mine.room(14)
     await mine.commit(room)
-    const stale = mine.batch(next(room))
+    const stale = mine.batch(await roomFor(kind, mine, 14))
     await mine.commit(next(room))
     expect(isOvertaken(await failure(commit(sql, stale)))).toBeTrue()
   })
@@ -76,14 +78,13 @@ describe('an unknown outcome', () => {
     expect(outcome.shards.map(({ position }) => position)).toEqual([0, 0])
   })
 
-  test('is waited for while the commit runs', async () => {
+  test.each(kinds)('is waited for while %s runs', async (kind) => {
     const mine = await Owner.of(sql, [22])
-    const room = mine.room(22)
-    room.inbox.push(1)
-    await using held = await hold('inbox')
+    const room = await roomFor(kind, mine, 22)
+    await using held = await hold(room)
     const batch = mine.batch(room)
     const running = commit(sql, batch)
-    await waiting('inbox')
+    await held.up()
     const asked = outcomeOf(sql, [22], batch.id)
     await waiting('room_shards')
     await held.release()
@@ -91,9 +92,9 @@ describe('an unknown outcome', () => {
     await running
   })
 
-  test('once said to be failed, cannot succeed any more', async () => {
+  test.each(kinds)('once said to be failed, %s cannot succeed any more', async (kind) => {
     const mine = await Owner.of(sql, [23])
-    const room = mine.room(23)
+    const room = await roomFor(kind, mine, 23)
     const batch = mine.batch(room)
     const outcome = await outcomeOf(sql, [23], batch.id)
     expect(outcome.committed).toBeFalse()
@@ -102,23 +103,26 @@ describe('an unknown outcome', () => {
     await mine.commit(mine.room(23))
   })
 
-  test('is failed, with nothing written, when the connection is cut in the middle', async () => {
+  test.each(kinds)('is failed, with nothing written, when %s is cut off', async (kind) => {
     const mine = await Owner.of(sql, [24])
     const pool = openPool(db.url, { max: 1, name: 'to-be-cut' })
-    const room = mine.room(24)
+    const room = await roomFor(kind, mine, 24)
+    const { position, counter } = mine.shard(24)
     const event = mine.event(room)
-    room.inbox.push(1)
-    await using held = await hold('inbox')
+    await using held = await hold(room)
     const batch = mine.batch(room)
     const running = failure(commit(pool, batch))
-    await waiting('inbox')
+    await held.up()
     await sql`
       select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'to-be-cut'`
     await running
     await held.release()
     const outcome = await outcomeOf(sql, [24], batch.id)
     expect(outcome.committed).toBeFalse()
-    expect(outcome.shards[0]).toMatchObject({ position: 0, counter: 0 })
+    expect(outcome.shards[0]).toMatchObject({
+      position,
+      counter: kind === 'a transaction' ? 0 : counter,
+    })
     expect(
       await sql`select 1 from events where event_nid = ${event.eventNid} and shard = 24`,
     ).toHaveLength(0)
@@ -129,23 +133,42 @@ describe('an unknown outcome', () => {
   })
 })
 
-/** Locks a table in a session of its own. */
-async function hold(table: string) {
+/** A part that is committed in this way. */
+async function roomFor(kind: (typeof kinds)[number], owner: Owner, shard: number) {
+  const created = owner.room(shard)
+  if (kind === 'a transaction') return created
+  await owner.commit(created)
+  return next(created)
+}
+
+/** Holds the commit of a part up, after it has locked its leases and counters. */
+async function hold({ shard, inbox: rows }: RoomPart) {
+  const [id] = await inbox.add(sql, 'a.example', 0, [
+    { shard, roomId: '!held:a.example', json: '{}' },
+  ])
+  rows.push(id!)
   const pool = openPool(db.url, { max: 1, name: 'holder' })
   const released = Promise.withResolvers<null>()
-  const locked = Promise.withResolvers<null>()
+  const locked = Promise.withResolvers<number>()
   const session = pool.begin(async (sql) => {
-    await sql`lock table ${sql(table)} in access exclusive mode`
-    locked.resolve(null)
+    const [row] = await sql<{ pid: number }[]>`
+      select pg_backend_pid() as pid from inbox where inbox_id = ${id!} for update`
+    locked.resolve(row!.pid)
     await released.promise
   })
-  await locked.promise
+  const pid = await locked.promise
   const release = async () => {
     released.resolve(null)
     await session
     await pool.end()
   }
-  return { release, [Symbol.asyncDispose]: release }
+  const up = () =>
+    until(async () => {
+      const held = await sql`
+        select from pg_stat_activity a where ${pid}::int = any(pg_blocking_pids(a.pid))`
+      return held.length > 0
+    })
+  return { up, release, [Symbol.asyncDispose]: release }
 }
 
 /** Until a session waits for a lock in a statement that names the table. */
