@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { redactedText } from '#core/event/hash.ts'
+import { redact } from '#core/event/redact.ts'
 import { verifySignature } from '#core/ed25519.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 import * as invites from '#api/server-server/invites.ts'
@@ -205,6 +206,24 @@ describe('an invite', () => {
     for (const each of bad) {
       const { status, body } = await v2(made, wrap(made, '12', each))
       expect([status, body['errcode']]).toEqual([400, 'M_INVALID_PARAM'])
+    }
+  })
+
+  test('comes with what is left of events that were redacted, or changed on the way', async () => {
+    const room12 = MadeUpRoom.create('12', alice, peer)
+    const { event } = room12.add(alice, 'm.room.name', { name: 'Secrets' }, { stateKey: '' })
+    const made = inviteOf(carol, room12)
+    const state = Array.from(room12.events.values(), ({ text }) => parsed(text) as JsonObject)
+    const changed = state.map((each) =>
+      each['type'] === 'm.room.name' ? { ...each, content: { name: 'Lies' } } : each,
+    )
+    const redacted = state.map((each) =>
+      each['type'] === 'm.room.name' ? redact(event.version, each) : each,
+    )
+    for (const each of [changed, redacted]) {
+      expect((await v2(made, wrap(made, '12', each))).status).toBe(200)
+      const taken = stage.rooms.of('receiveInvite').at(-1)![3] as string[]
+      expect(taken.map(parsed)).toContainEqual(redact(event.version, event.pdu))
     }
   })
 
