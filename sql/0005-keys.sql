@@ -1,4 +1,4 @@
--- compat: 5
+-- compat: 2
 -- End-to-end encryption: what devices and users publish, and what they leave with us. Written by the
 -- owner of the user's shard, like everything of 0002-users.sql.
 
@@ -59,8 +59,10 @@ create table key_signatures (
   target_key text collate "C" not null, -- a device ID, or the public key of a master key
   key_id text collate "C" not null,     -- which key of the signer's: `ed25519:…`
   signature text not null,
+  position bigint not null,
   primary key (shard, signer, target_user, target_key, key_id)
 );
+create index key_signatures_by_position on key_signatures (shard, position);
 comment on table key_signatures is 'Signatures that came after what they sign. Those over the keys of somebody else are shown to the signer alone.';
 
 -- ---------------------------------------------------------------- device lists

@@ -1,4 +1,4 @@
-import { shardOf, shardOfNid } from '#core/shard.ts'
+import { SHARDS, shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
 import * as userChanges from '#store/user/read-changes.ts'
@@ -41,6 +41,8 @@ export class Interest {
   readonly #watchers = new Map<number, Set<Track>>()
   readonly #lastPosition = new Map<number, number>()
   #floor = new Float64Array(0)
+  /** Of each user shard, where a device list last changed: who it concerns is found out by a look. */
+  readonly #listsAt = new Float64Array(SHARDS)
   #places = 0
   #loads: Load[] = []
 
@@ -98,11 +100,12 @@ export class Interest {
     const stretches = stretchesOf(from.rooms, to.rooms)
     const wanted = [...new Set(loads.map((load) => load.userId))]
     const userStretches = stretchesOf(from.users, to.users)
-    const [rooms, members, rows, users] = await Promise.all([
+    const [rooms, members, rows, users, lists] = await Promise.all([
       stretches.length ? changes.changedRooms(sql, stretches) : [],
       stretches.length ? changes.memberChanges(sql, this.#serverName, stretches) : [],
       wanted.length ? changes.membershipsAt(sql, wanted, to.rooms) : [],
       userStretches.length ? userChanges.changedUsers(sql, userStretches) : [],
+      userStretches.length ? userChanges.changedLists(sql, userStretches) : [],
     ])
     const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
     const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
@@ -118,6 +121,7 @@ export class Interest {
         const track = this.#tracks.get(user_id)
         if (track) woken.add(track)
       }
+      for (const list of lists) this.#moveList(list, woken)
       for (const track of woken) wake(track)
       this.#keep(wanted, rows, to)
       for (const load of loads) load.resolve(this.#tracks.get(load.userId)!)
@@ -143,6 +147,7 @@ export class Interest {
   /** Whether something after `since` may concern the user already. */
   isBehind(track: Track, since: Vector, seen: Vector): boolean {
     if (seen.users[track.shard]! > since.users[track.shard]!) return true
+    if (this.#listsAt.some((position, shard) => position > since.users[shard]!)) return true
     if (seen.rooms.every((position, shard) => position <= since.rooms[shard]!)) return false
     for (const place of track.places.values()) {
       const from = since.rooms[place.shard]!
@@ -175,6 +180,15 @@ export class Interest {
     const place = room && { ...room, ...standingOf(row.membership, row.event_nid) }
     this.#put(track, row.room_nid, place && { ...place, position: row.position })
     woken.add(track)
+  }
+
+  /** A device list concerns its user, and whoever is in a room with them. */
+  #moveList({ shard, user_id, position, room_nids }: userChanges.ChangedList, woken: Set<Track>) {
+    this.#listsAt[shard] = Math.max(this.#listsAt[shard]!, position)
+    const own = this.#tracks.get(user_id)
+    if (own) woken.add(own)
+    for (const roomNid of room_nids)
+      for (const track of this.#watchers.get(roomNid) ?? []) woken.add(track)
   }
 
   #put(track: Track, roomNid: number, place: Place | undefined): void {

@@ -5,39 +5,58 @@ import { type Vector, newVector } from './vector.ts'
 
 /**
  * Sync tokens: `s`, then in base64url a format byte, the room shards' positions and the user shards'
- * positions as varints, a run of zeros as 0 and its length. What follows is for what later formats
- * add (such as the epoch of typing); this one takes none.
+ * positions as varints, a run of zeros as 0 and its length. What follows are parts that not every
+ * token has, each a number that names it and then its own: 1 is how far to-device messages were told.
  *
  * Nothing of a token is kept by the server: it is good on any process, and after a restart.
  */
 const format = 1
+const toDevicePart = 1
+
+/** A point in the streams, with what was not told up to it. */
+export type SyncToken = Vector & {
+  /** In the stream of the user: to-device messages were told up to here only. */
+  readonly toDevice?: number
+}
 
 // 128 positions of 8 bytes, and some room.
 const maxLength = 1500
 
-export function encodeToken({ rooms, users }: Vector): string {
+export function encodeToken({ rooms, users, toDevice }: SyncToken): string {
   const bytes: number[] = [format]
   writePositions(bytes, rooms)
   writePositions(bytes, users)
+  if (toDevice !== undefined) {
+    writeVarint(bytes, toDevicePart)
+    writeVarint(bytes, toDevice)
+  }
   return `s${Buffer.from(bytes).toString('base64url')}`
 }
 
-/** The vector of a token; one that this server did not make is the client's mistake. */
-export function decodeToken(token: string): Vector {
-  const vector = parseToken(token)
-  if (!vector) throw invalidParam('The token is not one that this server gave out')
-  return vector
+/** What a token says; one that this server did not make is the client's mistake. */
+export function decodeToken(token: string): SyncToken {
+  const parsed = parseToken(token)
+  if (!parsed) throw invalidParam('The token is not one that this server gave out')
+  return parsed
 }
 
 export const isSyncToken = (token: string): boolean => token.startsWith('s')
 
-function parseToken(token: string): Vector | undefined {
-  if (token.length > maxLength || !/^s[\w-]+$/.test(token)) return undefined
-  const reader = new Reader(Buffer.from(token.slice(1), 'base64url'))
+function parseToken(text: string): SyncToken | undefined {
+  if (text.length > maxLength || !/^s[\w-]+$/.test(text)) return undefined
+  const reader = new Reader(Buffer.from(text.slice(1), 'base64url'))
   if (reader.byte() !== format) return undefined
   const vector = newVector()
-  const whole = readPositions(reader, vector.rooms) && readPositions(reader, vector.users)
-  return whole && reader.atEnd ? vector : undefined
+  if (!readPositions(reader, vector.rooms) || !readPositions(reader, vector.users)) return undefined
+  let token: SyncToken = vector
+  while (!reader.atEnd) {
+    const part = reader.varint()
+    if (part !== toDevicePart || token.toDevice !== undefined) return undefined
+    const toDevice = reader.varint()
+    if (toDevice === undefined) return undefined
+    token = { ...token, toDevice }
+  }
+  return token
 }
 
 function writePositions(bytes: number[], positions: Float64Array): void {

@@ -5,6 +5,7 @@ import { shardOfNid } from '#core/shard.ts'
 import { forgottenOf } from '#engine/read/forgotten.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { Positions, View } from '#engine/read/positions.ts'
+import type { SyncToken } from '#engine/read/sync-token.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import { stillJoined } from '#engine/read/visible.ts'
 import type { JsonObject } from '#core/json.ts'
@@ -17,7 +18,7 @@ import * as readState from '#store/room/read-state.ts'
 export type SyncRequest = {
   readonly userId: string
   readonly deviceId: string
-  readonly since: Vector | undefined
+  readonly since: SyncToken | undefined
   readonly filter: Filter
   readonly fullState: boolean
   /** Where to tell the state after the timeline, instead of `state` before it. */

@@ -10,9 +10,11 @@ import { readSummaries } from '#engine/read/summary.ts'
 import type { Sql } from '#store/db.ts'
 import { readAccountData } from './account-data.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
+import { readDeviceLists } from './device-lists.ts'
 import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
+import { readKeySupply, readToDevice } from './to-device.ts'
 import { encodeToken } from '#engine/read/sync-token.ts'
 import { type Answer, writeAnswer } from './write.ts'
 
@@ -55,9 +57,13 @@ export async function sync(
 async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Answer> {
   const { sql } = reader
   const { userId, since } = request
-  const [plan, accountData] = await Promise.all([
+  const { deviceId } = request
+  const [plan, accountData, toDevice, keySupply, deviceLists] = await Promise.all([
     planRooms(sql, reader.positions, request, view),
     readAccountData(sql, userId, since, view.vector),
+    readToDevice(sql, userId, deviceId, since, view.vector),
+    readKeySupply(sql, userId, deviceId),
+    readDeviceLists(sql, reader.positions, userId, view.places, since, view.vector),
   ])
   const { timelines, seen } = await readTimelines(
     sql,
@@ -84,7 +90,11 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
-  const nextBatch = encodeToken(view.vector)
+  const { toldTo } = toDevice
+  const nextBatch = encodeToken({
+    ...view.vector,
+    ...(toldTo !== undefined && { toDevice: toldTo }),
+  })
   memory.keep(nextBatch)
   return writeAnswer(reader, request, {
     nextBatch,
@@ -97,6 +107,9 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     asked,
     extra,
     accountData,
+    toDevice,
+    keySupply,
+    deviceLists,
   })
 }
 

@@ -5,9 +5,11 @@ import type { Place } from '#engine/read/interest.ts'
 import type { Summary } from '#engine/read/summary.ts'
 import type { Seen } from '#engine/read/visible.ts'
 import type { AccountData } from './account-data.ts'
+import type { DeviceListNews } from './device-lists.ts'
 import type { Plan, RoomPlan, SyncRequest } from './plan.ts'
 import { leaveWithoutEvent } from './taken-away.ts'
 import { type Timeline, emptyTimeline } from './timelines.ts'
+import type { KeySupply, ToDeviceSection } from './to-device.ts'
 
 /** Everything that was read for one answer. */
 export type Parts = {
@@ -23,6 +25,9 @@ export type Parts = {
   /** Further events, by number. */
   readonly extra: ReadonlyMap<number, ReadEvent>
   readonly accountData: AccountData
+  readonly toDevice: ToDeviceSection
+  readonly keySupply: KeySupply
+  readonly deviceLists: DeviceListNews
 }
 
 export type Answer = {
@@ -47,17 +52,25 @@ export function writeAnswer(
   }))
     if (Object.keys(section).length > 0) rooms[name] = section
   const global = parts.accountData.global.filter((entry) => filter.accountData.accepts(entry))
-  const hasNews = Object.keys(rooms).length > 0 || global.length > 0
+  const { toDevice, keySupply, deviceLists } = parts
+  const { changed, left } = deviceLists
+  const hasNews =
+    Object.keys(rooms).length > 0 ||
+    global.length > 0 ||
+    toDevice.events.length > 0 ||
+    changed.length > 0 ||
+    left.length > 0
   return {
     hasNews,
     json: {
       next_batch: parts.nextBatch,
       ...(Object.keys(rooms).length > 0 && { rooms }),
       ...(global.length > 0 && { account_data: { events: global } }),
+      ...(toDevice.events.length > 0 && { to_device: { events: [...toDevice.events] } }),
       // Required even when there are none.
-      device_one_time_keys_count: {},
-      device_unused_fallback_key_types: [],
-      ...(since && { device_lists: { changed: [], left: [] } }),
+      device_one_time_keys_count: { ...keySupply.oneTimeKeys },
+      device_unused_fallback_key_types: [...keySupply.unusedFallbacks],
+      ...(since && { device_lists: { changed: [...changed], left: [...left] } }),
     },
   }
 }

@@ -2,13 +2,17 @@ import { MatrixError, unavailable } from '#core/error.ts'
 import { shardOf } from '#core/shard.ts'
 import type { UserCalls, Users } from '#engine/user/protocol.ts'
 import { writers } from '#engine/user/writers.ts'
-import type { Placed, UserLanded } from '#engine/user/writers/writer.ts'
+import type { Commit, Placed, UserLanded } from '#engine/user/writers/writer.ts'
 import { type Pool, type Sql, isConflict, isConnectionLost, isOutOfResources } from '#store/db.ts'
 import * as userShards from '#store/user/user-shards.ts'
 
 export type UserShardsOptions = {
   /** Told of what is committed, before the calls are answered. */
   onCommit: (positions: [shard: number, position: number][]) => void
+  /** Told of the servers that have new EDUs in the outbox, after the commit. */
+  onOutbox?: (servers: string[]) => void
+  /** Whether other servers may know what users call their devices. */
+  deviceNames?: boolean
   /** Told of an error that one call alone runs into. */
   onFault?: (error: unknown, method: string) => void
   maxBatch?: number
@@ -123,8 +127,12 @@ export class UserShards implements Users {
   /** Commits a batch, or else its halves; every call is answered. */
   async #settle(batch: Call[]): Promise<void> {
     let outcomes
+    const commit: Commit = {
+      deviceNames: this.#options.deviceNames ?? false,
+      outbox: new Set(),
+    }
     try {
-      outcomes = await this.#commitSurely(batch)
+      outcomes = await this.#commitSurely(batch, commit)
     } catch (error) {
       // Halves would fail likewise where the database is the reason.
       const away = error instanceof MatrixError || isOutOfResources(error)
@@ -139,13 +147,14 @@ export class UserShards implements Users {
       return
     }
     this.#options.onCommit(lastPositions(outcomes))
+    if (commit.outbox.size > 0) this.#options.onOutbox?.([...commit.outbox])
     for (const { call, result } of outcomes)
       if (result instanceof MatrixError) call.reject(result)
       else call.resolve(result)
   }
 
   /** Commits a batch once, also when a connection is lost and nobody knows what became of it. */
-  async #commitSurely(batch: Call[]): Promise<Outcome[]> {
+  async #commitSurely(batch: Call[], commit: Commit): Promise<Outcome[]> {
     let id = crypto.randomUUID()
     let outcomes: Outcome[] = []
     let unknown = false
@@ -158,7 +167,7 @@ export class UserShards implements Users {
           unknown = false
         }
         await this.#sql.begin(async (sql) => {
-          outcomes = await write(sql, batch, id)
+          outcomes = await write(sql, batch, id, commit)
         })
         return outcomes
       } catch (error) {
@@ -195,7 +204,12 @@ function compatible(calls: readonly Call[], room: number): { taken: Call[]; left
 }
 
 /** Gives out positions and writes a batch in a transaction. */
-async function write(sql: Sql, batch: readonly Call[], id: string): Promise<Outcome[]> {
+async function write(
+  sql: Sql,
+  batch: readonly Call[],
+  id: string,
+  commit: Commit,
+): Promise<Outcome[]> {
   const shards = [...new Set(batch.map(({ shard }) => shard))].sort((a, b) => a - b)
   const next = new Map<number, number>()
   for (const { shard, position } of await userShards.lock(sql, shards)) next.set(shard, position)
@@ -214,7 +228,7 @@ async function write(sql: Sql, batch: readonly Call[], id: string): Promise<Outc
   }
   const positions = [...next].map(([shard, position]) => ({ shard, position }))
   const writes = [...byMethod].map(async ([method, { placed, places }]) => {
-    const results = await writers[method].write(sql, placed as never)
+    const results = await writers[method].write(sql, placed as never, commit)
     for (const [index, result] of results ?? []) {
       const { shard, position } = placed[index]!
       outcomes[places[index]!]!.result =

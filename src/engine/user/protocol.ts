@@ -1,6 +1,7 @@
 import type { Caller } from '#engine/worker/protocol.ts'
 import type { AccountDataCalls } from './writers/account-data.ts'
 import type { AccountCalls } from './writers/accounts.ts'
+import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
 import type { ToDeviceCalls } from './writers/to-device.ts'
@@ -11,6 +12,7 @@ import type { ToDeviceCalls } from './writers/to-device.ts'
  */
 export type UserCalls = AccountCalls &
   AccountDataCalls &
+  KeyCalls &
   ProfileCalls &
   RemoteDeviceCalls &
   ToDeviceCalls

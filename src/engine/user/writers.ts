@@ -1,6 +1,7 @@
 import type { UserCalls } from './protocol.ts'
 import { accountDataWriters } from './writers/account-data.ts'
 import { accountWriters } from './writers/accounts.ts'
+import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
 import { toDeviceWriters } from './writers/to-device.ts'
@@ -10,6 +11,7 @@ import type { Writers } from './writers/writer.ts'
 export const writers: Writers<UserCalls> = {
   ...accountWriters,
   ...accountDataWriters,
+  ...keyWriters,
   ...profileWriters,
   ...remoteDeviceWriters,
   ...toDeviceWriters,

@@ -17,6 +17,41 @@ export async function add(
     order by place`
 }
 
+/**
+ * Puts EDUs in the queues of all servers that share a room with a local user, in this order; answers
+ * the servers. Written once for all of them: a list of servers may be long.
+ */
+export async function addForSharing(
+  sql: Sql,
+  rows: readonly { userId: string; json: string }[],
+): Promise<string[]> {
+  const added = await sql<{ server: string }[]>`
+    with edus as materialized (
+      select * from unnest(
+        ${rows.map((row) => row.userId)}::text[],
+        ${rows.map((row) => row.json)}::text[]
+      ) with ordinality as t (user_id, json, place)
+    ),
+    sharing as materialized (
+      select distinct u.user_id, v.name as server
+      from user_ids u
+      join memberships m on m.user_nid = u.user_nid and m.membership = 'join'
+      join rooms r on r.shard = m.shard and r.room_nid = m.room_nid and r.generation = m.generation
+      join room_servers s on s.shard = r.shard and s.room_nid = r.room_nid
+        and s.generation = r.generation and s.joined > 0 and s.server_nid <> u.server_nid
+      join servers v on v.server_nid = s.server_nid
+      where u.user_id in (select user_id from edus)
+    ),
+    added as (
+      insert into outbox_edus (server, json)
+      select s.server, e.json from edus e join sharing s on s.user_id = e.user_id
+      order by e.place
+      returning server
+    )
+    select distinct server from added`
+  return added.map(({ server }) => server)
+}
+
 /** The first EDUs in a server's queue. */
 export const first = (sql: Sql, server: string, max: number) =>
   sql<{ edu_id: number; json: string }[]>`

@@ -23,7 +23,37 @@ export const changedUsers = (sql: Sql, stretches: readonly Stretch[]) =>
     union
     select d.user_id
     from stretch s join to_device d
-      on d.shard = s.shard and d.position > s.low and d.position <= s.high`
+      on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    union
+    select k.signer
+    from stretch s join key_signatures k
+      on k.shard = s.shard and k.position > s.low and k.position <= s.high`
+
+export type ChangedList = { shard: number; user_id: string; position: number; room_nids: number[] }
+
+/** Device lists that changed in these stretches, with the rooms that their users are joined to. */
+export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<ChangedList[]>`
+    with stretch as materialized (
+      select * from unnest(
+        ${stretches.map((each) => each.shard)}::smallint[],
+        ${stretches.map((each) => each.from)}::bigint[],
+        ${stretches.map((each) => each.to)}::bigint[]
+      ) as t (shard, low, high)
+    ),
+    changed as (
+      select d.shard, d.user_id, d.position from stretch s join device_lists d
+        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      union all
+      select d.shard, d.user_id, d.position from stretch s join remote_device_lists d
+        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    )
+    select c.shard, c.user_id, c.position, array(
+      select m.room_nid from user_ids u
+      join memberships m on m.user_nid = u.user_nid and m.membership = 'join'
+      where u.user_id = c.user_id
+    ) as room_nids
+    from changed c`
 
 export type AccountDataRow = { room_id: string; type: string; content: string; position: number }
 

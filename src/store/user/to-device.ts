@@ -65,6 +65,46 @@ export const add = (sql: Sql, rows: readonly Message[]) =>
       and (m.device_id = '*' or d.device_id = m.device_id)
     order by m.shard, m.user_id, d.device_id, m.position, m.device_id = '*'`
 
+/** The device that a client speaks for. */
+export type Recipient = { shard: number; userId: string; deviceId: string }
+
+/** With position 0: something lies at or below `low`. */
+export type Waiting = { position: number; sender: string; type: string; content: string }
+
+/** What waits for a device after a position, up to and including another, the oldest first. */
+export const waiting = (
+  sql: Sql,
+  { shard, userId, deviceId }: Recipient,
+  low: number,
+  high: number,
+  limit: number,
+) =>
+  sql<Waiting[]>`
+    (
+      select position, sender, type, content from to_device
+      where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId}
+        and position > ${low} and position <= ${high}
+      order by position
+      limit ${limit}
+    )
+    union all
+    (
+      select 0, '', '', '' from to_device
+      where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId}
+        and position <= ${low}
+      limit 1
+    )
+    order by position`
+
+/** Drops what a device has got, up to a position. What somebody else is about to drop is left to them. */
+export const acknowledge = (sql: Sql, { shard, userId, deviceId }: Recipient, upTo: number) =>
+  sql`
+    delete from to_device where ctid = any(array(
+      select ctid from to_device
+      where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId}
+        and position <= ${upTo}
+      for update skip locked))`
+
 /** Drops what waits for devices that are removed. */
 export const remove = (
   sql: Sql,

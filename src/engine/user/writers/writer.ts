@@ -26,9 +26,17 @@ type More<F> = F extends (userId: string, ...rest: never[]) => infer R
  */
 export type Results<F> = Map<number, MatrixError | More<F>>
 
+/** What the writers of one commit are told, and what they tell. */
+export type Commit = {
+  /** Whether other servers may know what users call their devices. */
+  readonly deviceNames: boolean
+  /** Servers that have new EDUs in the outbox; they are told of after the commit. */
+  readonly outbox: Set<string>
+}
+
 export type Writer<F> = {
   /** Writes all calls of one kind with a few statements, in the order of the list. */
-  write(sql: Sql, calls: readonly Placed<Rest<F>>[]): Promise<Results<F> | void>
+  write(sql: Sql, calls: readonly Placed<Rest<F>>[], commit: Commit): Promise<Results<F> | void>
   /** Whether several calls of one user may be in a batch. */
   many: boolean
 }
