@@ -223,6 +223,28 @@ describe('reading a room', () => {
       expect((await front.get(path(room, `messages${query}`), alice)).status).toBe(400)
   })
 
+  test.each(['3', '11', '12'])(
+    'a redaction of what is not here is shown to nobody in version %s',
+    async (version) => {
+      const alice = someone('alice')
+      const room = await story.room(alice, { version })
+      const { next_batch: since } = await story.sync(alice)
+      const redacts = `$${'A'.repeat(43)}`
+      const redaction = await room.tell(alice, 'm.room.redaction', { redacts })
+      const said = await room.send(alice, 'hello')
+      const ids = (events: unknown) =>
+        (events as { event_id: string }[]).map((event) => event.event_id)
+      const { timeline } = (await story.sync(alice, { since })).rooms!.join![room.roomId]!
+      expect(ids(timeline.events)).toEqual([said.eventId])
+      const page = await front.get(path(room, 'messages?dir=b'), alice)
+      expect(ids(page.body['chunk'])).not.toContain(redaction.eventId)
+      const context = await front.get(path(room, `context/${said.eventId}`), alice)
+      expect(ids(context.body['events_before'])).not.toContain(redaction.eventId)
+      const event = `event/${encodeURIComponent(redaction.eventId)}`
+      expect((await front.get(path(room, event), alice)).status).toBe(404)
+    },
+  )
+
   test('joined rooms are listed', async () => {
     const alice = someone('alice')
     const [one, two] = [await story.room(alice), await story.room(alice)]
