@@ -47,6 +47,14 @@ export const isReplaced = (deltas: readonly readState.DeltaRow[] = []): boolean 
 
 const keyOf = (type: string, stateKey: string) => `${type}\n${stateKey}`
 
+/** The keys of the state that some events set. */
+const keysIn = (events: readonly ReadEvent[]): ReadonlySet<string> =>
+  new Set(
+    events.flatMap(({ event: { type, stateKey } }) =>
+      stateKey === undefined ? [] : [keyOf(type, stateKey)],
+    ),
+  )
+
 /** What a room's state part holds, by key. A member may be gone without an event that says so. */
 type Chosen = Map<string, Entry>
 type Entry = { type: string; stateKey: string } & ({ nid: number } | { goneAt: number })
@@ -121,16 +129,12 @@ type Own = {
 function changedState({ changes, events, start, after }: Own): Chosen {
   const chosen: Chosen = new Map()
   const inTimeline = new Set(events.map((event) => event.nid))
-  const keysInTimeline = new Set(
-    events.flatMap(({ event: { type, stateKey } }) =>
-      stateKey === undefined ? [] : [keyOf(type, stateKey)],
-    ),
-  )
+  const setLater = keysIn(events)
   for (const { type, state_key: stateKey, new_event_nid: nid, position } of changes) {
     if (type === null || stateKey === null) continue
     const key = keyOf(type, stateKey)
     // Not spec: what no event of the timeline sets, a client without `state_after` would never know.
-    const told = after || position < start || !keysInTimeline.has(key)
+    const told = after || position < start || !setLater.has(key)
     if (!told) continue
     if (nid === null && type === 'm.room.member')
       chosen.set(key, { type, stateKey, goneAt: position })
@@ -143,9 +147,7 @@ function changedState({ changes, events, start, after }: Own): Chosen {
 /** The whole state; without `state_after` what the timeline sets is put back to what was before. */
 function wholeState(entire: Chosen, own: Own, lazy: boolean): Chosen {
   if (own.after) return entire
-  const setLater = new Set<string>()
-  for (const { event } of own.events)
-    if (event.stateKey !== undefined) setLater.add(keyOf(event.type, event.stateKey))
+  const setLater = keysIn(own.events)
   const undone = new Set<string>()
   for (const { type, state_key: stateKey, old_event_nid: nid, position } of own.changes) {
     if (type === null || stateKey === null || position < own.start) continue
@@ -194,8 +196,14 @@ async function readMembers(
     for (const hero of heroes.get(roomNid) ?? []) users.add(hero)
     // Their own membership tells them how they are called here.
     if (whole.has(plan)) users.add(userId)
-    const at = stateAfter ? plan.high : startOf(plan, timelines) - 1
-    return [...users].map((stateKey) => ({ shard, roomNid, at, type: 'm.room.member', stateKey }))
+    const type = 'm.room.member'
+    const setLater = keysIn(events)
+    const start = startOf(plan, timelines)
+    return [...users].map((stateKey) => {
+      // As for other state: what no event of the timeline sets is told as it is in the end.
+      const at = !stateAfter && setLater.has(keyOf(type, stateKey)) ? start - 1 : plan.high
+      return { shard, roomNid, at, type, stateKey }
+    })
   })
   return keys.length ? readState.keysAt(sql, keys) : []
 }

@@ -136,6 +136,23 @@ describe('a membership that a state resolution put back', () => {
     expect(joined(back, room).timeline.limited).toBe(true)
   })
 
+  test('to a join is a join with lazily loaded members, too', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const room = await story.room(alice)
+    const join = await room.member(bob, 'join')
+    await room.member(bob, 'leave')
+    const { next_batch: since } = await story.sync(bob)
+    for (const body of ['one', 'two', 'three']) await room.send(alice, body)
+    await room.resolveMember(bob, { nid: join.nid, membership: 'join' })
+    const filter = { room: { timeline: { limit: 2 }, state: { lazy_load_members: true } } }
+    for (const stateAfter of [false, true]) {
+      const told = joined(await story.sync(bob, { since, filter, stateAfter }), room)
+      const { events } = (stateAfter ? told.state_after : told.state)!
+      expect(memberships(events)).toContainEqual([bob, 'join'])
+      expect(memberships(events)).toContainEqual([alice, 'join'])
+    }
+  })
+
   // A client without `state_after` takes the last member event of the timeline for what counts.
   test('to a leave in the same answer as the join begins behind the join', async () => {
     const [alice, bob] = [someone('alice'), someone('bob')]
