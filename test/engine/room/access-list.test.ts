@@ -1,27 +1,13 @@
 import { expect, test } from 'bun:test'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import {
-  createRoom,
-  deliver,
-  inboxIsEmpty,
-  joinFrom,
-  openStage,
-  setState,
-  store,
-  stored,
-  until,
-} from '#test/room-engine.ts'
+import { deliver, inboxIsEmpty, setState, store, stored, until } from '#test/room-engine.ts'
+import { mallory, openScene, other, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const other = new MadeUpServer('other.test')
 
 test('what waited in the inbox when its server was kept out does not come in', async () => {
-  await using stage = await openStage(database, [there, other])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
-  const mallory = there.user('mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const [early, late] = [room.say(mallory, 'early'), room.say(mallory, 'late')]
   // The intake let them in; the list changes before their turn.
   const entries = await store(database, roomId, there, [early.text])

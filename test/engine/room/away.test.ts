@@ -1,22 +1,20 @@
 import { expect, test } from 'bun:test'
 import { Receive } from '#engine/room/receive.ts'
 import { openPool } from '#store/db.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   createRoom,
   deliver,
   inboxIsEmpty,
-  joinFrom,
   openStage,
   store,
   stored,
   until,
   us,
 } from '#test/room-engine.ts'
+import { openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
 
 test('whoever asks a room whose database is away is told to come back, whatever is asked', async () => {
   const first = await openStage(database)
@@ -44,9 +42,8 @@ test('whoever asks a room whose database is away is told to come back, whatever 
 })
 
 test('events whose look-up fails are read from the inbox again', async () => {
-  await using stage = await openStage(database, [there], { limits: { inboxPollMs: 20 } })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { limits: { inboxPollMs: 20 } })
+  const { roomId, room } = stage
   const texts = ['a', 'b'].map((body) => room.say(there.user('mallory'), body))
 
   const { events } = stage.engine.parts
@@ -70,9 +67,8 @@ test('events whose look-up fails are read from the inbox again', async () => {
 })
 
 test('an event whose room cannot be loaded, after a commit failed, stays in the inbox for later', async () => {
-  await using stage = await openStage(database, [there], { limits: { retryMs: 20 } })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { limits: { retryMs: 20 } })
+  const { roomId, room } = stage
   const { event, text } = room.say(there.user('mallory'), 'once')
   const [row] = await store(database, roomId, there, [text])
 

@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test'
 import type { EngineOptions } from '#engine/room/engine.ts'
 import { commit } from '#store/room/commit.ts'
 import { packEventId } from '#store/room/event-id.ts'
-import { type Made, MadeUpServer } from '#test/builders.ts'
+import { type Made } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { patienceMs } from '#test/until.ts'
 import {
@@ -20,10 +20,9 @@ import { RemoteRoom, RemoteServer } from './fetch/remote-room.ts'
 import { Residents } from './fetch/residents.ts'
 import { readingOrder } from './reading-order.ts'
 import { Told } from './told.ts'
+import { other, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const other = new MadeUpServer('other.test')
 const carol = there.user('carol')
 const dave = there.user('dave')
 const idOf = ({ event }: Made) => event.eventId

@@ -1,12 +1,11 @@
 import { expect, test } from 'bun:test'
 import { type Changes, countServers, destinations } from '#engine/room/changes.ts'
 import * as serverSets from '#store/room/server-sets.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { createRoom, joinFrom, openStage, until } from '#test/room-engine.ts'
+import { there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
 
 test('a server that joins while the set of servers gets its number is in the next set', async () => {
   await using stage = await openStage(database, [there])

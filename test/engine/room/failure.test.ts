@@ -1,6 +1,5 @@
 import { expect, test } from 'bun:test'
 import { commit } from '#store/room/commit.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   adopt,
@@ -15,10 +14,9 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 const failureOf = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
@@ -189,8 +187,8 @@ test('while the disk is full local sends are refused and say so, inbound events 
   const room = await joinFrom(stage, database, roomId, there, 'mallory')
   full = true
   const refused = { status: 503, message: expect.stringMatching(/disk .* full/) }
-  const first = [say(stage, roomId, 'first'), say(stage, other, 'first')]
-  for (const sent of first) expect(await failureOf(sent)).toMatchObject(refused)
+  const first = [roomId, other].map((where) => failureOf(say(stage, where, 'first')))
+  for (const failed of await Promise.all(first)) expect(failed).toMatchObject(refused)
   const texts = ['a', 'b'].map((body) => room.say(mallory, body))
   await deliver(
     stage,

@@ -1,7 +1,6 @@
 import { expect, test } from 'bun:test'
 import { resolve } from '#core/state-res/resolve.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   createRoom,
@@ -15,10 +14,9 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 /** A resolution that takes as long as a test wants, in steps as the core takes them. */
 class Slow {

@@ -12,11 +12,10 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
 const forger = new MadeUpServer('forger.test')
-const mallory = there.user('mallory')
 
 /** Delivers one PDU to a room in which its sender is joined, and tells what became of it. */
 async function fate(

@@ -2,7 +2,6 @@ import { expect, test } from 'bun:test'
 import { resolve } from '#core/state-res/resolve.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   adopt,
@@ -17,10 +16,9 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 /** Resolutions that end when a test lets them: `wait` is asked between their steps, with the number of the run. */
 class Rival {
@@ -150,9 +148,8 @@ test('messages that come in between are no reason to resolve again', async () =>
 
 test('in a constant stream of local events forks of another server are merged, one after the other', async () => {
   const rival = new Rival()
-  await using stage = await openStage(database, [there], { resolve: rival.resolve })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { resolve: rival.resolve })
+  const { roomId, room } = stage
   const forks = Array.from({ length: 4 }, (_, i) => room.say(mallory, `${i}`, { prev: room.heads }))
   await topic(stage, roomId, 'ours')
   const steps = new Map<number, number>()

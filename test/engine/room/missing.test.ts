@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { type Made, MadeUpServer } from '#test/builders.ts'
+import { type Made } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { patienceMs } from '#test/until.ts'
 import {
@@ -17,10 +17,9 @@ import {
 import type { EngineOptions } from '#engine/room/engine.ts'
 import { readingOrder } from './reading-order.ts'
 import { Told } from './told.ts'
+import { other, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const other = new MadeUpServer('other.test')
 const carol = there.user('carol')
 const textOf = ({ text }: Made) => text
 const idOf = ({ event }: Made) => event.eventId

@@ -12,11 +12,9 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, openScene, other, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const other = new MadeUpServer('other.test')
-const mallory = there.user('mallory')
 const never = () => new Promise<never>(() => {})
 
 test('a peer that cites an unknown event and never answers holds up nobody in its room', async () => {
@@ -52,9 +50,8 @@ test('a peer that cites an unknown event and never answers holds up nobody in it
 })
 
 test('a server whose keys cannot be had holds up nobody, and its events come in when they can', async () => {
-  await using stage = await openStage(database, [there, other])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   // A fresh engine knows no keys.
   await stage.stop()
   await using later = await openStage(database, [there, other])
@@ -86,11 +83,10 @@ test('an event whose keys never come goes back to the inbox, and after its last 
 })
 
 test('a flood of events that lack something is bounded in memory, and stays in the inbox', async () => {
-  await using stage = await openStage(database, [there], {
+  await using stage = await openScene(database, {
     limits: { parkedPerRoom: 10, parkedPerOrigin: 8, retryMs: 60_000 },
   })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const { roomId, room } = stage
   stage.federation.answer = never
   const texts = Array.from({ length: 40 }, (_, i) => {
     const hidden = room.say(mallory, `hidden ${i}`, { aside: true })
@@ -106,11 +102,10 @@ test('a flood of events that lack something is bounded in memory, and stays in t
 })
 
 test('what finds no room in the park is not dropped for that, however often it comes back', async () => {
-  await using stage = await openStage(database, [there], {
+  await using stage = await openScene(database, {
     limits: { parkedPerRoom: 10, parkedPerOrigin: 1, retryMs: 2, inboxPollMs: 2, attempts: 2 },
   })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  const { roomId, room } = stage
   stage.federation.answer = never
   const pairs = Array.from({ length: 2 }, (_, i) => {
     const hidden = room.say(mallory, `hidden ${i}`, { aside: true })

@@ -7,7 +7,7 @@ import type { JsonObject } from '#core/json.ts'
 import { readStripped } from '#engine/read/stripped.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
-import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
+import { type Made, MadeUpRoom } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { RemoteRoom, RemoteServer } from './fetch/remote-room.ts'
 import { Residents } from './fetch/residents.ts'
@@ -27,10 +27,9 @@ import {
   until,
   us,
 } from '#test/room-engine.ts'
+import { mallory, openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 const versions = ['1', '6', '8', '11', '12']
 const shown = [
   { type: 'm.room.name', state_key: '', sender: mallory, content: { name: 'Secrets' } },
@@ -209,9 +208,11 @@ function elsewhereAs(room: MadeUpRoom, version: string): MadeUpRoom {
 test.each(versions)(
   'an invite in a room of version %s that we are in is an event like any other',
   async (version) => {
-    await using stage = await openStage(database, [there])
-    const roomId = await createRoom(stage, version, { powerLevelOverride: { invite: 0 } })
-    const room = await joinFrom(stage, database, roomId, there, 'mallory')
+    await using stage = await openScene(database, {
+      version,
+      wish: { powerLevelOverride: { invite: 0 } },
+    })
+    const { roomId, room } = stage
     const made = inviteOf(room, bob)
     const landed = await take(stage, made, { state: [] })
     const row = await stored(database, roomId, made.event.eventId)
@@ -263,9 +264,11 @@ test('in a room that we are in nobody is invited whom the room does not allow to
 })
 
 test('an invite that cites what is still on its way waits for that', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage, '11', { powerLevelOverride: { invite: 0 } })
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, {
+    version: '11',
+    wish: { powerLevelOverride: { invite: 0 } },
+  })
+  const { roomId, room } = stage
   const before = room.say(mallory, 'let me invite somebody')
   const gate = Promise.withResolvers<void>()
   stage.federation.answer = async ({ destination }) => {

@@ -5,28 +5,23 @@ import { testDatabase } from '#test/database.ts'
 import {
   adopt,
   alice,
-  createRoom,
   deliver,
   inboxIsEmpty,
-  joinFrom,
-  openStage,
   say,
   setState,
   store,
   stored,
   until,
 } from '#test/room-engine.ts'
+import { mallory, openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 test.each(['1', '2', '3', '6', '8', '10', '11', '12'])(
   'in a room of version %s events of another server are decided and persisted in order',
   async (version) => {
-    await using stage = await openStage(database, [there])
-    const roomId = await createRoom(stage, version)
-    const room = await joinFrom(stage, database, roomId, there, 'mallory')
+    await using stage = await openScene(database, { version })
+    const { roomId, room } = stage
     const said = Array.from({ length: 20 }, (_, i) => room.say(mallory, `hello ${i}`))
     await deliver(
       stage,
@@ -52,9 +47,8 @@ test.each(['1', '2', '3', '6', '8', '10', '11', '12'])(
 )
 
 test('events that come in any order, and twice, are persisted once, parents first', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const said = Array.from({ length: 30 }, (_, i) => room.say(mallory, `hello ${i}`))
   const texts = said.map(({ text }) => text)
   const shuffled = [...texts, ...texts].sort((a, b) => Bun.hash.crc32(a) - Bun.hash.crc32(b))
@@ -69,9 +63,8 @@ test('events that come in any order, and twice, are persisted once, parents firs
 })
 
 test('an event that the room does not allow is rejected, and is neither shown nor cited', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const bad = room.add(mallory, 'm.room.name', { name: 'mine' }, { stateKey: '' })
   const child = room.say(mallory, 'after it')
   await deliver(stage, database, roomId, there, [bad.text, child.text])
@@ -88,9 +81,8 @@ test('an event that the room does not allow is rejected, and is neither shown no
 })
 
 test('an event that only the past allows is soft-failed: kept, not shown, not cited', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const evasion = room.say(mallory, 'as if I were not banned')
   await stage.rooms.call('changeMembership', roomId, {
     sender: alice,
@@ -108,9 +100,8 @@ test('an event that only the past allows is soft-failed: kept, not shown, not ci
 })
 
 test('a fork is merged: both sides count, and the next event of ours cites both', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const theirs = room.say(mallory, 'on my side')
   const ours = await say(stage, roomId, 'on ours')
   await setState(stage, roomId, 'm.room.topic', { topic: 'ours' })
@@ -127,9 +118,8 @@ test('a fork is merged: both sides count, and the next event of ours cites both'
 })
 
 test('what comes in while the inbox is read is not passed over', async () => {
-  await using stage = await openStage(database, [there], { limits: { laneEvents: 5, prepare: 3 } })
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { limits: { laneEvents: 5, prepare: 3 } })
+  const { roomId, room } = stage
   for (let round = 0; round < 60; round++) {
     const texts = Array.from({ length: 7 }, (_, i) => room.say(mallory, `${round} ${i}`).text)
     await deliver(stage, database, roomId, there, texts)
@@ -140,9 +130,8 @@ test('what comes in while the inbox is read is not passed over', async () => {
 })
 
 test('what the intake has checked is not worked out again, but for the signature', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage, '11')
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { version: '11' })
+  const { roomId, room } = stage
   const good = room.say(mallory, 'good')
   const other = room.say(mallory, 'checked by the rules of another version')
   const forged = room.say(mallory, 'forged', { signedBy: new MadeUpServer('elsewhere.test') })

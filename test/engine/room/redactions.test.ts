@@ -4,7 +4,7 @@ import type { JsonObject } from '#core/json.ts'
 import { type Asked, readStripped } from '#engine/read/stripped.ts'
 import { readSummaries } from '#engine/read/summary.ts'
 import { packEventId } from '#store/room/event-id.ts'
-import { MadeUpServer, versionOf } from '#test/builders.ts'
+import { versionOf } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   alice,
@@ -12,16 +12,14 @@ import {
   createRoom,
   deliver,
   inboxIsEmpty,
-  joinFrom,
   openStage,
   say,
   setState,
   until,
 } from '#test/room-engine.ts'
+import { mallory, openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 /** Whether redactions of an event count, one entry each. */
 const redactionsOf = async (eventId: string) => {
@@ -36,9 +34,8 @@ const redacting = (target: string) =>
 test.each(['1', '3', '11', '12'])(
   'in a room of version %s a redaction waits for its target, also when the room is read anew',
   async (version) => {
-    await using stage = await openStage(database, [there])
-    const roomId = await createRoom(stage, version)
-    const room = await joinFrom(stage, database, roomId, there, 'mallory')
+    await using stage = await openScene(database, { version })
+    const { roomId, room } = stage
     const target = room.say(mallory, 'bad', { aside: true })
     const redaction = room.add(mallory, ...redacting(target.event.eventId))
     await deliver(stage, database, roomId, there, [redaction.text])
@@ -53,9 +50,8 @@ test.each(['1', '3', '11', '12'])(
 )
 
 test('who may not redact others redacts what their own server sent, and nothing else', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const { eventId: ours } = await say(stage, roomId, 'ours')
   const own = room.say(mallory, 'own')
   const bad = room.add(mallory, ...redacting(ours))

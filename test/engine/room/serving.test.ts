@@ -24,12 +24,11 @@ import {
   joinByTemplate,
   leaveByTemplate,
   makeJoin,
-  mallory,
   membership,
   sign,
-  there,
   third,
 } from './serving.ts'
+import { mallory, openScene, there } from './scene.ts'
 
 const database = await testDatabase()
 const versions = ['1', '6', '8', '11', '12']
@@ -122,9 +121,8 @@ test('no template is made of what would not be let in', async () => {
 })
 
 test('a room that the last user of ours has left is none to ask us for', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage, '11')
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database, { version: '11' })
+  const { roomId, room } = stage
   await stage.rooms.call('changeMembership', roomId, {
     sender: alice,
     target: alice,

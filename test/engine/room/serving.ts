@@ -4,11 +4,10 @@ import type { JsonObject } from '#core/json.ts'
 import { type Made, MadeUpServer, versionOf } from '#test/builders.ts'
 import type { TestDatabase } from '#test/database.ts'
 import { alice, type Stage, stored } from '#test/room-engine.ts'
+import { mallory, there } from './scene.ts'
 
 /** Joins and leaves as another server asks for them. */
-export const there = new MadeUpServer('there.test')
 export const third = new MadeUpServer('third.test')
-export const mallory = there.user('mallory')
 
 export const makeJoin = ({ rooms }: Stage, roomId: string, version: string, userId = mallory) =>
   rooms.call('makeJoin', roomId, userId, [version], there.name)

@@ -1,15 +1,13 @@
 import { expect, test } from 'bun:test'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { createRoom, deliver, inboxIsEmpty, joinFrom, openStage, until } from '#test/room-engine.ts'
+import { deliver, inboxIsEmpty, until } from '#test/room-engine.ts'
+import { openScene, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
 
 test('events that arrive together are looked up together, not one by one', async () => {
-  await using stage = await openStage(database, [there])
-  const roomId = await createRoom(stage)
-  const room = await joinFrom(stage, database, roomId, there, 'mallory')
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
   const texts = Array.from({ length: 100 }, (_, n) => room.say(there.user('mallory'), `${n}`).text)
 
   const asked: string[] = []

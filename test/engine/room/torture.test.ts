@@ -1,7 +1,6 @@
 import { expect, test } from 'bun:test'
 import { commit } from '#store/room/commit.ts'
 import type { Pool } from '#store/db.ts'
-import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   createRoom,
@@ -13,10 +12,9 @@ import {
   setState,
   until,
 } from '#test/room-engine.ts'
+import { mallory, there } from './scene.ts'
 
 const database = await testDatabase()
-const there = new MadeUpServer('there.test')
-const mallory = there.user('mallory')
 
 /** Follows every shard as /sync does: by what it was told, and by looking for itself. */
 class Reader {

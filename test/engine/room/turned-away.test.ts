@@ -1,7 +1,8 @@
 import { expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
 import { alice, bob, createRoom, openStage, setState } from '#test/room-engine.ts'
-import { destinations, invite, leaveByTemplate, mallory, there } from './serving.ts'
+import { mallory, there } from './scene.ts'
+import { destinations, invite, leaveByTemplate } from './serving.ts'
 
 const database = await testDatabase()
 
