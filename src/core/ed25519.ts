@@ -66,10 +66,13 @@ function importPublicKey(base64: string): KeyObject | null {
 /** Whether a text may be used as a public key. */
 export const isPublicKey = (base64: string): boolean => publicKeyOf(base64) !== null
 
+/** Much quicker than a Buffer. */
+const encoder = new TextEncoder()
+
 /** Whether a signature of a text is one of this public key; both are base64. */
 export function verifySignature(publicKey: string, text: string, signature: string): boolean {
   const bytes = signature.length <= 96 ? decodeBase64(signature) : undefined
   if (bytes?.length !== 64 || hasSmallOrder(bytes.subarray(0, 32))) return false
   const key = publicKeyOf(publicKey)
-  return key !== null && verify(null, Buffer.from(text), key, bytes)
+  return key !== null && verify(null, encoder.encode(text), key, bytes)
 }

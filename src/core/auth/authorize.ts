@@ -38,7 +38,7 @@ export function checkAuthEvents(
     if (isRejected(createId)) return reject('The create event of the room was rejected')
   }
   const expected = authEventKeys(event)
-  const seen = new Set<StateKey>()
+  const seen: StateKey[] = []
   for (const id of event.authEvents) {
     const auth = lookup(id)
     if (auth === undefined) return reject(`The auth event ${id} is unknown`)
@@ -47,15 +47,15 @@ export function checkAuthEvents(
     if (place === undefined)
       return reject(`The auth event ${id} (${auth.type}) has no place among the auth events`)
     // 3.1: Two entries have the same type and state_key: reject.
-    if (seen.has(place)) return reject(`The auth events name ${auth.type} twice`)
-    seen.add(place)
+    if (seen.includes(place)) return reject(`The auth events name ${auth.type} twice`)
+    seen.push(place)
     // 3.3: An entry was itself rejected: reject.
     if (isRejected(id)) return reject(`The auth event ${id} was rejected`)
     // 3.5: An entry is of another room: reject.
     if (auth.roomId !== event.roomId) return reject(`The auth event ${id} is of another room`)
   }
   // 3.4, v1–v11: There is no create event: reject.
-  const hasCreate = event.version.createEventIsRoomId || [...seen].some(isCreatePlace)
+  const hasCreate = event.version.createEventIsRoomId || seen.some(isCreatePlace)
   return hasCreate ? allow : reject('The auth events name no create event')
 }
 

@@ -13,14 +13,21 @@ export type StateKey = readonly [type: string, stateKey: string]
 /** Some room state, by type and state key. */
 export type StateLookup = (type: string, stateKey: string) => RoomEvent | undefined
 
+const powerLevelsKey: StateKey = ['m.room.power_levels', '']
+const createKey: StateKey = ['m.room.create', '']
+
 /** Lists the places in the room's state from which an event takes its `auth_events`, each once. */
 export function authEventKeys(event: AuthSubject): StateKey[] {
   if (event.type === 'm.room.create') return []
-  const keys: StateKey[] = [['m.room.power_levels', '']]
+  const keys = [powerLevelsKey]
   // The create event, v1–v11.
-  if (!event.version.createEventIsRoomId) keys.push(['m.room.create', ''])
+  if (!event.version.createEventIsRoomId) keys.push(createKey)
+  if (event.type !== 'm.room.member') {
+    keys.push(['m.room.member', event.sender])
+    return keys
+  }
   const members = [event.sender]
-  if (event.type === 'm.room.member') addMemberKeys(event, keys, members)
+  addMemberKeys(event, keys, members)
   for (const member of new Set(members)) keys.push(['m.room.member', member])
   return keys
 }

@@ -52,15 +52,20 @@ export function* lookupIn(
   keys: readonly StateKey[],
   numbers: Interned,
 ): Task<StateLookup> {
-  const nids: number[] = []
-  for (const [type, stateKey] of keys) {
-    const nid = state.get(numbers.stateKey(type, stateKey))
-    if (nid !== undefined) nids.push(nid)
+  const nids = keys.map(([type, stateKey]) => state.get(numbers.stateKey(type, stateKey)))
+  const events = nids.map((nid) => (nid === undefined ? undefined : parts.events.get(nid)?.event))
+  if (nids.some((nid, index) => nid !== undefined && !events[index])) {
+    const read = yield* parts.events.byNids(
+      room,
+      nids.filter((nid) => nid !== undefined),
+    )
+    for (const [index, nid] of nids.entries())
+      if (nid !== undefined) events[index] = read.get(nid)?.event
   }
-  const events = yield* parts.events.byNids(room, nids)
   return (type, stateKey) => {
-    const nid = state.get(numbers.stateKey(type, stateKey))
-    return nid === undefined ? undefined : events.get(nid)?.event
+    for (const [index, key] of keys.entries())
+      if (key[1] === stateKey && key[0] === type) return events[index]
+    throw new Error(`${type} was not asked for`)
   }
 }
 
@@ -97,16 +102,12 @@ function judgeByAuthEvents(
   }
   const cited = checkAuthEvents(event, find, rejected)
   if (!cited.allowed) return cited
-  const byPlace = new Map<string, RoomEvent>()
-  for (const id of event.authEvents) {
-    const auth = auths.get(id)!.event
-    byPlace.set(`${auth.type}\0${auth.stateKey}`, auth)
-  }
+  const events = event.authEvents.map((id) => auths.get(id)!.event)
   const lookup: StateLookup = (type, stateKey) =>
     // v12+: the room ID stands for the create event.
     type === 'm.room.create' && stateKey === '' && createId !== undefined
       ? room.create
-      : byPlace.get(`${type}\0${stateKey}`)
+      : events.find((auth) => auth.type === type && auth.stateKey === stateKey)
   return authorize(event, lookup, signed)
 }
 

@@ -10,8 +10,13 @@ export function packEventId(eventId: string): Uint8Array {
   // 43 characters hold 258 bits: the last one must not say more than the hash does, or two IDs would
   // be one. Takes both alphabets of base64, standard in v3 and URL-safe later.
   if (eventId.length === 44 && /[AEIMQUYcgkosw048]$/.test(eventId) && !eventId.includes(':')) {
-    const bytes = Buffer.from(eventId.slice(1), 'base64')
-    if (bytes.length === 32) return bytes
+    const alphabet = /[+/]/.test(eventId) ? 'base64' : 'base64url'
+    try {
+      const bytes = Uint8Array.fromBase64(eventId.slice(1), { alphabet })
+      if (bytes.length === 32) return bytes
+    } catch {
+      // A name in v1 or v2 that only looks like a hash.
+    }
   }
   return Buffer.from(eventId)
 }
@@ -28,5 +33,4 @@ export function unpackEventId(
 }
 
 /** How bytes are written inside JSON that PostgreSQL unpacks into rows. */
-export const byteaText = (bytes: Uint8Array): string =>
-  `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')}`
+export const byteaText = (bytes: Uint8Array): string => `\\x${bytes.toHex()}`
