@@ -164,6 +164,7 @@ async function inviteOther(lane: Lane, wish: WantedInvite): Promise<Landed> {
     inviteRoomState: state,
   })
   const origin = signing.serverName
+  await passHolds(lane, true)
   return putIn(lane, { event: signed.event, text: signed.json, origin })
 }
 
