@@ -109,9 +109,11 @@ test('a message does not wait while a resolution has the room to itself', async 
 
 test('a change of the state waits no longer than it may: then the merge is given up, and done later', async () => {
   const rival = new Rival()
+  let now = Date.now()
   await using stage = await openStage(database, [there], {
     resolve: rival.resolve,
-    limits: { holdMs: 100, retryMs: 50 },
+    limits: { holdMs: 100, retryMs: 60_000 },
+    now: () => now,
   })
   const { roomId, theirs } = await forked(stage)
   const sends = new Sends()
@@ -127,7 +129,11 @@ test('a change of the state waits no longer than it may: then the merge is given
   expect(stage.errors).toHaveLength(1)
 
   rival.begin = () => {}
-  await until(inboxIsEmpty(database, roomId))
+  now += 60_000
+  await until(async () => {
+    stage.engine.lane(roomId).inbound.wake()
+    return inboxIsEmpty(database, roomId)()
+  })
   expect(await stored(database, roomId, theirs.event.eventId)).toMatchObject({ flags: 0 })
 })
 
