@@ -26,7 +26,7 @@ const join = (who: Person, roomId: string) =>
   who.do('POST', `join/${enc(roomId)}?via=here.test`, {})
 
 describe('a user of another server', () => {
-  test.each(['1', '6', '11', '12'])('joins a room of version %s and talks', async (version) => {
+  test.each(['1', '3', '6', '11', '12'])('joins a room of version %s and talks', async (version) => {
     const roomId = await publicRoom(version)
     await alice.say(roomId, 'before')
     await join(bob, roomId)
