@@ -83,3 +83,26 @@ function take(
   for (const { work } of moved) left.bytes -= work.bytes
   return moved.length > 0
 }
+
+/**
+ * Where local users wait while a batch is held: rooms of which nothing is under way, and whether it is
+ * in the batch itself, or on top of what is in it.
+ */
+export function awaited(
+  pending: Pending,
+  flying: ReadonlySet<Persisted>,
+  selection: Selection,
+): { rooms: Persisted[]; inSelection: boolean } {
+  const isLocal = ({ work }: Decided) => work.local
+  const rooms: Persisted[] = []
+  let inSelection = false
+  for (const held of selection.values())
+    for (const [room, list] of held) {
+      const above = pending.get(room.shard)?.get(room) ?? []
+      inSelection ||= list.some(isLocal) || above.some(isLocal)
+    }
+  for (const waiting of pending.values())
+    for (const [room, list] of waiting)
+      if (!flying.has(room) && list.some(isLocal)) rooms.push(room)
+  return { rooms, inSelection }
+}

@@ -4,7 +4,7 @@ import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, type Shard } from '#store/room/shards.ts'
 import { CommitCost } from '#engine/room/commit-cost.ts'
 import { Absence } from '#engine/room/absence.ts'
-import { type Selection, fill } from '#engine/room/fill.ts'
+import { type Selection, awaited, fill } from '#engine/room/fill.ts'
 import { mergeOutcomes } from '#engine/room/merge.ts'
 import type { Outcome, Work } from '#engine/room/work.ts'
 
@@ -74,6 +74,8 @@ export class Persister {
   readonly #options: PersistOptions
   readonly #pending = new Map<number, Map<Persisted, Decided[]>>()
   readonly #busy = new Set<number>()
+  /** Rooms with decided work in a batch that is under way. */
+  readonly #flying = new Set<Persisted>()
   #inFlight = 0
   /** How much waits in each shard, and how much of it for a local user. */
   readonly #tallies = new Map<number, { count: number; local: number }>()
@@ -179,7 +181,10 @@ export class Persister {
       if (selection.size === 0) break
       for (const [shard, rooms] of selection) {
         this.#busy.add(shard)
-        for (const list of rooms.values()) this.#took(shard, list)
+        for (const [room, list] of rooms) {
+          this.#flying.add(room)
+          this.#took(shard, list)
+        }
       }
       this.#inFlight++
       this.#since = performance.now()
@@ -241,7 +246,10 @@ export class Persister {
     } catch (error) {
       this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
     } finally {
-      for (const shard of selection.keys()) this.#busy.delete(shard)
+      for (const [shard, rooms] of selection) {
+        this.#busy.delete(shard)
+        for (const room of rooms.keys()) this.#flying.delete(room)
+      }
       this.#inFlight--
       this.#kick()
     }
@@ -285,8 +293,7 @@ export class Persister {
           if (++cuts > maxCuts) return error as Error
           await Bun.sleep(delay)
         } else if (isOutOfResources(error)) {
-          this.#lacks(error as Error)
-          if (this.awayMs > lackMs && hasLocal(selection)) return error as Error
+          if (this.#lacks(error as Error, selection)) return error as Error
           await Bun.sleep(delay)
         } else if (!isConflict(error))
           return error instanceof Error ? error : new Error(String(error))
@@ -304,13 +311,16 @@ export class Persister {
     return undefined
   }
 
-  /** The database can take nothing. No local user is to wait behind what is tried again. */
-  #lacks(lack: Error): void {
+  /**
+   * The database can take nothing. No local user is to wait behind what is tried again: answers whether
+   * one does behind this batch, which is to be given back then, with what was decided on top of it.
+   */
+  #lacks(lack: Error, selection: Selection): boolean {
     this.#absence.begin(lack)
-    if (this.awayMs <= lackMs) return
-    for (const rooms of Array.from(this.#pending.values()))
-      for (const [room, list] of Array.from(rooms))
-        if (list.some(isLocal)) room.commitRefused(this.withdraw(room), lack)
+    if (this.awayMs <= lackMs) return false
+    const { rooms, inSelection } = awaited(this.#pending, this.#flying, selection)
+    for (const room of rooms) room.commitRefused(this.withdraw(room), lack)
+    return inSelection
   }
 
   #giveBack(selection: Selection, lack: Error): void {
@@ -388,8 +398,3 @@ export class Persister {
           decided.work.committed({ shard, firstPosition: firsts.get(decided)! })
   }
 }
-
-const isLocal = ({ work }: Decided): boolean => work.local
-
-const hasLocal = (selection: Selection): boolean =>
-  [...selection.values()].some((rooms) => [...rooms.values()].some((list) => list.some(isLocal)))
