@@ -25,7 +25,7 @@ export async function witnesses(world: World, room: Room): Promise<Map<string, A
 }
 
 /** How long a server is waited for that is said to be in a room. */
-const hearingMs = 15_000
+const hearingMs = 30_000
 
 /** Each server says something in turn, and all others that it has in the room hear it. */
 export async function lastWords(
@@ -119,6 +119,8 @@ export async function differences(
       found.push(
         ...missing(room, one, other, sentTo, excuses).map((each) => `${where}: ${each}`),
         ...missing(room, other, one, sentTo, excuses).map((each) => `${where}: ${each}`),
+        ...unredacted(one, other).map((each) => `${where}: ${each}`),
+        ...unredacted(other, one).map((each) => `${where}: ${each}`),
       )
       if (isOut(one, other) || isOut(other, one)) continue
       for (const key of new Set([...one.state.keys(), ...other.state.keys()])) {
@@ -189,6 +191,22 @@ function missing(
     if (!isPart(fact) && ((to && !to.has(other.server)) || isOut(one, other))) return []
     return [
       `${one.server} reads ${tell(event)}, ${other.server} does not (${JSON.stringify(fact)}); it was sent to ${[...(to ?? ['?'])].join(' ')}`,
+    ]
+  })
+}
+
+/** Events that one server reads as redacted, and another, which has the redaction too, as they were. */
+function unredacted(one: View, other: View): string[] {
+  const there = new Map(other.history.map((event) => [event.event_id, event]))
+  return one.history.flatMap((event) => {
+    const twin = there.get(event.event_id)
+    const redaction = event.unsigned?.redacted_because?.event_id
+    if (!twin || redaction === undefined || twin.unsigned?.redacted_because) return []
+    const fact = other.facts.get(redaction)
+    // Spec: server-server-api/#soft-failure
+    if (!isPart(fact) || fact!.softFailed) return []
+    return [
+      `${one.server} has ${tell(event)} redacted by ${redaction}, ${other.server} has ${tell(twin)}`,
     ]
   })
 }

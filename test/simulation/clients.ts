@@ -89,8 +89,7 @@ function wrongTimeline(
       continue
     }
     const redaction = unsigned?.redacted_because?.event_id
-    // A soft-failed redaction counts, and no client is given it.
-    if (redaction === undefined || facts.get(redaction)?.softFailed) continue
+    if (redaction === undefined) continue
     if (!copy.redacted.has(id) && !told.has(redaction))
       found.push(`was never told that ${id} is redacted by ${redaction}`)
   }

@@ -12,7 +12,7 @@ const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 3)
 const seed = Number(process.env['LANEWAY_SIMULATION_SEED'] ?? 1)
 const changeJoinRules = process.env['LANEWAY_SIMULATION_JOIN_RULES'] !== undefined
 const verbose = process.env['LANEWAY_SIMULATION_VERBOSE'] !== undefined
-setDefaultTimeout(seconds * 1000 + 120_000)
+setDefaultTimeout(seconds * 1000 + 300_000)
 
 let homes: Homes
 
