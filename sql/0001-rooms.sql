@@ -11,7 +11,7 @@ create table settings (
   name text collate "C" primary key,
   value text collate "C" not null
 );
-comment on table settings is 'Facts fixed when the database is made: server_name, shards. Written once, by main.';
+comment on table settings is 'Facts fixed when the database is made: server_name, shards; written once, by main. And rotate_signing_key: the key that is not to sign after the next start; written by a command, removed by that start.';
 
 -- ---------------------------------------------------------------- ownership and positions
 

@@ -1,15 +1,11 @@
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Accounts } from '#engine/user/accounts.ts'
 import { UserShards } from '#engine/user/owner.ts'
+import { openForCommand } from '#src/command-database.ts'
 import type { Config } from '#src/config.ts'
 import { loadAppservices } from '#src/config/appservices.ts'
-import { openDatabase } from '#src/database.ts'
-import { openLog } from '#src/log.ts'
 import { MatrixError } from '#core/error.ts'
-import { openPool } from '#store/db.ts'
-import { runningEmbedded } from '#store/embedded/running.ts'
 import { StartupError } from '#store/startup-error.ts'
-import packageJson from '../package.json' with { type: 'json' }
 
 /**
  * `user add`: makes an account in the configured database, whether the server runs or not. A running
@@ -22,7 +18,7 @@ export async function addUser(
 ): Promise<void> {
   const appservices = await loadAppservices(config)
   const password = await readPassword(name)
-  await using database = await open(config)
+  await using database = await openForCommand(config, 'user-add')
   const { sql } = database
   const users = new UserShards(sql, { onCommit: () => {} })
   const accounts = new Accounts({
@@ -43,19 +39,6 @@ export async function addUser(
   } finally {
     await users.close()
   }
-}
-
-/** The database of a server that runs, or else our own for this moment. */
-async function open(config: Config) {
-  const running =
-    config.database.url === undefined ? await runningEmbedded(config.data_dir) : undefined
-  if (running !== undefined) {
-    const sql = openPool(running, { max: 2, name: 'laneway-user-add' })
-    return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) }
-  }
-  const log = openLog({ ...config.log, level: 'warn' })
-  const database = await openDatabase(config, { log, release: packageJson.version, threads: 0 })
-  return { sql: database.sql, [Symbol.asyncDispose]: database.stop }
 }
 
 /** From a terminal, asked for without showing it; else the first line of standard input. */

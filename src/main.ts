@@ -6,6 +6,7 @@ import { type LogOptions, defaultLogOptions, openLog, reportFailure } from '#src
 import { addUser } from '#src/add-user.ts'
 import type { Config } from '#src/config.ts'
 import { greet } from '#src/greet.ts'
+import { rotateKey } from '#src/rotate-key.ts'
 import { startServer } from '#src/server.ts'
 import { StartupError } from '#store/startup-error.ts'
 
@@ -20,6 +21,7 @@ Usage
   npx bun run server [--config FILE]            start the server
   npx bun run server config                     print every option with its default, as a file to edit
   npx bun run server user add NAME [--admin]    make an account; reads the password from standard input
+  npx bun run server key rotate                 have a new signing key made at the next start
   npx bun run server --help | --version
 
 Options
@@ -51,7 +53,8 @@ async function run(argv: string[]): Promise<void> {
   if (command === 'config') return print(printExample())
   const isUserAdd =
     positionals[0] === 'user' && positionals[1] === 'add' && positionals.length === 3
-  if (command !== '' && !isUserAdd)
+  const isKeyRotate = command === 'key rotate'
+  if (command !== '' && !isUserAdd && !isKeyRotate)
     throw new StartupError(`There is no command '${command}'. --help lists what there is.`)
 
   const config = await loadConfig({ file: values.config, env: Bun.env })
@@ -59,6 +62,10 @@ async function run(argv: string[]): Promise<void> {
   if (isUserAdd) {
     logOptions = undefined
     return addUser(config, positionals[2]!, { admin: values.admin })
+  }
+  if (isKeyRotate) {
+    logOptions = undefined
+    return rotateKey(config)
   }
   await serve(config, values.config)
 }

@@ -19,6 +19,19 @@ export async function claimServerName(sql: Sql, serverName: string): Promise<boo
   return false
 }
 
+export async function put(sql: Sql, name: string, value: string): Promise<void> {
+  await sql`
+    insert into settings (name, value) values (${name}, ${value})
+    on conflict (name) do update set value = excluded.value`
+}
+
+/** Reads a setting and removes it. */
+export async function take(sql: Sql, name: string): Promise<string | undefined> {
+  const [row] = await sql<{ value: string }[]>`
+    delete from settings where name = ${name} returning value`
+  return row?.value
+}
+
 /** How many shards rooms and users are dealt to: fixed when the database was made. */
 export async function shardCount(sql: Sql): Promise<number> {
   const [row] = await sql<{ value: string }[]>`select value from settings where name = 'shards'`

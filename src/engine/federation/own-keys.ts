@@ -3,6 +3,7 @@ import type { JsonObject } from '#core/json.ts'
 import { buildKeyDocument } from '#core/server-keys.ts'
 import { makeSigningKey, SigningKey } from '#core/signing.ts'
 import type { Pool, Sql } from '#store/db.ts'
+import * as settings from '#store/settings.ts'
 import * as signingKeys from '#store/federation/signing-keys.ts'
 
 /** The keys of this server: the one that signs, and those it had. */
@@ -15,11 +16,34 @@ export type OwnKeys = {
 const documentIsValidMs = 24 * 60 * 60 * 1000
 
 /** Reads the keys of this server; the first start makes one. */
-export function loadOwnKeys(pool: Pool, clock: () => number): Promise<OwnKeys> {
+export const loadOwnKeys = (pool: Pool, clock: () => number): Promise<OwnKeys> =>
+  load(pool, clock, false)
+
+/** The same at the start of a server: if another key was asked for, that signs from now on. */
+export const startOwnKeys = (pool: Pool, clock: () => number): Promise<OwnKeys> =>
+  load(pool, clock, true)
+
+/** Asks for another key at the next start; the ID of the present one, if there is one. */
+export function requestRotation(pool: Pool): Promise<string | undefined> {
   return pool.begin(async (sql) => {
     await signingKeys.lock(sql)
     const rows = await signingKeys.list(sql)
-    if (rows.some((row) => row.expired_ts === null)) return toOwnKeys(rows)
+    const current = rows.find((row) => row.expired_ts === null)
+    if (current) await settings.put(sql, rotationWish, current.key_id)
+    return current?.key_id
+  })
+}
+
+/** The name of the setting that holds the key which shall sign no more. */
+const rotationWish = 'rotate_signing_key'
+
+function load(pool: Pool, clock: () => number, isStart: boolean): Promise<OwnKeys> {
+  return pool.begin(async (sql) => {
+    await signingKeys.lock(sql)
+    const rows = await signingKeys.list(sql)
+    const current = rows.find((row) => row.expired_ts === null)
+    const unwanted = isStart ? await settings.take(sql, rotationWish) : undefined
+    if (current && current.key_id !== unwanted) return toOwnKeys(rows)
     await addKey(sql, makeSigningKey(randomBytes(32)), clock())
     return toOwnKeys(await signingKeys.list(sql))
   })
