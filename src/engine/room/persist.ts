@@ -48,12 +48,8 @@ export type PersistOptions = {
 }
 
 const maxInFlight = 2
-/**
- * For so long, in milliseconds, what nobody waits for may be collected; a database that is slower
- * than that by itself gives as much time as it takes, within bounds.
- */
-const collectMs = 20
-const maxCollectMs = 100
+/** For so long, in milliseconds, what nobody waits for may be collected. */
+const collectMs = 50
 /** No batch is cut below this for what it might take: fewer cost less than the transaction does. */
 const leastEvents = 100
 const firstRetryMs = 50
@@ -204,13 +200,12 @@ export class Persister {
     if (count === 0) return false
     if (count >= this.#aim()) return true
     if (this.#inFlight === 0 && !this.#options.moreComes?.()) return true
-    const patienceMs = Math.max(collectMs, Math.min(this.#cost.fixed, maxCollectMs))
     const waitedMs = performance.now() - this.#since
-    if (waitedMs >= patienceMs) return true
+    if (waitedMs >= collectMs) return true
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#kick()
-    }, patienceMs - waitedMs)
+    }, collectMs - waitedMs)
     return false
   }
 
