@@ -89,6 +89,7 @@ alter table remote_device_lists
   -- Of a list that is kept and stale: how often it was asked for in vain, and when to ask again.
   add column failures integer not null default 0,
   add column retry_at bigint not null default 0;
+alter table remote_devices drop column stream_id, drop column deleted;
 create index remote_device_lists_stale on remote_device_lists (retry_at) where stale and cached;
 
 -- ---------------------------------------------------------------- key backups

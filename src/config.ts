@@ -73,6 +73,7 @@ const privateRanges = [
 ].flatMap((line) => line.split(' '))
 
 const federation = section('Talking to other servers.', {
+  device_names: flag(false, 'Whether other servers are told what users call their devices.'),
   enabled: flag(true, 'False: this server talks to no other server, and answers none.'),
   delegate_to: t.Optional(
     t.String({

@@ -9,6 +9,7 @@ import type { SentMembers } from '#engine/sync/sent-members.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { Accounts } from '#engine/user/accounts.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
+import type { Keys } from '#engine/user/keys/keys.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
@@ -38,6 +39,8 @@ export type Context = {
   readonly users: Users
   /** The only way to ask another server. */
   readonly federation: Federation
+  /** What is asked about keys for encryption. */
+  readonly keys: Keys
   /** Makes accounts, begins and ends their sessions. */
   readonly accounts: Accounts
   /** Tells the rooms of a user of a new name or picture. */

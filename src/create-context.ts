@@ -9,6 +9,8 @@ import { SentMembers } from '#engine/sync/sent-members.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Accounts } from '#engine/user/accounts.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
+import { Keys } from '#engine/user/keys/keys.ts'
+import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import { startSweeping } from '#engine/user/sweep.ts'
@@ -56,7 +58,8 @@ export async function createContext(
     if (signal.s === 'rooms-at') positions.advanceRooms(signal.positions)
     federation.signal(signal)
   })
-  const owners = startUsers(parts, rooms, positions)
+  const owners = startUsers(parts, rooms, positions, federation)
+  const { keys, resync } = startKeys(parts, owners.users, federation)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
 
   const intake = new Intake({
@@ -65,7 +68,12 @@ export async function createContext(
     log,
     clock,
     rooms,
-    takeEdus: (origin, edus) => takeEdus(owners.users, serverName, clock, origin, edus),
+    takeEdus: (origin, edus) =>
+      takeEdus(
+        { sql, users: owners.users, serverName, clock, onDeviceLists: () => resync.wake() },
+        origin,
+        edus,
+      ),
   })
   started.defer(() => intake.stop())
 
@@ -82,6 +90,7 @@ export async function createContext(
     rooms,
     federation,
     ...owners,
+    keys,
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     snapshots: new StoredSnapshots(),
@@ -150,9 +159,12 @@ function startUsers(
   { config, appservices, log, database: { sql }, started }: Parts,
   rooms: Rooms,
   positions: Positions,
+  federation: FederationThread,
 ) {
   const users = new UserShards(sql, {
     onCommit: (pairs) => positions.advanceUsers(pairs),
+    onOutbox: (servers) => federation.signal({ s: 'outbox', servers }),
+    deviceNames: config.federation.device_names,
     onFault: (error, method) => log.error({ err: error, method }, 'a change of a user failed'),
   })
   started.defer(() => users.close())
@@ -183,4 +195,25 @@ function startUsers(
   })
   started.defer(() => profileNews.close())
   return { users, tokens, accounts, profileNews }
+}
+
+/** What other servers and clients ask about keys, and the lists of devices that must be fetched. */
+function startKeys(
+  { config, log, database: { sql }, started }: Parts,
+  users: UserShards,
+  federation: FederationThread,
+) {
+  const shared = { sql, serverName: config.server_name, clock, users, federation }
+  const keys = new Keys({
+    ...shared,
+    deviceNames: config.federation.device_names,
+    onFault: (error) => log.warn({ err: error }, 'a list of devices was not kept'),
+  })
+  const resync = new Resync({
+    ...shared,
+    onFault: (error) => log.warn({ err: error }, 'a list of devices was not fetched'),
+  })
+  started.defer(() => resync.stop())
+  resync.wake()
+  return { keys, resync }
 }

@@ -10,6 +10,7 @@ import * as filter from '#api/client-server/filter.ts'
 import * as inviting from '#api/client-server/inviting.ts'
 import * as joining from '#api/client-server/joining.ts'
 import * as kicking from '#api/client-server/kicking.ts'
+import * as keys from '#api/client-server/keys.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
 import * as listPublicRooms from '#api/client-server/list-public-rooms.ts'
@@ -24,6 +25,7 @@ import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
+import * as toDevice from '#api/client-server/to-device.ts'
 import * as versions from '#api/client-server/versions.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
@@ -38,6 +40,8 @@ import * as federationLeaving from '#api/server-server/leaving.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
+import * as federationUserDevices from '#api/server-server/user-devices.ts'
+import * as federationUserKeys from '#api/server-server/user-keys.ts'
 import * as federationVersion from '#api/server-server/version.ts'
 import * as federationWellknown from '#api/server-server/wellknown.ts'
 import type { AnyOp } from '#api/http/op.ts'
@@ -56,6 +60,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/inviting': inviting,
   'client-server/joining': joining,
   'client-server/kicking': kicking,
+  'client-server/keys': keys,
   'client-server/leaving': leaving,
   'client-server/list-joined-rooms': listJoinedRooms,
   'client-server/list-public-rooms': listPublicRooms,
@@ -70,6 +75,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/room-state': roomState,
   'client-server/rooms': rooms,
   'client-server/sync': sync,
+  'client-server/to-device': toDevice,
   'client-server/versions': versions,
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
@@ -84,6 +90,8 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
   'server-server/transactions': federationTransactions,
+  'server-server/user-devices': federationUserDevices,
+  'server-server/user-keys': federationUserKeys,
   'server-server/version': federationVersion,
   'server-server/wellknown': federationWellknown,
 }

@@ -1,37 +1,51 @@
-import { parseEdu, type DeviceListEdu, type ToDeviceEdu } from '#core/event/edu.ts'
+import { type DeviceListEdu, type Edu, type ToDeviceEdu, parseEdu } from '#core/event/edu.ts'
+import { isDeviceKeys } from '#core/keys/device-keys.ts'
 import { domainOf } from '#core/ids.ts'
 import type { Json } from '#core/json.ts'
+import { storedKeys } from '#engine/user/keys/remote-answer.ts'
 import type { Users } from '#engine/user/protocol.ts'
+import type { Sql } from '#store/db.ts'
+import * as remoteDevices from '#store/user/remote-devices.ts'
+
+export type TakingEdus = {
+  sql: Sql
+  users: Users
+  serverName: string
+  clock: () => number
+  /** Told that lists of devices may have become stale. */
+  onDeviceLists?: () => void
+}
 
 /** Devices that one to-device EDU may name; more than any client has is an attack. */
 const maxMessages = 10_000
 
 /**
  * Makes what must not be lost of some EDUs durable, through the owners of the users' shards: to-device
- * messages and device lists. Both are idempotent, so that a repetition doubles nothing.
+ * messages, device lists and signing keys. All are idempotent, so that a repetition doubles nothing.
  */
 export async function takeEdus(
-  users: Users,
-  serverName: string,
-  clock: () => number,
+  taking: TakingEdus,
   origin: string,
   edus: readonly Json[],
 ): Promise<void> {
-  const parsed = edus.map((edu) => parseEdu(edu, origin))
-  await Promise.all(
-    parsed.flatMap((edu) => {
-      if (typeof edu === 'string') return []
-      if (edu.type === 'm.direct_to_device')
-        return deliver(users, serverName, { origin, at: clock() }, edu)
-      if (edu.type === 'm.device_list_update') return [updateDevice(users, edu)]
-      return []
-    }),
-  )
+  const parsed = edus.map((edu) => parseEdu(edu, origin)).filter((edu) => typeof edu !== 'string')
+  const at = taking.clock()
+  await Promise.all([
+    ...parsed.flatMap((edu) =>
+      edu.type === 'm.direct_to_device' ? deliver(taking, { origin, at }, edu) : [],
+    ),
+    takeLists(taking, parsed.filter(isOfList)),
+  ])
 }
 
+type SigningKeysEdu = Extract<Edu, { type: 'm.signing_key_update' }>
+type ListEdu = DeviceListEdu | SigningKeysEdu
+
+const isOfList = (edu: Edu): edu is ListEdu =>
+  edu.type === 'm.device_list_update' || edu.type === 'm.signing_key_update'
+
 function deliver(
-  users: Users,
-  serverName: string,
+  { users, serverName }: TakingEdus,
   { origin, at }: { origin: string; at: number },
   { sender, messageType: type, messageId, messages }: ToDeviceEdu,
 ): Promise<unknown>[] {
@@ -52,13 +66,40 @@ function deliver(
   )
 }
 
+/** What is said of users with whom nobody here shares a room is nothing to us. */
+async function takeLists(taking: TakingEdus, edus: readonly ListEdu[]): Promise<void> {
+  if (edus.length === 0) return
+  const { sql, users, serverName, onDeviceLists } = taking
+  const userIds = [...new Set(edus.map(({ userId }) => userId))]
+  const known = await remoteDevices.sharing(sql, serverName, userIds)
+  // In their order: each update says which one it follows.
+  await Promise.all(
+    edus
+      .filter(({ userId }) => known.has(userId))
+      .map((edu) =>
+        edu.type === 'm.device_list_update' ? updateDevice(users, edu) : updateKeys(users, edu),
+      ),
+  )
+  if (known.size > 0) onDeviceLists?.()
+}
+
 function updateDevice(users: Users, edu: DeviceListEdu): Promise<unknown> {
   const { userId, deviceId, streamId, prevIds, deleted, displayName, keys } = edu
+  const own = isDeviceKeys(keys) && keys['user_id'] === userId && keys['device_id'] === deviceId
   return users.call('updateRemoteDevice', userId, {
     deviceId,
     streamId,
     prevIds: [...prevIds],
     deleted,
-    content: JSON.stringify({ device_display_name: displayName, keys }),
+    content: JSON.stringify({ device_display_name: displayName, keys: own ? keys : undefined }),
   })
+}
+
+function updateKeys(users: Users, edu: SigningKeysEdu): Promise<unknown> {
+  const { userId, masterKey, selfSigningKey } = edu
+  const keys = storedKeys(userId, {
+    ...(masterKey && { master: masterKey }),
+    ...(selfSigningKey && { self_signing: selfSigningKey }),
+  })
+  return users.call('updateRemoteKeys', userId, keys)
 }

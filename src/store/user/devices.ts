@@ -3,9 +3,9 @@ import type { Sql } from '#store/db.ts'
 type Key = { shard: number; userId: string; deviceId: string }
 export type NewDevice = Key & { displayName: string | null; createdAt: number }
 
-/** Makes devices that are not there; those that are stay as they are. */
+/** Makes devices that are not there; those that are stay as they are. Answers those that were made. */
 export const add = (sql: Sql, rows: readonly NewDevice[]) =>
-  sql`
+  sql<{ user_id: string; device_id: string }[]>`
     insert into devices (shard, user_id, device_id, display_name, created_at)
     select * from unnest(
       ${rows.map((row) => row.shard)}::smallint[],
@@ -14,7 +14,8 @@ export const add = (sql: Sql, rows: readonly NewDevice[]) =>
       ${rows.map((row) => row.displayName)}::text[],
       ${rows.map((row) => row.createdAt)}::bigint[]
     )
-    on conflict (shard, user_id, device_id) do nothing`
+    on conflict (shard, user_id, device_id) do nothing
+    returning user_id, device_id`
 
 export const remove = (sql: Sql, keys: readonly Key[]) =>
   sql`
@@ -29,6 +30,13 @@ export const remove = (sql: Sql, keys: readonly Key[]) =>
 export const removeAll = (sql: Sql, shards: readonly number[], userIds: readonly string[]) =>
   sql`
     delete from devices
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[])`
+
+/** The devices of some users. */
+export const listAll = (sql: Sql, shards: readonly number[], userIds: readonly string[]) =>
+  sql<{ user_id: string; device_id: string }[]>`
+    select user_id, device_id from devices
     where shard = any(${shards as number[]}::smallint[])
       and user_id = any(${userIds as string[]}::text[])`
 

@@ -36,7 +36,7 @@ export const news = (
     ),
     moved as materialized (
       select d.shard, d.room_nid, d.state_key_nid, k.state_key as user_id,
-        d.new_membership is not distinct from 'join' as joined
+        coalesce(d.new_membership = 'join', false) as joined
       from unnest(
         ${rooms.map((each) => each.shard)}::smallint[],
         ${rooms.map((each) => each.roomNid)}::bigint[],
@@ -47,8 +47,7 @@ export const news = (
         and d.position > w.low and d.position <= w.high
       left join state_keys k on k.state_key_nid = d.state_key_nid
       where d.state_key_nid = 0
-        or (d.old_membership is not distinct from 'join')
-          <> (d.new_membership is not distinct from 'join')
+        or coalesce(d.old_membership = 'join', false) <> coalesce(d.new_membership = 'join', false)
     ),
     -- Rooms of which every member is news, or gone.
     whole as materialized (

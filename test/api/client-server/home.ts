@@ -5,6 +5,7 @@ import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Accounts } from '#engine/user/accounts.ts'
+import { Keys } from '#engine/user/keys/keys.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
@@ -65,6 +66,12 @@ export class Home {
       rooms,
       users,
       federation: this.federation,
+      keys: new Keys({
+        ...{ sql, serverName, clock, users, federation: this.federation, deviceNames: true },
+        onFault: (error) => {
+          throw error
+        },
+      }),
       accounts: new Accounts({ sql, users, tokens, appservices, serverName, clock, cost }),
       profileNews: new ProfileNews({
         sql,

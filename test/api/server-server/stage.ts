@@ -7,6 +7,7 @@ import { serverCheck } from '#api/http/x-matrix.ts'
 import { takeEdus } from '#engine/user/take-edus.ts'
 import { Intake, type IntakeLimits } from '#engine/federation/intake.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
+import { Keys } from '#engine/user/keys/keys.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
 import type { Context } from '#src/context.ts'
@@ -84,7 +85,7 @@ export class Stage {
       log: silentLog,
       clock,
       rooms,
-      takeEdus: (origin, edus) => takeEdus(users, here, clock, origin, edus),
+      takeEdus: (origin, edus) => takeEdus({ sql, users, serverName: here, clock }, origin, edus),
       limits: { maxLagMs: 60_000, ...limits },
     })
     const ctx = {
@@ -99,6 +100,10 @@ export class Stage {
       rooms,
       users,
       federation,
+      keys: new Keys({
+        ...{ sql, serverName: here, clock, users, federation, deviceNames: false },
+        onFault: () => {},
+      }),
       snapshots,
       limits: new RateLimits(undefined, clock),
     } as unknown as Context

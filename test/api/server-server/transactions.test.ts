@@ -294,11 +294,22 @@ describe('EDUs', () => {
     expect(await stored()).toHaveLength(0)
   })
 
-  test('of device lists are stored', async () => {
+  test('of device lists are noted if a room is shared, and are else nothing to us', async () => {
     const content = { user_id: alice, device_id: 'X', stream_id: 5, prev_id: [], keys: { a: 1 } }
-    await send([], { edus: [{ edu_type: 'm.device_list_update', content }] })
-    const rows = await db.pool`select user_id, device_id, stream_id from remote_devices`
-    expect(rows[0]).toEqual({ user_id: alice, device_id: 'X', stream_id: 5 })
+    const edus = [{ edu_type: 'm.device_list_update', content }]
+    const lists = () => db.pool`select user_id, stream_id from remote_device_lists`
+    await db.pool`truncate remote_device_lists, memberships`
+    await send([], { edus })
+    expect(await lists()).toHaveLength(0)
+    await plant(db.pool, stage.snapshots, room)
+    await db.pool`insert into servers (name) values (${here}) on conflict do nothing`
+    await db.pool`
+      insert into room_servers (shard, room_nid, server_nid, joined)
+      select r.shard, r.room_nid, s.server_nid, 1 from rooms r, servers s
+      where r.room_id = ${room.roomId} and s.name = ${here}
+      on conflict do nothing`
+    await send([], { edus })
+    expect([...(await lists())]).toEqual([{ user_id: alice, stream_id: 5 }])
   })
 
   test('are stored although the inbox cannot be written', async () => {

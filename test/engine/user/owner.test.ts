@@ -267,57 +267,6 @@ describe('to-device messages', () => {
   })
 })
 
-describe("device lists of other servers' users", () => {
-  const update = (streamId: number, prevIds: number[], deviceId = 'A') => ({
-    deviceId,
-    streamId,
-    prevIds,
-    deleted: false,
-    content: `{"n":${streamId}}`,
-  })
-  const list = async (userId: string) =>
-    (
-      await sql`select stream_id, stale, position from remote_device_lists where user_id = ${userId}`
-    )[0]
-
-  test('are followed update by update, and a replay changes nothing', async () => {
-    const users = owner()
-    const userId = user()
-    for (const [id, prev] of [
-      [5, []],
-      [6, [5]],
-      [9, [6]],
-    ] as const)
-      await users.call('updateRemoteDevice', userId, update(id, [...prev]))
-    const before = await list(userId)
-    expect(before).toMatchObject({ stream_id: 9, stale: false })
-    await Promise.all([
-      users.call('updateRemoteDevice', userId, update(6, [5])),
-      users.call('updateRemoteDevice', userId, update(9, [6])),
-    ])
-    expect(await list(userId)).toEqual(before!)
-    expect(await sql`select content from remote_devices where user_id = ${userId}`).toEqual([
-      { content: '{"n":9}' },
-    ] as never)
-  })
-
-  test('are stale when an update was missed, or came before what it cites', async () => {
-    const users = owner()
-    const [missed, early] = [user(), user()]
-    await users.call('updateRemoteDevice', missed, update(5, []))
-    await users.call('updateRemoteDevice', missed, update(8, [7]))
-    expect(await list(missed)).toMatchObject({ stream_id: 8, stale: true })
-    await Promise.all([
-      users.call('updateRemoteDevice', early, update(2, [1])),
-      users.call('updateRemoteDevice', early, update(1, [])),
-    ])
-    expect(await list(early)).toMatchObject({ stream_id: 2, stale: true })
-    expect(await sql`select content from remote_devices where user_id = ${early}`).toEqual([
-      { content: '{"n":2}' },
-    ] as never)
-  })
-})
-
 test('a connection that is cut in the middle of commits loses and doubles nothing', async () => {
   await using database = await openTestDatabase()
   const pool = openPool(database.url, { max: 4, name: 'victim' })

@@ -4,7 +4,8 @@ import * as accessTokens from '#store/user/access-tokens.ts'
 import * as devices from '#store/user/devices.ts'
 import * as toDevice from '#store/user/to-device.ts'
 import * as users from '#store/user/users.ts'
-import type { CallsOf, Results, UserLanded, Writers } from './writer.ts'
+import { announceDevices, dropDevices } from './device-lists.ts'
+import type { CallsOf, Commit, Results, UserLanded, Writers } from './writer.ts'
 
 export type NewAccount = {
   /** Undefined: no login by password. */
@@ -65,36 +66,57 @@ async function createUsers(
 async function createSessions(
   sql: Sql,
   calls: CallsOf<AccountCalls['createSession']>,
+  commit: Commit,
 ): Promise<void> {
-  const rows = calls.map(({ shard, userId, args: [session] }) => ({
+  const rows = calls.map(({ shard, userId, position, args: [session] }) => ({
     shard,
     userId,
+    position,
     ...session,
     displayName: session.displayName ?? null,
   }))
-  await Promise.all([
+  const [, added] = await Promise.all([
     accessTokens.remove(sql, rows),
     devices.add(sql, rows),
     accessTokens.add(sql, rows),
   ])
+  const fresh = new Set(added.map((row) => row.user_id))
+  await announceDevices(
+    sql,
+    rows.filter(({ userId }) => fresh.has(userId)),
+    commit,
+  )
 }
 
-async function endSessions(sql: Sql, calls: CallsOf<AccountCalls['endSession']>): Promise<void> {
-  const keys = calls.map(({ shard, userId, args: [deviceId] }) => ({ shard, userId, deviceId }))
+async function endSessions(
+  sql: Sql,
+  calls: CallsOf<AccountCalls['endSession']>,
+  commit: Commit,
+): Promise<void> {
+  const keys = calls.map(({ shard, userId, position, args: [deviceId] }) => ({
+    ...{ shard, userId, position, deviceId },
+  }))
   await Promise.all([
     accessTokens.remove(sql, keys),
     devices.remove(sql, keys),
     toDevice.remove(sql, keys),
+    dropDevices(sql, keys, commit),
   ])
 }
 
 async function endAllSessions(
   sql: Sql,
   calls: CallsOf<AccountCalls['endAllSessions']>,
+  commit: Commit,
 ): Promise<void> {
   const shards = calls.map(({ shard }) => shard)
   const userIds = calls.map(({ userId }) => userId)
+  const places = new Map(calls.map(({ shard, userId, position }) => [userId, { shard, position }]))
+  const gone = (await devices.listAll(sql, shards, userIds)).map(
+    ({ user_id: userId, device_id: deviceId }) => ({ userId, deviceId, ...places.get(userId)! }),
+  )
   await Promise.all([
+    dropDevices(sql, gone, commit),
     accessTokens.removeAll(sql, userIds),
     devices.removeAll(sql, shards, userIds),
     toDevice.removeAll(sql, shards, userIds),

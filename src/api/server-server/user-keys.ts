@@ -1,0 +1,37 @@
+import { Type as t } from '@sinclair/typebox'
+import { op } from '#api/http/op.ts'
+import { Content, open } from '#core/schema.ts'
+
+export const queryUserEncryptionKeys = op({
+  id: 'queryUserEncryptionKeys',
+  method: 'POST',
+  path: '/_matrix/federation/v1/user/keys/query',
+  auth: 'server',
+  body: open({ device_keys: t.Record(t.String(), t.Array(t.String())) }),
+  response: open({ device_keys: t.Record(t.String(), Content) }),
+
+  async run({ body }, ctx) {
+    const wanted = new Map(Object.entries(body.device_keys))
+    return (await ctx.keys.queryLocal(wanted)) as { device_keys: Record<string, Content> }
+  },
+})
+
+export const claimUserEncryptionKeys = op({
+  id: 'claimUserEncryptionKeys',
+  method: 'POST',
+  path: '/_matrix/federation/v1/user/keys/claim',
+  auth: 'server',
+  body: open({ one_time_keys: t.Record(t.String(), t.Record(t.String(), t.String())) }),
+  response: open({ one_time_keys: t.Record(t.String(), Content) }),
+
+  async run({ body }, ctx) {
+    const wanted = new Map(
+      Object.entries(body.one_time_keys).map(([userId, devices]) => [
+        userId,
+        new Map(Object.entries(devices)),
+      ]),
+    )
+    const keys = await ctx.keys.claimLocal(wanted)
+    return { one_time_keys: keys as Record<string, Content> }
+  },
+})
