@@ -1,5 +1,5 @@
 import { Elysia } from 'elysia'
-import { MatrixError, invalidParam, unrecognized } from '#core/error.ts'
+import { MatrixError, RemoteError, invalidParam, unrecognized } from '#core/error.ts'
 import { type ServerCheck, authenticators } from '#api/http/authenticate.ts'
 import { parseJson, readText } from '#api/http/body.ts'
 import { bodyFault, checker, paramFault, queryReader } from '#api/http/check.ts'
@@ -174,7 +174,10 @@ class Frame {
 
   #log(error: unknown, { id, path }: Incoming): void {
     const { log } = this.#ctx
-    if (isPassing(error))
+    // Whoever asks for a server that is not there could fill the log.
+    if (error instanceof RemoteError)
+      log.debug({ req: id, path, reason: String(error) }, 'another server failed')
+    else if (isPassing(error))
       log.warn({ req: id, path, reason: String(error) }, 'a request was refused')
     else log.error({ req: id, path, err: error }, 'a request failed')
   }
