@@ -55,8 +55,9 @@ const isTexts = (value: unknown): boolean =>
 
 /** The Ed25519 key of a device, from its identity keys. */
 export function deviceKeyOf(keys: JsonObject): string | undefined {
-  const own = keys['keys']
-  const key = isObject(own) ? own[`ed25519:${String(keys['device_id'])}`] : undefined
+  const { keys: own, device_id: deviceId } = keys
+  if (!isObject(own) || typeof deviceId !== 'string') return undefined
+  const key = own[`ed25519:${deviceId}`]
   return typeof key === 'string' ? key : undefined
 }
 

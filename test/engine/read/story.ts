@@ -213,6 +213,10 @@ export type SyncAnswer = {
     knock?: Record<string, { knock_state: Events }>
   }
   account_data?: { events: { type: string; content: object }[] }
+  to_device?: { events: { type: string; sender: string; content: object }[] }
+  device_lists?: { changed: string[]; left: string[] }
+  device_one_time_keys_count: Record<string, number>
+  device_unused_fallback_key_types: string[]
 }
 
 function filterOf(json: object = {}): Filter {

@@ -87,8 +87,11 @@ export function visibleKey(
     ? { ...key, signatures: Object.fromEntries(kept.map((userId) => [userId, all[userId!]!])) }
     : key
   const keys = isObject(key['keys'] ?? null) ? Object.values(key['keys'] as JsonObject) : []
+  const [publicKey] = keys
   const signatures =
-    viewer === undefined ? undefined : own.get(signatureName(owner, String(keys[0])))
+    viewer !== undefined && typeof publicKey === 'string'
+      ? own.get(signatureName(owner, publicKey))
+      : undefined
   return signatures ? withSignatures(visible, viewer!, signatures) : visible
 }
 

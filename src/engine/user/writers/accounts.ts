@@ -93,9 +93,7 @@ async function endSessions(
   calls: CallsOf<AccountCalls['endSession']>,
   commit: Commit,
 ): Promise<void> {
-  const keys = calls.map(({ shard, userId, position, args: [deviceId] }) => ({
-    ...{ shard, userId, position, deviceId },
-  }))
+  const keys = calls.map(({ args: [deviceId], ...place }) => ({ ...place, deviceId }))
   await Promise.all([
     accessTokens.remove(sql, keys),
     devices.remove(sql, keys),

@@ -175,7 +175,11 @@ async function claimKeys(
   const name = (...parts: string[]) => JSON.stringify(parts)
   const wanted = calls.flatMap(({ shard, userId, args: [keys] }, index) =>
     keys.map(([deviceId, algorithm]) => ({
-      ...{ index, shard, userId, deviceId, algorithm },
+      index,
+      shard,
+      userId,
+      deviceId,
+      algorithm,
       name: name(userId, deviceId, algorithm),
     })),
   )

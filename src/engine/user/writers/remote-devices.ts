@@ -157,7 +157,10 @@ async function keepRemoteLists(
     remoteDevices.keepLists(
       sql,
       good.map(({ shard, userId, position, args: [{ streamId, anchor, announce }] }) => ({
-        ...{ shard, userId, streamId, anchor },
+        shard,
+        userId,
+        streamId,
+        anchor,
         position: announce ? position : null,
       })),
     ),
