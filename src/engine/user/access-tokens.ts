@@ -94,18 +94,24 @@ export class AccessTokens {
     this.#timer.unref()
   }
 
-  /** Writes the notes down; done when all that were taken so far are. */
-  async flush(): Promise<void> {
+  /**
+   * Writes the notes down; done when all that were taken so far are. One statement at a time: where
+   * somebody holds a row of a device, not a connection more waits for it each time.
+   */
+  flush(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#written = this.#written.then(() => this.#write())
+    return this.#written
+  }
+
+  async #write(): Promise<void> {
     const sightings = this.#sightings
     this.#sightings = []
-    if (sightings.length === 0) return this.#written
+    if (sightings.length === 0) return
     // One row is written once, and rows in one order.
     const last = new Map(sightings.map((each) => [`${each.userId} ${each.deviceId}`, each]))
     const rows = [...last.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each)
-    const written = devices.touch(this.#sql, rows).catch(this.#onFault)
-    this.#written = Promise.all([this.#written, written]).then(() => {})
-    return this.#written
+    await devices.touch(this.#sql, rows).catch(this.#onFault)
   }
 }

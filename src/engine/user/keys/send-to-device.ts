@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { invalidParam } from '#core/error.ts'
+import { badJson, invalidParam } from '#core/error.ts'
 import { domainOf, isShortText, isUserId } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import type { Users } from '#engine/user/protocol.ts'
@@ -64,10 +64,10 @@ export async function sendToDevice(
 
 function requireMessages(userId: string, devices: unknown): asserts devices is JsonObject {
   if (!isUserId(userId)) throw invalidParam(`'${userId}' is not a user ID`)
-  if (!isObject(devices)) throw invalidParam(`The messages for ${userId} are not a map of devices`)
+  if (!isObject(devices)) throw badJson(`The messages for ${userId} are not a map of devices`)
   for (const [deviceId, content] of Object.entries(devices)) {
     if (!isShortText(deviceId)) throw invalidParam('The ID of a device has 255 bytes at most')
-    if (!isObject(content)) throw invalidParam(`The message for ${userId} is not an object`)
+    if (!isObject(content)) throw badJson(`The message for ${userId} is not an object`)
   }
 }
 
