@@ -47,7 +47,7 @@ create index media_thumbnails_of_file on media_thumbnails (thumbnail_sha256);
 
 create table url_previews (
   url text collate "C" primary key,
-  json text not null,                   -- as clients get it
+  json text collate "C" not null,       -- as clients get it
   fetched_at bigint not null
 );
 create index url_previews_by_age on url_previews (fetched_at);
