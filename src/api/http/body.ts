@@ -1,3 +1,4 @@
+import { type Held, smallBytes } from '#api/http/body-bytes.ts'
 import { badJson, notJson, tooLarge } from '#core/error.ts'
 
 /**
@@ -9,16 +10,17 @@ export const maxDepth = 1000
 
 /**
  * Reads a body as text of at most `maxBytes`. It must be UTF-8, since it is hashed, signed and
- * stored as such.
+ * stored as such. What is large is counted as it comes.
  */
-export async function readText(request: Request, maxBytes: number): Promise<string> {
+export async function readText(request: Request, maxBytes: number, held: Held): Promise<string> {
   if (request.body === null) return ''
-  const length = request.headers.get('content-length')
+  const told = request.headers.get('content-length')
+  const length = told === null ? Infinity : Number(told)
   const bytes =
-    length === null
-      ? await readBounded(request.body, maxBytes)
-      : Number(length) <= maxBytes
-        ? new Uint8Array(await request.arrayBuffer())
+    length <= smallBytes
+      ? new Uint8Array(await request.arrayBuffer())
+      : told === null || length <= maxBytes
+        ? await readBounded(request.body, maxBytes, held)
         : undefined
   if (!bytes || bytes.length > maxBytes)
     throw tooLarge(`The request body is larger than ${maxBytes} bytes`)
@@ -32,10 +34,11 @@ export async function readText(request: Request, maxBytes: number): Promise<stri
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** A body of unknown length is counted as it comes, and let go of when it is too long. */
+/** A body is let go of when it is too long. */
 async function readBounded(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
+  held: Held,
 ): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = []
   let size = 0
@@ -43,6 +46,7 @@ async function readBounded(
     size += chunk.length
     // Leaving the loop cancels the stream.
     if (size > maxBytes) return undefined
+    held.take(chunk.length)
     chunks.push(chunk)
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)

@@ -1,3 +1,5 @@
+import type { Held } from '#api/http/body-bytes.ts'
+
 /** One request as handlers see it: what the frame read of it, and what is read only when asked for. */
 export class Incoming {
   /** Names the request in the log. */
@@ -8,6 +10,8 @@ export class Incoming {
   readonly headers: Headers
   /** The body as it came; set when the operation has a body, or is called by a server. */
   text: string | undefined
+  /** What its body takes of the memory for large ones, until it is answered. */
+  held: Held | undefined
   /** The body's JSON value, with `text`. */
   json: unknown
   readonly #request: Request

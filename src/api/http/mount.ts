@@ -1,6 +1,7 @@
 import { Elysia } from 'elysia'
 import { MatrixError, RemoteError, invalidParam, unrecognized } from '#core/error.ts'
 import { type ServerCheck, authenticators } from '#api/http/authenticate.ts'
+import { type BodyBytes, allBodies } from '#api/http/body-bytes.ts'
 import { parseJson, readText } from '#api/http/body.ts'
 import { bodyFault, checker, paramFault, queryReader } from '#api/http/check.ts'
 import { type Peer, addressReader } from '#api/http/client-address.ts'
@@ -18,6 +19,8 @@ export type MountOptions = {
   checkServer?: ServerCheck
   /** Addresses and ranges whose `X-Forwarded-For` is believed. */
   trustedProxies?: readonly string[]
+  /** What large bodies may take of the memory; of all listeners together, unless told. */
+  bodies?: BodyBytes
   /** Told of every answer of an operation: tests hold it against the spec. */
   onAnswer?: (op: AnyOp, response: Response) => void
 }
@@ -78,6 +81,7 @@ class Frame {
   readonly #options: MountOptions
   readonly #addressOf: (request: Request) => string
   readonly #authenticate
+  readonly #bodies: BodyBytes
   // Request IDs tell runs of the server apart, too.
   readonly #run = crypto.randomUUID().slice(0, 8)
   #count = 0
@@ -87,6 +91,7 @@ class Frame {
     this.#options = options
     this.#addressOf = addressOf
     this.#authenticate = authenticators(options.checkServer)
+    this.#bodies = options.bodies ?? allBodies
   }
 
   /** What answers one operation. */
@@ -102,6 +107,8 @@ class Frame {
         response = print(result)
       } catch (error) {
         response = this.#printError(error, incoming)
+      } finally {
+        incoming.held?.release()
       }
       this.#record(incoming, response.status, started, op.id)
       this.#options.onAnswer?.(op, response)
@@ -135,7 +142,8 @@ class Frame {
     const maxBytes = op.maxBytes ?? bodyBytes
 
     const readBody = async (incoming: Incoming, request: Request) => {
-      incoming.text = await readText(request, maxBytes)
+      incoming.held = this.#bodies.hold()
+      incoming.text = await readText(request, maxBytes, incoming.held)
       incoming.json = parseJson(incoming.text)
     }
 

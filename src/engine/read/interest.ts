@@ -1,3 +1,4 @@
+import { limitExceeded } from '#core/error.ts'
 import { SHARDS, shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
@@ -13,6 +14,9 @@ export type Place = RoomRef & {
   /** Where this membership became current. */
   readonly position: number
 }
+
+/** Requests of one user that wait for news: far more than anybody has clients. */
+const maxWaiters = 200
 
 type Waiter = { wake: () => void }
 
@@ -132,6 +136,7 @@ export class Interest {
   /** Waits for something that may concern the user; the track must be of the vector last applied. */
   wait(track: Track, signal: AbortSignal, timeoutMs: number): Promise<void> {
     if (this.#tracks.get(track.userId) !== track) return Promise.resolve()
+    if (track.waiters.size >= maxWaiters) throw limitExceeded(1_000)
     const { promise, resolve } = Promise.withResolvers<void>()
     const waiter: Waiter = { wake: resolve }
     const timer = setTimeout(resolve, timeoutMs)

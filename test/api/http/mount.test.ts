@@ -99,6 +99,7 @@ function appOf(options: MountOptions = {}, limited = false) {
       isLevelEnabled: () => false,
       error: (record: object) => void logged.push(record),
       warn: (record: object) => void logged.push(record),
+      debug: (record: object) => void logged.push(record),
     },
   } as unknown as Context
   const app = mount(ctx, ops, options)

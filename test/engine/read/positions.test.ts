@@ -58,6 +58,24 @@ describe('waiting', () => {
     await story.positions.waitFor(bob, vector, never, 10_000)
   })
 
+  test('is for a stated number of requests of one user, and of others all the same', async () => {
+    const [alice, bob] = [someone('alice'), someone('bob')]
+    const caller = new AbortController()
+    const { vector } = await story.positions.view(alice)
+    await story.positions.view(bob)
+    const wait = (userId: string) =>
+      story.positions.waitFor(userId, vector, caller.signal, 100_000).then(
+        () => 'woken',
+        ({ status, errcode }: { status: number; errcode: string }) => `${status} ${errcode}`,
+      )
+    const waiting = Array.from({ length: 200 }, () => wait(alice))
+    expect(await wait(alice)).toBe('429 M_LIMIT_EXCEEDED')
+    const other = wait(bob)
+    expect(await isSettled(Promise.race([...waiting, other]))).toBe(false)
+    caller.abort()
+    expect(new Set(await Promise.all([...waiting, other]))).toEqual(new Set(['woken']))
+  })
+
   test('ends when the time is over, when the caller hangs up, and when the server stops', async () => {
     const alice = someone('alice')
     await story.room(alice)
