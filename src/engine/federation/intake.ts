@@ -6,13 +6,14 @@ import { readPdu } from '#core/event/receive.ts'
 import { domainOf, isRoomId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
+import { Arrivals } from '#engine/federation/arrivals.ts'
 import { type InboundRoom, InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { LoopLag } from '#engine/federation/loop-lag.ts'
 import type { CheckedPdu, InboxEntry, Rooms } from '#engine/worker/protocol.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as inbound from '#store/federation/inbound.ts'
-import * as inbox from '#store/room/inbox.ts'
+import type { NewInboxRow } from '#store/room/inbox.ts'
 
 export type IntakeOptions = {
   serverName: string
@@ -47,7 +48,7 @@ const defaultLimits: IntakeLimits = {
 
 export type Transaction = { pdus: readonly Json[]; edus: readonly Json[] }
 
-type Taken = inbox.NewInboxRow & { checked: CheckedPdu | undefined }
+type Taken = NewInboxRow & { checked: CheckedPdu | undefined }
 
 type Bucket = { tokens: number; at: number }
 
@@ -67,6 +68,7 @@ export class Intake {
   readonly #options: IntakeOptions
   readonly #limits: IntakeLimits
   readonly #lag = new LoopLag()
+  readonly #arrivals: Arrivals
   readonly #inFlight = new Map<string, { txnId: string; answer: Promise<string> }>()
   readonly #buckets = new LRUCache<string, Bucket>({ max: 20_000 })
   #backlog = new Map<string, number>()
@@ -77,6 +79,7 @@ export class Intake {
   constructor(options: IntakeOptions) {
     this.#options = options
     this.#limits = { ...defaultLimits, ...options.limits }
+    this.#arrivals = new Arrivals(options.sql, options.clock)
     this.#pruning = setInterval(() => this.#prune(), pruneEveryMs)
     this.#pruning.unref()
   }
@@ -122,26 +125,17 @@ export class Intake {
   }
 
   async #take(origin: string, txnId: string, { pdus, edus }: Transaction): Promise<string> {
-    const { sql, clock, takeEdus } = this.#options
-    const before = await inbound.answerOf(sql, origin, txnId)
-    if (before !== undefined) return before
-
     const sorted = await this.#sort(origin, pdus)
     const answer = JSON.stringify({ pdus: Object.fromEntries(sorted.results) })
     // Keys never wait behind events: the first commit. A repetition in between doubles nothing.
-    if (edus.length > 0) await takeEdus(origin, edus)
+    if (edus.length > 0) await this.#options.takeEdus(origin, edus)
     const rows = sorted.taken
     // What only typed and was seen may be repeated without harm.
     if (pdus.length === 0 && !edus.some(isDurable)) return answer
-    const receivedAt = clock()
-    const ids = await sql.begin(async (transaction) => {
-      const [added] = await Promise.all([
-        inbox.add(transaction, origin, receivedAt, rows),
-        inbound.keepAnswer(transaction, { origin, txnId, answer, receivedAt }),
-      ])
-      return added
-    })
-    this.#post(origin, sorted.taken, ids)
+    const received = await this.#arrivals.add({ origin, txnId, answer, rows })
+    // It came before, and was answered then.
+    if ('answer' in received) return received.answer
+    this.#post(origin, rows, received.ids)
     return answer
   }
 

@@ -1,27 +1,5 @@
 import type { Sql } from '#store/db.ts'
 
-/** The answer that a transaction got, if it came before. */
-export async function answerOf(
-  sql: Sql,
-  origin: string,
-  txnId: string,
-): Promise<string | undefined> {
-  const [row] = await sql<{ answer: string }[]>`
-    select answer from inbound_txns where origin = ${origin} and txn_id = ${txnId}`
-  return row?.answer
-}
-
-/** Keeps the answer that a repetition of a transaction gets. */
-export async function keepAnswer(
-  sql: Sql,
-  txn: { origin: string; txnId: string; answer: string; receivedAt: number },
-): Promise<void> {
-  await sql`
-    insert into inbound_txns (origin, txn_id, answer, received_at)
-    values (${txn.origin}, ${txn.txnId}, ${txn.answer}, ${txn.receivedAt})
-    on conflict do nothing`
-}
-
 /** Forgets answers that nobody will ask for any more. */
 export async function removeOld(sql: Sql, before: number): Promise<void> {
   await sql`delete from inbound_txns where received_at < ${before}`

@@ -1,6 +1,6 @@
 import type { RoomPart } from './batch.ts'
 import * as fold from './fold.ts'
-import { arrayText } from './statement.ts'
+import { arrayText, jsonTexts } from './statement.ts'
 
 /**
  * What nearly every commit writes, as parts of one statement. Here every microsecond counts for each
@@ -28,9 +28,6 @@ export const eventTypes = {
 } as const
 
 type Values = Record<keyof typeof eventTypes, string | Uint8Array>
-
-/** Parts no JSON text from one another: it may hold no control character but white space. */
-const separator = '\x1e'
 
 // −1 stands for null, in columns that are never negative. Array subscripts are the cheapest way to a
 // value, as long as the array holds no null.
@@ -162,15 +159,7 @@ function newEventValues(parts: readonly RoomPart[]) {
     starts: arrayText(starts),
     references: arrayText(references),
     ids: Buffer.concat(ids),
-    texts: joined(texts),
-    internals: joined(internals),
+    texts: jsonTexts(texts),
+    internals: jsonTexts(internals),
   }
-}
-
-/** JSON texts as one; what would come apart elsewhere, or as another text, is no JSON. */
-function joined(texts: readonly string[]): string {
-  const all = texts.join(separator)
-  if (!all.isWellFormed() || texts.some((text) => text.includes(separator)))
-    throw new Error('The text of an event is not JSON')
-  return all
 }

@@ -1,4 +1,5 @@
 import type { Pool, Sql } from '#store/db.ts'
+import { Statement, arrayText, jsonTexts } from './statement.ts'
 
 /**
  * Inbound events between the peer's 200 and the commit that persists them. The commit of
@@ -7,25 +8,103 @@ import type { Pool, Sql } from '#store/db.ts'
 
 export type NewInboxRow = { shard: number; roomId: string; json: string }
 
-/** Puts PDUs of one origin in, for the intake; the numbers of their rows, in the same order. */
-export async function add(
+/** A transaction of another server: what is taken in of it, and what it and its repetitions are told. */
+export type NewTransaction = {
+  origin: string
+  txnId: string
+  answer: string
+  rows: readonly NewInboxRow[]
+}
+
+/** So many numbers are taken at once. */
+const block = 64
+
+const receiving = new Statement(
+  `
+  with known as materialized (
+    select array_agg(i.answer order by t.place) as answers
+    from unnest($origins, $txns) with ordinality as t (origin, txn_id, place)
+    left join inbound_txns i on i.origin = t.origin and i.txn_id = t.txn_id
+  ), blocks as materialized (
+    select array_agg(nextval('inbox_inbox_id_seq')) as firsts from generate_series(1, $blocks)
+  ), answered as (
+    insert into inbound_txns (origin, txn_id, answer, received_at)
+    select origin, txn_id, answer, $now
+    from known, rows from (
+      unnest($origins), unnest($txns), string_to_table($answers, E'\\x1e')
+    ) with ordinality as t (origin, txn_id, answer, place)
+    where answers[place] is null
+    on conflict do nothing
+  ), added as (
+    insert into inbox (inbox_id, shard, room_id, origin, json, received_at)
+    select
+      firsts[(place - 1) / ${block} + 1] + (place - 1) % ${block},
+      ($shards)[room], ($rooms)[room], ($origins)[txn], json, $now
+    from known, blocks, rows from (
+      unnest($txnOf), unnest($roomOf), string_to_table($texts, E'\\x1e')
+    ) with ordinality as t (txn, room, json, place)
+    where answers[txn] is null
+  )
+  select firsts, to_json(answers) as answers from known, blocks`,
+  {
+    blocks: 'integer',
+    now: 'bigint',
+    origins: 'text[]',
+    txns: 'text[]',
+    answers: 'text',
+    shards: 'smallint[]',
+    rooms: 'text[]',
+    txnOf: 'integer[]',
+    roomOf: 'integer[]',
+    texts: 'text',
+  },
+)
+
+/** What became of a transaction: the numbers of its rows, in their order, or the answer that it got before. */
+export type Received = { ids: number[] } | { answer: string }
+
+/**
+ * Puts the events of transactions in and keeps their answers, for the intake; one that came before does
+ * nothing. All or none: one statement, which is a transaction by itself.
+ */
+export async function receive(
   sql: Sql,
-  origin: string,
-  receivedAt: number,
-  rows: readonly NewInboxRow[],
-): Promise<number[]> {
-  if (rows.length === 0) return []
-  const inserted = await sql<{ inbox_id: number }[]>`
-    insert into inbox (shard, room_id, origin, json, received_at)
-    select shard, room_id, ${origin}, json, ${receivedAt}
-    from unnest(
-      ${rows.map((row) => row.shard)}::smallint[],
-      ${rows.map((row) => row.roomId)}::text[],
-      ${rows.map((row) => row.json)}::text[]
-    ) with ordinality as t (shard, room_id, json, place)
-    order by place
-    returning inbox_id`
-  return inserted.map((row) => row.inbox_id)
+  transactions: readonly NewTransaction[],
+  now: number,
+): Promise<Received[]> {
+  const rooms = new Map<string, number>()
+  const shards: number[] = []
+  const txnOf: number[] = []
+  const roomOf: number[] = []
+  const texts: string[] = []
+  for (const [index, { rows }] of transactions.entries())
+    for (const { shard, roomId, json } of rows) {
+      let room = rooms.get(roomId)
+      if (room === undefined) rooms.set(roomId, (room = shards.push(shard)))
+      txnOf.push(index + 1)
+      roomOf.push(room)
+      texts.push(json)
+    }
+  // As JSON, because the driver reads a null in an array of texts as a text.
+  const [row] = await receiving.run<{ firsts: number[] | null; answers: (string | null)[] }>(sql, {
+    blocks: Math.ceil(texts.length / block),
+    now,
+    origins: transactions.map(({ origin }) => origin),
+    txns: transactions.map(({ txnId }) => txnId),
+    answers: jsonTexts(transactions.map(({ answer }) => answer)),
+    shards: arrayText(shards),
+    rooms: [...rooms.keys()],
+    txnOf: arrayText(txnOf),
+    roomOf: arrayText(roomOf),
+    texts: jsonTexts(texts),
+  })
+  const firsts = row!.firsts ?? []
+  let place = 0
+  return transactions.map(({ rows }, index) => {
+    const ids = rows.map(() => firsts[Math.floor(place / block)]! + (place++ % block))
+    const answer = row!.answers[index]
+    return typeof answer === 'string' ? { answer } : { ids }
+  })
 }
 
 export type InboxRow = { inbox_id: number; origin: string; json: string; attempts: number }

@@ -4,7 +4,6 @@ import { testDatabase } from '#test/database.ts'
 import { until } from '#test/until.ts'
 import { openPool } from '#store/db.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
-import * as inbox from '#store/room/inbox.ts'
 import { outcomeOf, takeOver } from '#store/room/shards.ts'
 import { Owner, failure, next } from './fixtures.ts'
 
@@ -143,16 +142,17 @@ async function roomFor(kind: (typeof kinds)[number], owner: Owner, shard: number
 
 /** Holds the commit of a part up, after it has locked its leases and counters. */
 async function hold({ shard, inbox: rows }: RoomPart) {
-  const [id] = await inbox.add(sql, 'a.example', 0, [
-    { shard, roomId: '!held:a.example', json: '{}' },
-  ])
-  rows.push(id!)
+  const [row] = await sql<{ inbox_id: number }[]>`
+    insert into inbox (shard, room_id, origin, json, received_at)
+    values (${shard}, '!held:a.example', 'a.example', '{}', 0) returning inbox_id`
+  const id = row!.inbox_id
+  rows.push(id)
   const pool = openPool(db.url, { max: 1, name: 'holder' })
   const released = Promise.withResolvers<null>()
   const locked = Promise.withResolvers<number>()
   const session = pool.begin(async (sql) => {
     const [row] = await sql<{ pid: number }[]>`
-      select pg_backend_pid() as pid from inbox where inbox_id = ${id!} for update`
+      select pg_backend_pid() as pid from inbox where inbox_id = ${id} for update`
     locked.resolve(row!.pid)
     await released.promise
   })
