@@ -39,6 +39,11 @@ export class PostgresGate {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  /** Ends every connection as a server does that dies without having read all. */
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy()
+  }
+
   [Symbol.dispose](): void {
     this.#server.close()
     this.cut()

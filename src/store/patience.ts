@@ -41,6 +41,8 @@ type Statement = Promise<unknown> & {
   active: boolean
   /** The text with its parameters' places, once it was sent. */
   string?: string
+  /** What it was sent with, in the form in which it travels; null has it made anew. */
+  parameters?: unknown[] | null
   cursorFn?: unknown
   forEachFn?: unknown
 }
@@ -120,8 +122,13 @@ class Door {
     }
     this.#underWay++
     const tries = new Tries(this.#patience.waitMs)
+    /** The driver has it, and has not said yet what became of it. */
+    let isOut = false
     const send = () => {
+      isOut = true
       statement.state = null
+      // The driver serializes them in place, and would do it again: true would become false.
+      statement.parameters = null
       handler(statement)
     }
     const fail = (error: unknown) => {
@@ -133,6 +140,9 @@ class Door {
       resolve(result)
     }
     statement.reject = (error) => {
+      // Of a connection that is reset the driver tells twice: the error, and then the end.
+      if (!isOut) return
+      isOut = false
       statement.active = false
       const unsent = statement.state === null
       const again = this.#isAway(error) || (unsent && isConnectionRefused(error))

@@ -1,13 +1,19 @@
-import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { afterAll, expect, test } from 'bun:test'
 import { rm } from 'node:fs/promises'
-import { type Pool, type Sql, isConnectionLost, isOutOfResources, openPool } from '#store/db.ts'
+import {
+  type Pool,
+  type Sql,
+  byteaArray,
+  isConnectionLost,
+  isOutOfResources,
+  openPool,
+} from '#store/db.ts'
 import { type EmbeddedPostgres, startEmbedded } from '#store/embedded/start.ts'
 import { type Patience, openPatientPool } from '#store/patience.ts'
 import { silentLog } from '#src/log.ts'
 import { newFolder } from '#test/folder.ts'
-import { until } from '#test/until.ts'
-
-setDefaultTimeout(30_000)
+import { PostgresGate } from '#test/postgres-gate.ts'
+import { patienceMs, until } from '#test/until.ts'
 
 /** A PostgreSQL of this file's own, to be stopped and started at will. */
 const folder = await newFolder('patience')
@@ -25,7 +31,7 @@ afterAll(async () => {
 })
 
 const patient = (more: Partial<Patience> = {}, max = 3) => {
-  const pool = openPatientPool(postgres.url, { max }, { waitMs: 20_000, ...more })
+  const pool = openPatientPool(postgres.url, { max }, { waitMs: patienceMs, ...more })
   return Object.assign(pool, { [Symbol.asyncDispose]: () => pool.end({ timeout: 1 }) })
 }
 const failure = (promise: PromiseLike<unknown>): Promise<unknown> =>
@@ -72,7 +78,7 @@ test('reads and transactions that a restart cuts are run again; writers learn no
     select pg_postmaster_start_time()::text as started`
   // Takes its time until the restart.
   const pause = (sql: Sql) => sql`
-    pg_sleep(case when pg_postmaster_start_time()::text = ${server!.started} then 60 else 0 end)`
+    pg_sleep(case when pg_postmaster_start_time()::text = ${server!.started} then 600 else 0 end)`
   const runs = [0, 0]
   const reading = pool`select 7 as n from ${pause(pool)}`.execute()
   const writing = runs.map((_, n) =>
@@ -96,17 +102,43 @@ test('reads and transactions that a restart cuts are run again; writers learn no
   expect(await told()).toEqual([0, 1])
 })
 
+test('what a reset connection cuts is run again once, with the values that it had', async () => {
+  using gate = await PostgresGate.open(postgres.url)
+  const pool = openPatientPool(gate.url, { max: 3 }, { waitMs: patienceMs })
+  await plain`create sequence runs`
+  await plain`create table gates (open boolean)`
+  // Takes its time until the gate is open.
+  const bytes = Buffer.from([0, 1, 255])
+  const reading = pool<{ run: number }[]>`
+    select nextval('runs') as run, ${bytes}::bytea as bytes,
+      ${byteaArray(pool, [bytes])}::bytea[] as blobs, ${[1, 2]}::int[] as numbers,
+      pg_sleep(case when exists (select from gates) then 0 else 600 end)
+    where ${true}::boolean`.execute()
+  await until(async () => {
+    const found = await plain`
+      select from pg_stat_activity where query like '%runs%' and wait_event = 'PgSleep'`
+    return found.length > 0
+  })
+  await plain`insert into gates values (true)`
+  gate.reset()
+  expect(await reading).toMatchObject([{ run: 2, bytes, blobs: [bytes], numbers: [1, 2] }])
+  // Whatever was sent beside it would be done by now.
+  await pool`select 1`
+  await pool.end({ timeout: 1 })
+  expect(await plain`select nextval('runs') as run`).toMatchObject([{ run: 3 }])
+})
+
 test('what may have been done is not done again', async () => {
   await using pool = patient()
   await plain.unsafe(`
     create function slow() returns trigger language plpgsql as
-      $$ begin perform pg_sleep(30); return null; end $$;
+      $$ begin perform pg_sleep(600); return null; end $$;
     create table slowly (n integer);
     create constraint trigger slow after insert on slowly
       deferrable initially deferred for each row execute function slow()`)
   // A write on its own, and a transaction in its commit.
   let runs = 0
-  const alone = failure(pool`insert into told select 5 from pg_sleep(30)`)
+  const alone = failure(pool`insert into told select 5 from pg_sleep(600)`)
   const committing = failure(
     pool.begin((sql) => {
       runs++
@@ -126,7 +158,7 @@ test('what may have been done is not done again', async () => {
 test('what ends its session whenever it runs is given up', async () => {
   await using pool = patient()
   let over = false
-  const doomed = failure(pool`select 9 from pg_sleep(30)`).finally(() => {
+  const doomed = failure(pool`select 9 from pg_sleep(600)`).finally(() => {
     over = true
   })
   const victims = new Set<number>()
@@ -191,7 +223,7 @@ test('no more than a stated number are under way', async () => {
 test('who finds no connection left waits for one', async () => {
   await plain.unsafe(`create role few login connection limit 1`)
   const url = postgres.url.replace('postgres://laneway@', 'postgres://few@')
-  const pool: Pool = openPatientPool(url, { max: 4 }, { waitMs: 20_000 })
+  const pool: Pool = openPatientPool(url, { max: 4 }, { waitMs: patienceMs })
   const asked = Array.from({ length: 8 }, (_, n) =>
     n % 2 ? pool`select ${n}::int as n` : pool.begin((sql) => sql`select ${n}::int as n`),
   )
