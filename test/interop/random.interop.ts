@@ -19,6 +19,7 @@ import { synapseVenv } from './venv.ts'
 
 const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 10)
 const seed = Number(process.env['LANEWAY_SIMULATION_SEED'] ?? 1)
+const changeJoinRules = process.env['LANEWAY_SIMULATION_JOIN_RULES'] !== undefined
 const versions = ['1', '2', '6', '8', '10', '11', '12']
 
 let directory: string
@@ -83,7 +84,7 @@ test(`two Laneways and a Synapse, restarted and cut off from each other at rando
       urls.map((url) => Promise.all(['ann', 'ben'].map((name) => register(url, name)))),
     )
   ).flat()
-  const world = new World(actors, { seed, changeJoinRules: false })
+  const world = new World(actors, { seed, changeJoinRules })
   const followers = actors.slice(0, 4).map(
     (actor, index) =>
       new Follower(
