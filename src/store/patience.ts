@@ -301,7 +301,7 @@ class Tries {
 function isRead({ string = '', cursorFn, forEachFn }: Statement): boolean {
   if (cursorFn || forEachFn) return false
   return (
-    /^\s*(select|with)\b/i.test(string) &&
+    /^[\s(]*(select|with)\b/i.test(string) &&
     !/\b(insert|update|delete|merge|into|laneway_\w+)\b/i.test(string)
   )
 }

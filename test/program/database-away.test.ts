@@ -24,7 +24,10 @@ async function follow(person: Person, room: string, isLast: (text: string) => bo
     texts,
     done: (async () => {
       while (texts.length === 0 || !isLast(texts.at(-1)!)) {
-        const news = await person.ask<Sync>('GET', `sync?since=${since}&timeout=30000`)
+        const news = await person.ask<Sync>(
+          'GET',
+          `sync?since=${since}&timeout=30000&filter={"room":{"timeline":{"limit":1000}}}`,
+        )
         since = news.next_batch
         const events = news.rooms?.join?.[roomId]?.timeline.events ?? []
         for (const { type, content } of events)

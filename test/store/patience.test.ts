@@ -80,7 +80,8 @@ test('reads and transactions that a restart cuts are run again; writers learn no
   const pause = (sql: Sql) => sql`
     pg_sleep(case when pg_postmaster_start_time()::text = ${server!.started} then 600 else 0 end)`
   const runs = [0, 0]
-  const reading = pool`select 7 as n from ${pause(pool)}`.execute()
+  const reading = pool`
+    (select 7 as n from ${pause(pool)}) union all (select 8 limit 0)`.execute()
   const writing = runs.map((_, n) =>
     pool.begin(async (sql) => {
       runs[n]!++
