@@ -55,6 +55,7 @@ new Channel<object, FederationWorkerCalls>(
     request: (request) => engine().request(request),
     keys: (...args) => engine().keys(...args),
     keyDocuments: (...args) => engine().keyDocuments(...args),
+    download: (download) => engine().downloads.fetch(download),
   },
   {
     onSignal: (signal) => running?.engine.signal(signal),

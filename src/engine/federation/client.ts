@@ -7,10 +7,11 @@ import { answerTooLarge, backingOff, unreachable } from '#engine/federation/answ
 import type { Backoff } from '#engine/federation/backoff.ts'
 import type { Budget } from '#engine/federation/budget.ts'
 import {
+  type AnswerReader,
   type Dialer,
-  type HttpAnswer,
   type HttpRequest,
   TooLargeError,
+  readAnswer,
 } from '#engine/federation/dialer.ts'
 import type { Discovery } from '#engine/federation/discovery.ts'
 import type { OutgoingAnswer, OutgoingRequest } from '#engine/worker/protocol.ts'
@@ -29,6 +30,18 @@ export type ClientOptions = {
   largestAnswer?: number
 }
 
+/** How the answer to a request is taken in, where it is not a text. */
+export type Exchange<T> = {
+  read: AnswerReader<T>
+  /** In whose turn it is made; that of all requests, unless told. */
+  budget?: Budget
+  /** How long the body may take after the headers; without it, the deadline is for both. */
+  readMs?: number
+  accept?: string
+  /** An answer of 502 or 504 may be the server's own, and says nothing of whether it is up. */
+  isOwnFault?: boolean
+}
+
 /**
  * Requests to other servers: signed, within the budget, with a deadline over everything (the wait
  * for a turn, discovery, connecting, the answer's last byte) and a cap on the answer.
@@ -42,8 +55,21 @@ export class Client {
 
   /** The answer whatever its status. A `RemoteError` of status 0 says that there was none. */
   async request(request: OutgoingRequest): Promise<OutgoingAnswer> {
+    const { largestAnswer = 1024 * 1024 * 1024 } = this.#options
+    const maxBytes = Math.min(request.maxBytes, largestAnswer)
+    return this.exchange(request, {
+      read: async (response) => {
+        const { status, body } = await readAnswer(response, maxBytes)
+        return { status, body }
+      },
+    })
+  }
+
+  /** The same, where `read` takes the answer in; the cap on it is then its own. */
+  async exchange<T>(request: OutgoingRequest, exchange: Exchange<T>): Promise<T> {
     const { destination } = request
-    const { serverName, backoff, budget, longestDeadlineMs = 600_000 } = this.#options
+    const { serverName, backoff, longestDeadlineMs = 600_000 } = this.#options
+    const { budget = this.#options.budget, readMs } = exchange
     if (!isServerName(destination) || destination === serverName)
       throw failed(destination, unreachable, `'${destination}' is no other server`)
     const retryAt = request.ignoreBackoff ? undefined : backoff.retryAt(destination)
@@ -52,17 +78,23 @@ export class Client {
 
     const uri = normalUri(request.uri)
     const { method, body } = request
-    const http = { method, uri, headers: this.#headersOf(request, uri), body }
+    const headers = this.#headersOf(request, uri, exchange.accept)
+    const http = { method, uri, headers, body }
     const ended = new AbortController()
-    const deadlineMs = Math.min(request.deadlineMs, longestDeadlineMs)
-    const timer = setTimeout(
-      () => ended.abort(new Error(`${destination} did not answer within ${deadlineMs} ms`)),
-      deadlineMs,
-    )
+    const endAfter = (ms: number) =>
+      setTimeout(() => ended.abort(new Error(`${destination} did not answer within ${ms} ms`)), ms)
+    let timer = endAfter(Math.min(request.deadlineMs, longestDeadlineMs))
+    const read: AnswerReader<T> = (response, signal) => {
+      if (readMs !== undefined) {
+        clearTimeout(timer)
+        timer = endAfter(readMs)
+      }
+      return exchange.read(response, signal)
+    }
     let release: (() => void) | undefined
     try {
       release = await budget.acquire(destination, backoff.doubtful(destination), ended.signal)
-      return await this.#attempt(request, http, ended.signal)
+      return await this.#attempt(request, http, ended.signal, { ...exchange, read })
     } catch (error) {
       throw error instanceof RemoteError || error instanceof MatrixError
         ? error
@@ -73,20 +105,26 @@ export class Client {
     }
   }
 
-  async #attempt(
+  async #attempt<T>(
     request: OutgoingRequest,
     http: HttpRequest,
     signal: AbortSignal,
-  ): Promise<OutgoingAnswer> {
+    { read, isOwnFault = false }: Exchange<T>,
+  ): Promise<T> {
     const { destination } = request
     const { discovery, backoff, clock } = this.#options
     const startedAt = clock()
     try {
-      const { status, body } = await this.#send(request, http, signal)
+      let status = 0
+      const value = await this.#send(request, http, signal, (response, ...rest) => {
+        status = response.status
+        return read(response, ...rest)
+      })
       // A proxy answers for a server that is down.
-      if (status >= 502 && status !== 505) backoff.failed(destination, startedAt)
-      else backoff.succeeded(destination)
-      return { status, body }
+      const isDown = status >= 502 && status !== 505
+      if (!isDown) backoff.succeeded(destination)
+      else if (!isOwnFault) backoff.failed(destination, startedAt)
+      return value
     } catch (error) {
       if (error instanceof TooLargeError)
         throw failed(destination, answerTooLarge, `${destination}: ${error.message}`)
@@ -96,18 +134,18 @@ export class Client {
     }
   }
 
-  async #send(
+  async #send<T>(
     request: OutgoingRequest,
     http: HttpRequest,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> {
-    const { dialer, discovery, largestAnswer = 1024 * 1024 * 1024 } = this.#options
+    read: AnswerReader<T>,
+  ): Promise<T> {
+    const { dialer, discovery } = this.#options
     const targets = await discovery.find(request.destination, signal)
-    const maxBytes = Math.min(request.maxBytes, largestAnswer)
     let failure: unknown
     for (const target of targets) {
       try {
-        return await dialer.send(target, http, maxBytes, signal)
+        return await dialer.exchange(target, http, signal, read)
       } catch (error) {
         if (signal.aborted) throw signal.reason as Error
         if (error instanceof TooLargeError) throw error
@@ -117,9 +155,13 @@ export class Client {
     throw failure
   }
 
-  #headersOf(request: OutgoingRequest, uri: string): Record<string, string> {
+  #headersOf(
+    request: OutgoingRequest,
+    uri: string,
+    accept = 'application/json',
+  ): Record<string, string> {
     const { serverName, signingKey, userAgent } = this.#options
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': userAgent }
+    const headers: Record<string, string> = { accept, 'user-agent': userAgent }
     if (request.body !== undefined) headers['content-type'] = 'application/json'
     if (request.unsigned) return headers
     const content = request.body === undefined ? undefined : parseJson(request.body)

@@ -23,6 +23,9 @@ export type HttpRequest = {
 
 export type HttpAnswer = { status: number; headers: Headers; body: string }
 
+/** Takes an answer in; the signal is that of the request. */
+export type AnswerReader<T> = (response: Response, signal: AbortSignal) => Promise<T>
+
 /** The answer is longer than was allowed; it was not read to its end. */
 export class TooLargeError extends Error {}
 
@@ -32,7 +35,10 @@ export class DialError extends Error {}
 /** An address is looked up again after this time, and at once when a request to it failed. */
 const keepAddressMs = 60_000
 
-/** Makes one HTTPS request to a target: at an address that may be dialled, with the right certificate. */
+/**
+ * Makes one request to a target: at an address that may be dialled, over HTTPS with the right
+ * certificate unless the target says otherwise.
+ */
 export class Dialer {
   readonly #options: DialerOptions
   readonly #authorities: readonly string[] | undefined
@@ -44,29 +50,42 @@ export class Dialer {
       this.#authorities = [...rootCertificates, ...options.extraAuthorities]
   }
 
-  async send(
+  /** The answer with its body as text. */
+  send(
     target: Target,
     request: HttpRequest,
     maxBytes: number,
     signal: AbortSignal,
   ): Promise<HttpAnswer> {
+    return this.exchange(target, request, signal, (response) => readAnswer(response, maxBytes))
+  }
+
+  /** The answer as `read` makes something of it. Redirects are answers. */
+  async exchange<T>(
+    target: Target,
+    request: HttpRequest,
+    signal: AbortSignal,
+    read: AnswerReader<T>,
+  ): Promise<T> {
     const address = await this.#addressOf(target, signal)
     const host = address.includes(':') ? `[${address}]` : address
+    const scheme = target.plain ? 'http' : 'https'
     try {
-      const response = await fetch(`https://${host}:${target.port}${request.uri}`, {
+      const response = await fetch(`${scheme}://${host}:${target.port}${request.uri}`, {
         method: request.method,
         headers: { ...request.headers, host: target.hostHeader },
         ...(request.body !== undefined && { body: request.body }),
         redirect: 'manual',
         signal,
-        tls: {
-          ...(this.#authorities && { ca: [...this.#authorities] }),
-          // The address of the URL is checked unless a name is given.
-          ...(target.certificateName !== address && { serverName: target.certificateName }),
-        },
+        ...(!target.plain && {
+          tls: {
+            ...(this.#authorities && { ca: [...this.#authorities] }),
+            // The address of the URL is checked unless a name is given.
+            ...(target.certificateName !== address && { serverName: target.certificateName }),
+          },
+        }),
       })
-      const body = await readBounded(response, maxBytes)
-      return { status: response.status, headers: response.headers, body }
+      return await read(response, signal)
     } catch (error) {
       this.#addresses.delete(`${target.host}:${target.port}`)
       throw error
@@ -92,13 +111,20 @@ export class Dialer {
   }
 }
 
-async function readBounded(response: Response, maxBytes: number): Promise<string> {
+/** The whole of an answer, if it is no longer than that. */
+export async function readAnswer(response: Response, maxBytes: number): Promise<HttpAnswer> {
+  const body = await readBounded(response, maxBytes)
+  return { status: response.status, headers: response.headers, body: body.toString('utf8') }
+}
+
+/** The bytes of an answer, if they are no more than that. */
+export async function readBounded(response: Response, maxBytes: number): Promise<Buffer> {
   const tooLarge = () => new TooLargeError(`The answer is longer than ${maxBytes} bytes`)
   if (Number(response.headers.get('content-length') ?? 0) > maxBytes) {
     await response.body?.cancel()
     throw tooLarge()
   }
-  if (!response.body) return ''
+  if (!response.body) return Buffer.alloc(0)
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of response.body) {
@@ -107,5 +133,5 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
     if (size > maxBytes) throw tooLarge()
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }

@@ -15,6 +15,8 @@ export type Target = {
   certificateName: string
   /** The operator named the address: the blocked ranges do not count. */
   trusted: boolean
+  /** Over HTTP, without a certificate: never another homeserver. */
+  plain?: boolean
 }
 
 export type DiscoveryOptions = {

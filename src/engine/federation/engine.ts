@@ -5,6 +5,7 @@ import { Client } from '#engine/federation/client.ts'
 import { Dialer } from '#engine/federation/dialer.ts'
 import { Discovery } from '#engine/federation/discovery.ts'
 import { type Dns, systemDns } from '#engine/federation/dns.ts'
+import { Downloads } from '#engine/federation/downloads.ts'
 import { Follower } from '#engine/federation/follower.ts'
 import { Keyring } from '#engine/federation/keyring.ts'
 import type { FederationOptions } from '#engine/federation/options.ts'
@@ -45,6 +46,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
   readonly keyring: Keyring
   readonly outbox: Outbox
   readonly follower: Follower
+  readonly downloads: Downloads
   readonly #budget: Budget
   readonly #backoff: Backoff
   readonly #parts: FederationParts
@@ -76,10 +78,11 @@ export class FederationEngine implements Handlers<FederationCalls> {
       firstMs: options.retryMinMs,
       longestMs: options.retryMaxMs,
     })
+    const forDownloads = Math.max(1, Math.floor(options.maxInFlight / 8))
     this.#budget = new Budget({
       perServer: 8,
       waitingPerServer: 200,
-      total: options.maxInFlight,
+      total: options.maxInFlight - forDownloads,
       waitingTotal: 20_000,
     })
     this.client = new Client({
@@ -91,6 +94,12 @@ export class FederationEngine implements Handlers<FederationCalls> {
       budget: this.#budget,
       backoff: this.#backoff,
       clock,
+    })
+    this.downloads = new Downloads({
+      client: this.client,
+      dialer,
+      maxInFlight: forDownloads,
+      answerMs: options.requestTimeoutMs,
     })
     const federation: Federation = { call: (method, ...args) => this.#call(method, args) }
     this.keyring = new Keyring({

@@ -18,6 +18,29 @@ export type FederationOptions = {
   maxInFlight: number
 }
 
+/** Media of another server that is to be had, as a file. */
+export type Download = {
+  destination: string
+  mediaId: string
+  /** The path of the file that it is written to. */
+  file: string
+  maxBytes: number
+  /** How long the other server may wait for an upload that is under way there. */
+  waitMs: number
+  /** How long the transfer may take. */
+  transferMs: number
+}
+
+/** What came, and is on disk: synchronised, in a file that whoever asked has to see to. */
+export type Downloaded = {
+  bytes: number
+  /** In hexadecimal digits. */
+  sha256: string
+  /** As the other server said, of the media itself. */
+  contentType: string | undefined
+  disposition: string | undefined
+}
+
 /** What the federation worker needs to begin with. */
 export type FederationWorkerStart = {
   databaseUrl: string
@@ -32,6 +55,8 @@ export type FederationWorkerStart = {
 export type FederationWorkerCalls = FederationCalls & {
   /** The first call: what waited when the last worker ended is sent. */
   start: (start: FederationWorkerStart) => null
+  /** Fetches media to a file: the bytes do not cross threads. */
+  download: (download: Download) => Downloaded
   /** The last: begins nothing more. */
   stop: () => null
   /** Counters and gauges, by name. */

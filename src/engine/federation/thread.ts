@@ -1,5 +1,10 @@
 import { unavailable } from '#core/error.ts'
-import type { FederationWorkerCalls, FederationWorkerStart } from '#engine/federation/options.ts'
+import type {
+  Download,
+  Downloaded,
+  FederationWorkerCalls,
+  FederationWorkerStart,
+} from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
 import type { Federation, FederationCalls, Signal } from '#engine/worker/protocol.ts'
 
@@ -20,6 +25,7 @@ const deadlines = {
   request: 620_000,
   keys: 60_000,
   keyDocuments: 60_000,
+  download: 1_500_000,
   start: 30_000,
   stop: 4_000,
 }
@@ -70,6 +76,13 @@ export class FederationThread implements Federation {
     if (!line) throw unavailable('Requests to other servers are not possible just now')
     const answer = line.call(method, ...(args as Parameters<FederationWorkerCalls[M]>))
     return answer as Promise<ReturnType<FederationCalls[M]>>
+  }
+
+  /** Fetches media of another server to a file. */
+  async download(download: Download): Promise<Downloaded> {
+    const line = this.#line
+    if (!line) throw unavailable('Requests to other servers are not possible just now')
+    return line.call('download', download)
   }
 
   /** What is signalled while the worker is away, the next one finds out by itself. */

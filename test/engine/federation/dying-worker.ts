@@ -11,4 +11,5 @@ new Channel<object, FederationWorkerCalls>(self, {
   request: async () => ({ status: 200, body: '{}' }),
   keys: async () => [],
   keyDocuments: async () => process.exit(1),
+  download: async () => process.exit(1),
 })
