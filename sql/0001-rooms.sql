@@ -133,8 +133,10 @@ create index events_live on events (shard, room_nid, position) include (sender_n
   where position is not null;
 create index events_by_position on events (shard, position) where position is not null;
 create unique index events_by_chain on events (shard, chain, chain_index) where chain is not null;
-create index events_by_ingest on events (shard, ingest) where ingest is not null;
-create index events_by_time on events (shard, room_nid, origin_server_ts) where chain is not null;
+-- Followers find live events by position, and by ingest number what has none. Each index of this table
+-- costs every event: one is made together with what first reads it.
+create index events_by_ingest on events (shard, ingest)
+  where ingest is not null and position is null;
 
 create table event_json (
   event_nid bigint not null,

@@ -28,7 +28,9 @@ export function settings(options: {
     // room in /dev/shm.
     dynamic_shared_memory_type: 'mmap',
     max_wal_size: '2GB',
-    wal_compression: 'on',
+    // After each checkpoint every page is logged whole once. Event IDs are scattered, so in a large
+    // database nearly every event has such a page; pglz takes longer for it than all else for the event.
+    wal_compression: 'off',
     checkpoint_timeout: '15min',
     autovacuum_vacuum_scale_factor: 0.05,
     autovacuum_analyze_scale_factor: 0.05,
