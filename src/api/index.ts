@@ -3,6 +3,7 @@ import * as accountData from '#api/client-server/account-data.ts'
 import * as banning from '#api/client-server/banning.ts'
 import * as capabilities from '#api/client-server/capabilities.ts'
 import * as createRoom from '#api/client-server/create-room.ts'
+import * as crossSigning from '#api/client-server/cross-signing.ts'
 import * as deviceManagement from '#api/client-server/device-management.ts'
 import * as directory from '#api/client-server/directory.ts'
 import * as eventContext from '#api/client-server/event-context.ts'
@@ -10,6 +11,7 @@ import * as filter from '#api/client-server/filter.ts'
 import * as inviting from '#api/client-server/inviting.ts'
 import * as joining from '#api/client-server/joining.ts'
 import * as kicking from '#api/client-server/kicking.ts'
+import * as keyBackup from '#api/client-server/key-backup.ts'
 import * as keys from '#api/client-server/keys.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
@@ -53,6 +55,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/banning': banning,
   'client-server/capabilities': capabilities,
   'client-server/create-room': createRoom,
+  'client-server/cross-signing': crossSigning,
   'client-server/device-management': deviceManagement,
   'client-server/directory': directory,
   'client-server/event-context': eventContext,
@@ -60,6 +63,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/inviting': inviting,
   'client-server/joining': joining,
   'client-server/kicking': kicking,
+  'client-server/key-backup': keyBackup,
   'client-server/keys': keys,
   'client-server/leaving': leaving,
   'client-server/list-joined-rooms': listJoinedRooms,

@@ -1,6 +1,8 @@
 import type { Caller } from '#engine/worker/protocol.ts'
 import type { AccountDataCalls } from './writers/account-data.ts'
 import type { AccountCalls } from './writers/accounts.ts'
+import type { CrossSigningCalls } from './writers/cross-signing.ts'
+import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
@@ -12,6 +14,8 @@ import type { ToDeviceCalls } from './writers/to-device.ts'
  */
 export type UserCalls = AccountCalls &
   AccountDataCalls &
+  CrossSigningCalls &
+  KeyBackupCalls &
   KeyCalls &
   ProfileCalls &
   RemoteDeviceCalls &

@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import * as backedUpKeys from '#store/user/backed-up-keys.ts'
 import * as oneTimeKeys from '#store/user/one-time-keys.ts'
 import * as toDevice from '#store/user/to-device.ts'
 import * as userShards from '#store/user/user-shards.ts'
@@ -16,9 +17,10 @@ export async function sweep(sql: Sql, now: number): Promise<number> {
   for (;;) {
     const claims = await toDevice.dropClaims(sql, now - keepMs, atOnce)
     const keys = await oneTimeKeys.dropClaimed(sql, now - keepMs, atOnce)
+    const backups = await backedUpKeys.dropEnded(sql, atOnce)
     const batches = await userShards.dropBatches(sql, now - keepBatchesMs, atOnce)
-    dropped += claims + keys + batches
-    if (claims < atOnce && keys < atOnce && batches < atOnce) return dropped
+    dropped += claims + keys + backups + batches
+    if ([claims, keys, backups, batches].every((count) => count < atOnce)) return dropped
   }
 }
 

@@ -1,6 +1,8 @@
 import type { UserCalls } from './protocol.ts'
 import { accountDataWriters } from './writers/account-data.ts'
 import { accountWriters } from './writers/accounts.ts'
+import { crossSigningWriters } from './writers/cross-signing.ts'
+import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
@@ -11,6 +13,8 @@ import type { Writers } from './writers/writer.ts'
 export const writers: Writers<UserCalls> = {
   ...accountWriters,
   ...accountDataWriters,
+  ...crossSigningWriters,
+  ...keyBackupWriters,
   ...keyWriters,
   ...profileWriters,
   ...remoteDeviceWriters,

@@ -51,6 +51,20 @@ export const remove = (sql: Sql, userIds: readonly string[], shards: readonly nu
     where shard = any(${shards as number[]}::smallint[])
       and user_id = any(${userIds as string[]}::text[])`
 
+/** Drops some keys of users. */
+export const removeSome = (
+  sql: Sql,
+  keys: readonly { shard: number; userId: string; usage: Usage }[],
+) =>
+  sql`
+    delete from cross_signing_keys k
+    using unnest(
+      ${keys.map((key) => key.shard)}::smallint[],
+      ${keys.map((key) => key.userId)}::text[],
+      ${keys.map((key) => key.usage)}::text[]
+    ) w (shard, user_id, usage)
+    where k.shard = w.shard and k.user_id = w.user_id and k.usage = w.usage`
+
 /** Of these devices those whose ID is one of their user's public keys. */
 export const namesakes = (
   sql: Sql,

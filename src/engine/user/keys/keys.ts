@@ -1,5 +1,10 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { domainOf, isUserId } from '#core/ids.ts'
+import {
+  type CheckedSignatures,
+  type KnownKeys,
+  checkSignatures,
+} from '#core/keys/check-signatures.ts'
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import { askForObject } from '#engine/federation/answer.ts'
 import { Gate } from '#engine/user/keys/gate.ts'
@@ -35,6 +40,7 @@ export type WantedKeys = ReadonlyMap<string, ReadonlyMap<string, string>>
 /** Queries of one device that run at once, and those that may wait for their turn. */
 const atOnce = 10
 const maxWaiting = 1000
+const signDeadlineMs = 10_000
 const maxClaimBytes = 8 * 1024 * 1024
 
 /** What clients and other servers ask about keys. */
@@ -71,6 +77,31 @@ export class Keys {
         answer.add(userId, user, wanted.get(userId)!, true)
       return answer.json(others.failures)
     })
+  }
+
+  /**
+   * Checks signatures that a user made, and keeps the good ones; answers what is wrong with others.
+   *
+   * Spec: client-server-api/#post_matrixclientv3keyssignaturesupload
+   */
+  async sign(signer: string, uploaded: JsonObject): Promise<CheckedSignatures['faults']> {
+    const { sql, users } = this.#options
+    const { local, remote } = this.#split(new Set([signer, ...Object.keys(uploaded)]))
+    const [published, others] = await Promise.all([
+      readPublished(sql, local),
+      this.#remote.of(remote, signDeadlineMs),
+    ])
+    const known = new Map<string, KnownKeys>()
+    for (const [userId, { devices, crossSigning }] of [...published.users, ...others.users])
+      known.set(userId, {
+        devices: new Map(Array.from(devices, ([deviceId, { keys }]) => [deviceId, keys])),
+        master: crossSigning.master,
+        selfSigning: crossSigning.self_signing,
+        userSigning: crossSigning.user_signing,
+      })
+    const { good, faults } = checkSignatures(signer, uploaded, known)
+    if (good.length > 0) await users.call('addSignatures', signer, good)
+    return faults
   }
 
   /** Answers another server about users of this one. */
