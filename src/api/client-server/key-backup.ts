@@ -235,9 +235,9 @@ const infoOf = ({ algorithm, auth_data }: Static<typeof Info>) => ({
 })
 
 /** Versions are opaque to clients, numbers to us; what is none names nothing. */
-function numberOf(version: string): number {
-  if (!/^[1-9]\d{0,14}$/.test(version)) throw notFound('Unknown backup version')
-  return Number(version)
+function numberOf(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw notFound('Unknown backup version')
+  return Number(text)
 }
 
 const backupsOf = (ctx: Context, { userId }: Session) =>
