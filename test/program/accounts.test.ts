@@ -1,9 +1,10 @@
 import { expect, test } from 'bun:test'
 import { openTestDatabase } from '#test/database.ts'
-import { Program, run } from '#test/program/program.ts'
+import { Program, run, until } from '#test/program/program.ts'
 
 test('a new server says where it listens and how to make the first administrator, once', async () => {
   await using program = await Program.start()
+  await until('what it says first', async () => (await program.log()).length > 1)
   const [listening, first, ...more] = (await program.log()).map(({ msg }) => msg)
   expect(more).toEqual([])
   expect(listening).toMatch(/^listening on http:\/\/127\.0\.0\.1:\d+$/)
