@@ -7,8 +7,8 @@ const ledger = await readLedger()
 const notYet = await readNotYet()
 const rows = new Map(ledger.map((row) => [`${row.file} ${row.operationId}`, row]))
 
-/** Folders of operations that are not the spec's. */
-const ours = /^admin\//
+/** Folders and files of operations that are not the spec's, or not yet. */
+const ours = /^(admin\/|client-server\/dehydrated-devices$)/
 const mounted = Object.entries(files)
   .filter(([file]) => !ours.test(file))
   .flatMap(([file, exports]) =>
@@ -18,6 +18,7 @@ const mounted = Object.entries(files)
 /** Kinds of callers that the spec's files do not tell from wider ones. */
 const plainly = new Map<string, string>([
   ['owner', 'user'],
+  ['ownerOptional', 'userOptional'],
   ['appserviceOptional', 'none'],
 ])
 

@@ -288,7 +288,7 @@ function requireName(name: string): string {
 async function get(ctx: Context, who: Session, version: string, roomId: string | undefined) {
   const backup = await requireBackup(ctx, who, version)
   const selection = { ...placeOf(who), version: backup.version, roomId, sessionId: undefined }
-  const body = streamRooms(ctx.sql, selection)
+  const body = streamRooms(ctx, selection)
   return new Reply(200, body, { 'content-type': 'application/json' })
 }
 

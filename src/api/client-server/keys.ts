@@ -1,10 +1,10 @@
 import { Type as t } from '@sinclair/typebox'
 import { keyError } from '#api/client-server/keys/error.ts'
+import { readUpload } from '#api/client-server/keys/upload.ts'
 import { op } from '#api/http/op.ts'
 import { missingParam } from '#core/error.ts'
 import type { JsonObject } from '#core/json.ts'
-import { deviceKeyOf, deviceKeysFault } from '#core/keys/device-keys.ts'
-import { readOneTimeKeys } from '#core/keys/one-time-keys.ts'
+import { deviceKeysFault } from '#core/keys/device-keys.ts'
 import { Content, open } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
@@ -37,25 +37,17 @@ export const uploadKeys = op({
     const identity = body.device_keys as JsonObject | undefined
     const fault = identity && deviceKeysFault(identity, userId, deviceId)
     if (fault) throw keyError(fault)
+    const { one_time_keys: oneTime = {} } = body
     const fallbacks = body.fallback_keys ?? body['org.matrix.msc2732.fallback_keys'] ?? {}
-    const named = body.one_time_keys ?? {}
-    const hasKeys = Object.keys(named).length > 0 || Object.keys(fallbacks).length > 0
-    const key = identity
-      ? deviceKeyOf(identity)
-      : hasKeys
-        ? await storedKeyOf(ctx, userId, deviceId)
-        : undefined
-    const uploader = { userId, deviceId, key }
-    const oneTimeKeys = readOneTimeKeys(named as JsonObject, uploader)
-    if ('errcode' in oneTimeKeys) throw keyError(oneTimeKeys)
-    const fallbackKeys = readOneTimeKeys(fallbacks as JsonObject, uploader)
-    if ('errcode' in fallbackKeys) throw keyError(fallbackKeys)
+    const hasKeys = Object.keys(oneTime).length > 0 || Object.keys(fallbacks).length > 0
+    const known = identity ?? (hasKeys ? await identityOf(ctx, userId, deviceId) : undefined)
     const { counts } = await ctx.users.call('uploadKeys', userId, {
       deviceId,
       ...(identity && { deviceKeys: JSON.stringify(identity) }),
-      oneTimeKeys,
-      // One for each algorithm: the last one counts.
-      fallbackKeys: [...new Map(fallbackKeys.map((each) => [each.algorithm, each])).values()],
+      ...readUpload(
+        { one_time_keys: oneTime, fallback_keys: fallbacks },
+        { userId, deviceId, identity: known },
+      ),
     })
     return {
       one_time_key_counts: { ...counts, signed_curve25519: counts['signed_curve25519'] ?? 0 },
@@ -63,10 +55,10 @@ export const uploadKeys = op({
   },
 })
 
-/** The Ed25519 key that the device has uploaded before. */
-async function storedKeyOf(ctx: Context, userId: string, deviceId: string) {
+/** The identity keys that the device has uploaded before. */
+async function identityOf(ctx: Context, userId: string, deviceId: string) {
   const [device] = await deviceKeys.find(ctx.sql, [{ shard: shardOf(userId), userId, deviceId }])
-  return device?.json ? deviceKeyOf(JSON.parse(device.json) as JsonObject) : undefined
+  return device?.json ? (JSON.parse(device.json) as JsonObject) : undefined
 }
 
 const Timeout = t.Optional(t.Integer({ minimum: 0 }))

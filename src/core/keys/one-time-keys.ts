@@ -1,7 +1,7 @@
 import { canonicalJson } from '#core/canonical-json.ts'
 import { isShortText } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
-import { isSignedBy, signatureIn } from './device-keys.ts'
+import { isSignedBy } from './device-keys.ts'
 import { type KeyFault, badKey, badSignature, invalidKey } from './fault.ts'
 
 /** A one-time or fallback key; `json` is canonical, so that equal keys are equal texts. */
@@ -15,7 +15,7 @@ export type Uploader = { userId: string; deviceId: string; key: string | undefin
 
 /**
  * Reads a map of one-time or fallback keys by `<algorithm>:<key_id>`, or says what is wrong with it.
- * One that is signed in the name of its device must be signed by it.
+ * One that is signed must be signed by its device.
  *
  * Spec: client-server-api/#one-time-and-fallback-keys
  */
@@ -32,9 +32,10 @@ export function readOneTimeKeys(
     if (isObject(key)) {
       const fault = signedKeyFault(name, key)
       if (fault) return fault
+      const { signatures } = key
+      const isSigned = isObject(signatures) && Object.keys(signatures).length > 0
       const keyId = `ed25519:${deviceId}`
-      const signed = signatureIn(key, userId, keyId) !== undefined
-      if (signed && deviceKey !== undefined && !isSignedBy(key, userId, keyId, deviceKey))
+      if (isSigned && deviceKey !== undefined && !isSignedBy(key, userId, keyId, deviceKey))
         return badSignature(`${name} is not signed by the device ${deviceId}`)
     }
     const json = canonicalJson(key, 'tolerant')

@@ -2,6 +2,7 @@ import type { Caller } from '#engine/worker/protocol.ts'
 import type { AccountDataCalls } from './writers/account-data.ts'
 import type { AccountCalls } from './writers/accounts.ts'
 import type { CrossSigningCalls } from './writers/cross-signing.ts'
+import type { DehydratedDeviceCalls } from './writers/dehydrated-devices.ts'
 import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
@@ -15,6 +16,7 @@ import type { ToDeviceCalls } from './writers/to-device.ts'
 export type UserCalls = AccountCalls &
   AccountDataCalls &
   CrossSigningCalls &
+  DehydratedDeviceCalls &
   KeyBackupCalls &
   KeyCalls &
   ProfileCalls &

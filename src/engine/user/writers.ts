@@ -2,6 +2,7 @@ import type { UserCalls } from './protocol.ts'
 import { accountDataWriters } from './writers/account-data.ts'
 import { accountWriters } from './writers/accounts.ts'
 import { crossSigningWriters } from './writers/cross-signing.ts'
+import { dehydratedDeviceWriters } from './writers/dehydrated-devices.ts'
 import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
@@ -14,6 +15,7 @@ export const writers: Writers<UserCalls> = {
   ...accountWriters,
   ...accountDataWriters,
   ...crossSigningWriters,
+  ...dehydratedDeviceWriters,
   ...keyBackupWriters,
   ...keyWriters,
   ...profileWriters,

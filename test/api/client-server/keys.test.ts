@@ -3,6 +3,7 @@ import { RemoteError } from '#core/error.ts'
 import type { JsonObject } from '#core/json.ts'
 import { testDatabase } from '#test/database.ts'
 import { Device } from '#test/device.ts'
+import { until } from '#test/until.ts'
 import { Home, type Person } from './home.ts'
 
 const db = await testDatabase()
@@ -242,11 +243,13 @@ describe('keys of other servers', () => {
         body: JSON.stringify({ device_keys: Object.fromEntries(users.map((user) => [user, {}])) }),
       }
     }
-    const same = [query(alice, { [carol]: [] }), query(bob, { [carol]: [] })]
-    const many = Array.from({ length: 12 }, (_, n) => query(alice, { [`@u${n}:${peer}`]: [] }))
     const asked = () =>
       home.federation.requests.map(({ body }) => Object.keys(JSON.parse(body!).device_keys)[0])
-    while (asked().length < 10) await Bun.sleep(2)
+    const first = query(alice, { [carol]: [] })
+    await until(() => asked().length === 1)
+    const same = [first, query(bob, { [carol]: [] })]
+    const many = Array.from({ length: 12 }, (_, n) => query(alice, { [`@u${n}:${peer}`]: [] }))
+    await until(() => asked().length === 10)
     await Bun.sleep(30)
     expect(asked()).toHaveLength(10)
     expect(asked().filter((user) => user === carol)).toHaveLength(1)

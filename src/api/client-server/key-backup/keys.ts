@@ -1,4 +1,4 @@
-import type { Sql } from '#store/db.ts'
+import type { Context } from '#src/context.ts'
 import * as backedUpKeys from '#store/user/backed-up-keys.ts'
 
 /** A backup may hold a hundred thousand keys: they are read and written piece by piece. */
@@ -13,7 +13,7 @@ export const readKey = (row: backedUpKeys.StoredKey) => ({
 
 /** The keys of a backup as JSON: by room and session, or of one room by session. */
 export function streamRooms(
-  sql: Sql,
+  { sql }: Pick<Context, 'sql'>,
   selection: backedUpKeys.Selection,
 ): ReadableStream<Uint8Array> {
   const pieces = piecesOf(sql, selection)
@@ -31,7 +31,7 @@ export function streamRooms(
 }
 
 async function* piecesOf(
-  sql: Sql,
+  sql: Context['sql'],
   selection: backedUpKeys.Selection,
 ): AsyncGenerator<string, undefined> {
   const isOneRoom = selection.roomId !== undefined

@@ -3,6 +3,7 @@ import { storedKey } from '#core/keys/signatures.ts'
 import type { Sql } from '#store/db.ts'
 import * as outboxEdus from '#store/federation/outbox-edus.ts'
 import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
+import * as dehydratedDevices from '#store/user/dehydrated-devices.ts'
 import * as deviceKeys from '#store/user/device-keys.ts'
 import * as deviceLists from '#store/user/device-lists.ts'
 import * as fallbackKeys from '#store/user/fallback-keys.ts'
@@ -114,6 +115,7 @@ export async function dropDevices(
     oneTimeKeys.remove(sql, devices),
     fallbackKeys.remove(sql, devices),
     keySignatures.removeOf(sql, devices),
+    dehydratedDevices.remove(sql, devices),
     announceDevices(
       sql,
       devices.map((device) => ({ ...device, gone: true })),
