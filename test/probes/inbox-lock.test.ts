@@ -6,8 +6,8 @@ import { Home, isOpen } from './home.ts'
 const home = await Home.open('peer.test')
 afterAll(() => home.remove())
 
-/** Another session of the database that holds a lock until it is let go. */
-async function lock(table: string): Promise<() => Promise<void>> {
+/** Another session of the database that holds a lock until it is let go, at the latest with its scope. */
+async function lock(table: string) {
   const pool = openPool(home.database.url, { max: 1, name: 'another-session' })
   const held = Promise.withResolvers<void>()
   const letGo = Promise.withResolvers<void>()
@@ -17,11 +17,12 @@ async function lock(table: string): Promise<() => Promise<void>> {
     await letGo.promise
   })
   await held.promise
-  return async () => {
+  const release = async () => {
     letGo.resolve()
     await holding
     await pool.end()
   }
+  return { release, [Symbol.asyncDispose]: release }
 }
 
 test('a transaction is answered when it is durable in the inbox, and not before', async () => {
@@ -31,13 +32,13 @@ test('a transaction is answered when it is durable in the inbox, and not before'
   const room = await home.joined(peer!, roomId, 'bob')
   const said = room.say(peer!.user('bob'), 'while the inbox is locked')
 
-  const unlock = await lock('inbox')
+  await using locked = await lock('inbox')
   const sending = home.send(peer!, [said])
   const waited = await isOpen(sending, 400)
   // Nobody else waits for the inbox: not a local send, not even in that room.
   const own = await alice.say(roomId, 'nothing here needs the inbox')
   const stillWaited = await isOpen(sending, 50)
-  await unlock()
+  await locked.release()
 
   expect(waited).toBe(true)
   expect(own).toStartWith('$')
@@ -53,10 +54,10 @@ test('no work of a room stands between a transaction and its answer', async () =
   const room = await home.joined(peer!, roomId, 'bob')
   const said = room.say(peer!.user('bob'), 'while no event can be written')
 
-  const unlock = await lock('extremities')
+  await using locked = await lock('extremities')
   const answered = await home.send(peer!, [said])
   const before = await home.stored(said)
-  await unlock()
+  await locked.release()
 
   expect(answered).toEqual({ status: 200, body: { pdus: { [said.eventId]: {} } } })
   expect(before).toBeUndefined()
