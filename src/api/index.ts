@@ -1,8 +1,5 @@
 import * as adminRegister from '#api/admin/register.ts'
 import * as accountData from '#api/client-server/account-data.ts'
-import * as accountDeactivation from '#api/client-server/account-deactivation.ts'
-import * as admin from '#api/client-server/admin.ts'
-import * as administrativeContact from '#api/client-server/administrative-contact.ts'
 import * as banning from '#api/client-server/banning.ts'
 import * as capabilities from '#api/client-server/capabilities.ts'
 import * as createRoom from '#api/client-server/create-room.ts'
@@ -20,17 +17,12 @@ import * as kicking from '#api/client-server/kicking.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
 import * as listPublicRooms from '#api/client-server/list-public-rooms.ts'
-import * as loginToken from '#api/client-server/login-token.ts'
 import * as login from '#api/client-server/login.ts'
 import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
-import * as openid from '#api/client-server/openid.ts'
-import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as profile from '#api/client-server/profile.ts'
 import * as pushrules from '#api/client-server/pushrules.ts'
 import * as redaction from '#api/client-server/redaction.ts'
-import * as refresh from '#api/client-server/refresh.ts'
-import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
@@ -48,7 +40,6 @@ import * as federationJoins from '#api/server-server/joins.ts'
 import * as federationKeysQuery from '#api/server-server/keys-query.ts'
 import * as federationKeysServer from '#api/server-server/keys-server.ts'
 import * as federationLeaving from '#api/server-server/leaving.ts'
-import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
@@ -62,9 +53,6 @@ import type { AnyOp } from '#api/http/op.ts'
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/register': adminRegister,
   'client-server/account-data': accountData,
-  'client-server/account-deactivation': accountDeactivation,
-  'client-server/admin': admin,
-  'client-server/administrative-contact': administrativeContact,
   'client-server/banning': banning,
   'client-server/capabilities': capabilities,
   'client-server/create-room': createRoom,
@@ -83,17 +71,12 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/list-joined-rooms': listJoinedRooms,
   'client-server/list-public-rooms': listPublicRooms,
   'client-server/login': login,
-  'client-server/login-token': loginToken,
   'client-server/logout': logout,
   'client-server/message-pagination': messagePagination,
-  'client-server/openid': openid,
-  'client-server/password-management': passwordManagement,
   'client-server/profile': profile,
   'client-server/pushrules': pushrules,
   'client-server/redaction': redaction,
-  'client-server/refresh': refresh,
   'client-server/registration': registration,
-  'client-server/registration-tokens': registrationTokens,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/rooms': rooms,
@@ -110,7 +93,6 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/keys-query': federationKeysQuery,
   'server-server/keys-server': federationKeysServer,
   'server-server/leaving': federationLeaving,
-  'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
   'server-server/transactions': federationTransactions,
