@@ -45,13 +45,16 @@ const typesForAll = new Set(['#src/config.ts', '#src/log.ts', '#src/context.ts']
 const packages: Record<string, RegExp> = {
   core: /^(@sinclair\/typebox(\/.+)?|@noble\/ed25519|node:crypto|node:net)$/,
   store: /^(postgres|lru-cache|bun:ffi|node:(fs|path|os|zlib|crypto)(\/promises)?)$/,
-  engine: /^(msgpackr|lru-cache|ipaddr\.js|ws|node:.*)$/,
+  engine: /^(msgpackr|lru-cache|sharp|ipaddr\.js|ws|node:.*)$/,
   api: /^(elysia|@sinclair\/typebox(\/.+)?|ipaddr\.js|lru-cache|ws|node:(crypto|net)|\.\.\/\.\.\/\.\.\/package\.json)$/,
   config: /^(@sinclair\/typebox(\/.+)?|ipaddr\.js|node:fs\/promises)$/,
 }
 
-/** The one table with two writers: the intake on main inserts, the room commit deletes. */
-const twoWriters = new Set(['inbox'])
+/**
+ * Tables with two writers. Of the inbox, the intake on main inserts and the room commit deletes; the
+ * answer to a transaction is written with its inbox rows, in one statement.
+ */
+const twoWriters = new Set(['inbox', 'inbound_txns'])
 
 /** Data tables, which may be as long as their data. */
 const tables = new Set<string>(['src/core/push/default-rules.ts'])

@@ -68,7 +68,11 @@ export const eventParts = `
     from unnest($useShards, $useNids, $useCounts) as t (shard, snapshot_nid, refs)
     where s.shard = t.shard and s.snapshot_nid = t.snapshot_nid
     returning 1
-  ), done as (
+  )`
+
+/** Apart, so that what did not come by the inbox waits for no lock on it. */
+export const inboxParts = `
+  done as (
     delete from inbox i
     using unnest($inboxShards, $inboxIds) as t (shard, inbox_id)
     where i.shard = t.shard and i.inbox_id = t.inbox_id

@@ -115,7 +115,12 @@ const types = {
 type Name = keyof typeof types
 type Values = Partial<Record<Name, string | Uint8Array>>
 
-const optional = { state: states.stateParts, local: more.localParts, edges: more.edgeParts }
+const optional = {
+  inbox: usual.inboxParts,
+  state: states.stateParts,
+  local: more.localParts,
+  edges: more.edgeParts,
+}
 type Optional = keyof typeof optional
 
 const wides = new Map<string, Statement<Name>>()
@@ -146,6 +151,7 @@ class Writing {
 
   constructor(parts: readonly RoomPart[]) {
     const uses = fold.snapshotUses(parts)
+    if (parts.some(({ inbox }) => inbox.length > 0)) this.#optional.push('inbox')
     this.#add('state', states.stateRows(parts, uses))
     this.#add('local', more.localRows(parts))
     this.#add('edges', more.edgeRows(parts))
