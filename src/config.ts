@@ -1,5 +1,7 @@
-import { type Static, type TProperties, Type as t } from '@sinclair/typebox'
+import { type Static, Type as t } from '@sinclair/typebox'
 import { type Budget, type LimitClass, defaultBudgets } from '#api/http/rate-limit.ts'
+import { media, urlPreviews } from '#src/config/media.ts'
+import { flag, oneOf, privateRanges, seconds, section, texts, whole } from '#src/config/options.ts'
 import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
 
 /**
@@ -8,27 +10,6 @@ import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
  *
  * An option with `secret` may be given as `…_file` too: the path of a file that holds the value.
  */
-
-/** A table of the file, which is there with its defaults when the file leaves it out. */
-const section = <P extends TProperties>(description: string, properties: P) =>
-  t.Object(properties, { description, default: {}, additionalProperties: false })
-
-const texts = (description: string, more: { default?: string[]; examples?: string[][] } = {}) =>
-  t.Array(t.String(), { description, default: [], ...more })
-
-const flag = (value: boolean, description: string) => t.Boolean({ description, default: value })
-
-const whole = (value: number, minimum: number, maximum: number, description: string) =>
-  t.Integer({ description, default: value, minimum, maximum })
-
-const seconds = (value: number, minimum: number, maximum: number, description: string) =>
-  t.Number({ description, default: value, minimum, maximum })
-
-const oneOf = <const T extends string>(values: readonly T[], description: string, more = {}) =>
-  t.Union(
-    values.map((value) => t.Literal(value)),
-    { description, ...more },
-  )
 
 const serves = ['client', 'federation', 'admin'] as const
 
@@ -63,14 +44,6 @@ const Listener = t.Object(
   },
   { additionalProperties: false },
 )
-
-/** Not reachable from the internet, and so not to be reached through us (IANA special-purpose). */
-const privateRanges = [
-  '0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24',
-  '192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24',
-  '224.0.0.0/4 240.0.0.0/4 ::/128 ::1/128 64:ff9b:1::/48 100::/64 2001:2::/48 2001:db8::/32',
-  'fc00::/7 fe80::/10 fec0::/10 ff00::/8',
-].flatMap((line) => line.split(' '))
 
 const federation = section('Talking to other servers.', {
   device_names: flag(false, 'Whether other servers are told what users call their devices.'),
@@ -109,6 +82,115 @@ const federation = section('Talking to other servers.', {
   retry_max_seconds: seconds(86_400, 0.01, 604_800, 'The longest that it is left alone.'),
 })
 
+const Policy = t.Object(
+  {
+    id: t.String({ description: 'What the policy is, such as privacy_policy.', minLength: 1 }),
+    version: t.String({ minLength: 1 }),
+    language: t.String({ description: 'Of the document, such as en.', minLength: 1 }),
+    name: t.String({ minLength: 1 }),
+    url: t.String({ minLength: 1 }),
+  },
+  { additionalProperties: false },
+)
+
+const registration = section('Who may make an account.', {
+  enabled: flag(false, 'Whether clients can register accounts.'),
+  tokens: flag(
+    false,
+    'Whether registering asks for a token, which administrators make at /_synapse/admin/v1/registration_tokens.',
+  ),
+  email: flag(
+    false,
+    'Whether registering asks for an e-mail address, which [email] must be there for.',
+  ),
+  policies: t.Array(Policy, {
+    description:
+      'Documents that whoever registers must agree to; several languages of one are several entries.',
+    default: [],
+    examples: [
+      [
+        {
+          id: 'privacy_policy',
+          version: '1.0',
+          language: 'en',
+          name: 'Privacy policy',
+          url: 'https://example.org/privacy',
+        },
+      ],
+    ],
+  }),
+  dummy: flag(
+    false,
+    'Whether registering may ask for neither (m.login.dummy): anybody, and any robot, can do it.',
+  ),
+  guests: flag(
+    false,
+    'Whether clients can make accounts of guests, who may do little, without being asked for anything.',
+  ),
+  shared_secret: t.Optional(
+    t.String({
+      description:
+        'Whoever knows it can make accounts, of administrators too, at /_synapse/admin/v1/register.',
+      examples: ['a long random text'],
+      minLength: 1,
+      secret: true,
+    }),
+  ),
+})
+
+const sessions = section('How long logins are good for.', {
+  refreshable_token_seconds: whole(
+    300,
+    1,
+    31_536_000,
+    'The life of an access token of a client that can refresh it.',
+  ),
+  token_seconds: whole(
+    0,
+    0,
+    315_360_000,
+    'The life of an access token of another client, which has to log in again then. 0: for ever.',
+  ),
+  authentication_seconds: whole(
+    900,
+    10,
+    86_400,
+    'How long proving who one is may take, with all of its steps.',
+  ),
+  reauthentication_grace_seconds: whole(
+    0,
+    0,
+    3600,
+    'How long after such a proof, or a login, the same client is not asked for it again when it removes devices or replaces cross-signing keys. Passwords, addresses and deactivation are asked for always.',
+  ),
+})
+
+const email = section('The SMTP server by which e-mail is sent. Without a host none is.', {
+  host: t.Optional(
+    t.String({ description: 'Its name or address.', examples: ['smtp.example.org'], minLength: 1 }),
+  ),
+  port: whole(587, 1, 65_535, 'Its port.'),
+  security: oneOf(
+    ['starttls', 'tls', 'none'],
+    'starttls: encrypted before anything is said. tls: encrypted from the beginning. none: not at all.',
+    { default: 'starttls' },
+  ),
+  user: t.Optional(t.String({ description: 'Whom to log in as.', examples: ['laneway'] })),
+  password: t.Optional(
+    t.String({ description: 'The password of that user.', examples: ['a password'], secret: true }),
+  ),
+  from: t.Optional(
+    t.String({
+      description: 'Whom letters come from.',
+      examples: ['Example <matrix@example.org>'],
+      minLength: 1,
+    }),
+  ),
+  extra_ca: texts('PEM files of certificate authorities to trust besides the usual ones.', {
+    examples: [['/etc/laneway/private-ca.crt']],
+  }),
+})
+
 const budget = ({ perSecond, burst }: Budget, description: string) =>
   t.Object(
     {
@@ -129,6 +211,8 @@ const budgetsByClass: { [C in LimitClass]: ReturnType<typeof budget> } = {
     'What asks other servers or searches: directories, profiles, history.',
   ),
   change: budget(defaultBudgets.change, 'Account data, filters, profiles and other changes.'),
+  upload: budget(defaultBudgets.upload, 'Uploading files.'),
+  media: budget(defaultBudgets.media, 'Downloads and thumbnails, for other servers too.'),
 }
 
 export const Config = t.Object(
@@ -182,22 +266,9 @@ export const Config = t.Object(
       ),
     }),
     federation,
-    registration: section('Who may make an account.', {
-      enabled: flag(false, 'Whether clients can register accounts.'),
-      dummy: flag(
-        false,
-        'Whether registering asks for nothing (m.login.dummy): anybody, and any robot, can do it.',
-      ),
-      shared_secret: t.Optional(
-        t.String({
-          description:
-            'Whoever knows it can make accounts, of administrators too, at /_synapse/admin/v1/register.',
-          examples: ['a long random text'],
-          minLength: 1,
-          secret: true,
-        }),
-      ),
-    }),
+    registration,
+    sessions,
+    email,
     passwords: section('How passwords are stored: argon2id.', {
       memory_kib: whole(19_456, 8, 4_194_304, 'Memory that checking one takes.'),
       iterations: whole(2, 1, 100, 'Rounds over that memory.'),
@@ -211,6 +282,8 @@ export const Config = t.Object(
         },
       ),
     }),
+    media,
+    url_previews: urlPreviews,
     rate_limits: section(
       'How often a user, or an address where nobody is logged in, may call: per second in the long run, and how often at once.',
       { enabled: flag(true, 'False: no limits.'), ...budgetsByClass },

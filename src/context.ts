@@ -3,15 +3,23 @@ import type { Config } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
 import type { Intake } from '#engine/federation/intake.ts'
 import type { OwnKeys } from '#engine/federation/own-keys.ts'
+import type { ErasedUsers } from '#engine/read/erased.ts'
+import type { Media } from '#engine/media/media.ts'
+import type { Previews } from '#engine/media/previews.ts'
+import type { MediaFiles } from '#engine/media/files.ts'
+import type { Thumbnails } from '#engine/media/thumbnails.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { Accounts } from '#engine/user/accounts.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
+import type { Departures } from '#engine/user/departures.ts'
+import type { EmailValidations } from '#engine/user/email-validations.ts'
 import type { Keys } from '#engine/user/keys/keys.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
 import type { Users } from '#engine/user/protocol.ts'
+import type { Uia } from '#engine/user/uia/uia.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
 import type { Appservices } from '#core/appservice.ts'
 import type { SigningKey } from '#core/signing.ts'
@@ -43,10 +51,24 @@ export type Context = {
   readonly keys: Keys
   /** Makes accounts, begins and ends their sessions. */
   readonly accounts: Accounts
+  /** Asks callers to prove that it is they who want something. */
+  readonly uia: Uia
+  /** Finds out whose an e-mail address is. */
+  readonly emails: EmailValidations
+  /** Leaves the rooms of users who are deactivated. */
+  readonly departures: Departures
   /** Tells the rooms of a user of a new name or picture. */
   readonly profileNews: ProfileNews
   /** Who an access token belongs to. */
   readonly tokens: AccessTokens
+  /** Whose events are shown redacted to who was not there. */
+  readonly erased: ErasedUsers
+  /** Files that users send, of this server and others. */
+  readonly media: Media
+  readonly mediaFiles: MediaFiles
+  readonly thumbnails: Thumbnails
+  /** What is shown of web pages that users link to. */
+  readonly previews: Previews
   /** What callers may still ask; shared by all listeners. */
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */

@@ -3,12 +3,13 @@ import { encodeBase64 } from '#core/base64.ts'
 import { Intake } from '#engine/federation/intake.ts'
 import { type OwnKeys, startOwnKeys } from '#engine/federation/own-keys.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
+import { ErasedUsers } from '#engine/read/erased.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
-import { Accounts } from '#engine/user/accounts.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
+import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
@@ -18,11 +19,13 @@ import { takeEdus } from '#engine/user/take-edus.ts'
 import { RoomPool } from '#engine/worker/pool.ts'
 import type { Rooms, Signal } from '#engine/worker/protocol.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
+import { makeAccounts, makeMail } from '#src/accounts.ts'
 import { type Config, budgetsOf } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
 import type { Database } from '#src/database.ts'
 import { federationOptions } from '#src/federation-options.ts'
 import type { Log } from '#src/log.ts'
+import { startMedia } from '#src/media.ts'
 import { shardCount } from '#store/settings.ts'
 
 export type Parts = {
@@ -58,9 +61,11 @@ export async function createContext(
     if (signal.s === 'rooms-at') positions.advanceRooms(signal.positions)
     federation.signal(signal)
   })
-  const owners = startUsers(parts, rooms, positions, federation)
+  const owners = await startUsers(parts, rooms, positions, federation)
   const { keys, resync } = startKeys(parts, owners.users, federation)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
+
+  const media = await startMedia({ config, sql, log, clock, started, federation })
 
   const intake = new Intake({
     serverName,
@@ -90,6 +95,7 @@ export async function createContext(
     rooms,
     federation,
     ...owners,
+    ...media,
     keys,
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
@@ -155,7 +161,7 @@ async function startRooms(
 }
 
 /** The owner of the user shards, on this thread, and what stands on it. */
-function startUsers(
+async function startUsers(
   { config, appservices, log, database: { sql }, started }: Parts,
   rooms: Rooms,
   positions: Positions,
@@ -173,19 +179,13 @@ function startUsers(
   )
 
   const tokens = new AccessTokens(sql, {
+    users,
     onFault: (error) => log.warn({ err: error }, 'Could not note which devices are in use'),
   })
   started.defer(() => tokens.flush())
-  const { memory_kib: memoryKib, iterations } = config.passwords
-  const accounts = new Accounts({
-    sql,
-    users,
-    tokens,
-    appservices,
-    serverName: config.server_name,
-    clock,
-    cost: { memoryKib, iterations },
-  })
+  const mail = await makeMail(config, (error) => log.warn({ err: error }, 'an e-mail was not sent'))
+  if (mail) started.defer(() => mail.close())
+  const made = makeAccounts({ config, sql, users, tokens, appservices, clock, mail })
   const profileNews = new ProfileNews({
     sql,
     rooms,
@@ -194,7 +194,18 @@ function startUsers(
       log.warn({ err: error, room: roomId }, 'a room was not told of a new profile'),
   })
   started.defer(() => profileNews.close())
-  return { users, tokens, accounts, profileNews }
+  const departures = new Departures({
+    sql,
+    rooms,
+    onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
+    onFault: (error, roomId) =>
+      log.warn({ err: error, room: roomId }, 'a room was not left by a deactivated user'),
+  })
+  started.defer(() => departures.close())
+  departures.wake()
+  const erased = new ErasedUsers(sql)
+  await erased.refresh()
+  return { users, tokens, ...made, profileNews, departures, erased }
 }
 
 /** What other servers and clients ask about keys, and the lists of devices that must be fetched. */

@@ -1,7 +1,12 @@
 import * as adminRegister from '#api/admin/register.ts'
 import * as accountData from '#api/client-server/account-data.ts'
+import * as accountDeactivation from '#api/client-server/account-deactivation.ts'
+import * as admin from '#api/client-server/admin.ts'
+import * as administrativeContact from '#api/client-server/administrative-contact.ts'
+import * as authedContentRepo from '#api/client-server/authed-content-repo.ts'
 import * as banning from '#api/client-server/banning.ts'
 import * as capabilities from '#api/client-server/capabilities.ts'
+import * as contentRepo from '#api/client-server/content-repo.ts'
 import * as createRoom from '#api/client-server/create-room.ts'
 import * as crossSigning from '#api/client-server/cross-signing.ts'
 import * as dehydratedDevices from '#api/client-server/dehydrated-devices.ts'
@@ -17,12 +22,17 @@ import * as kicking from '#api/client-server/kicking.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
 import * as listPublicRooms from '#api/client-server/list-public-rooms.ts'
+import * as loginToken from '#api/client-server/login-token.ts'
 import * as login from '#api/client-server/login.ts'
 import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
+import * as openid from '#api/client-server/openid.ts'
+import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as profile from '#api/client-server/profile.ts'
 import * as pushrules from '#api/client-server/pushrules.ts'
 import * as redaction from '#api/client-server/redaction.ts'
+import * as refresh from '#api/client-server/refresh.ts'
+import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
@@ -33,6 +43,7 @@ import * as versions from '#api/client-server/versions.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
 import * as federationBackfill from '#api/server-server/backfill.ts'
+import * as federationContentRepository from '#api/server-server/content-repository.ts'
 import * as federationEventAuth from '#api/server-server/event-auth.ts'
 import * as federationEvents from '#api/server-server/events.ts'
 import * as federationInvites from '#api/server-server/invites.ts'
@@ -40,6 +51,7 @@ import * as federationJoins from '#api/server-server/joins.ts'
 import * as federationKeysQuery from '#api/server-server/keys-query.ts'
 import * as federationKeysServer from '#api/server-server/keys-server.ts'
 import * as federationLeaving from '#api/server-server/leaving.ts'
+import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
@@ -53,8 +65,13 @@ import type { AnyOp } from '#api/http/op.ts'
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/register': adminRegister,
   'client-server/account-data': accountData,
+  'client-server/account-deactivation': accountDeactivation,
+  'client-server/admin': admin,
+  'client-server/administrative-contact': administrativeContact,
+  'client-server/authed-content-repo': authedContentRepo,
   'client-server/banning': banning,
   'client-server/capabilities': capabilities,
+  'client-server/content-repo': contentRepo,
   'client-server/create-room': createRoom,
   'client-server/cross-signing': crossSigning,
   'client-server/dehydrated-devices': dehydratedDevices,
@@ -71,12 +88,17 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/list-joined-rooms': listJoinedRooms,
   'client-server/list-public-rooms': listPublicRooms,
   'client-server/login': login,
+  'client-server/login-token': loginToken,
   'client-server/logout': logout,
   'client-server/message-pagination': messagePagination,
+  'client-server/openid': openid,
+  'client-server/password-management': passwordManagement,
   'client-server/profile': profile,
   'client-server/pushrules': pushrules,
   'client-server/redaction': redaction,
+  'client-server/refresh': refresh,
   'client-server/registration': registration,
+  'client-server/registration-tokens': registrationTokens,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/rooms': rooms,
@@ -86,6 +108,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
   'server-server/backfill': federationBackfill,
+  'server-server/content-repository': federationContentRepository,
   'server-server/event-auth': federationEventAuth,
   'server-server/events': federationEvents,
   'server-server/invites': federationInvites,
@@ -93,6 +116,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/keys-query': federationKeysQuery,
   'server-server/keys-server': federationKeysServer,
   'server-server/leaving': federationLeaving,
+  'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
   'server-server/transactions': federationTransactions,

@@ -9,6 +9,7 @@ export async function checkMeaning(config: Config): Promise<string[]> {
     ...checkNames(config),
     ...checkListeners(config),
     ...checkRanges(config),
+    ...checkDates(config),
     ...checkRelations(config),
   ]
   const files = filesOf(config)
@@ -47,10 +48,12 @@ function* checkListeners({ listeners }: Config) {
   }
 }
 
-function* checkRanges({ listeners, federation }: Config) {
+function* checkRanges({ listeners, federation, url_previews }: Config) {
   const lists: (readonly [string, readonly string[]])[] = [
     ['federation.blocked_ip_ranges', federation.blocked_ip_ranges],
     ['federation.allowed_ip_ranges', federation.allowed_ip_ranges],
+    ['url_previews.blocked_ip_ranges', url_previews.blocked_ip_ranges],
+    ['url_previews.allowed_ip_ranges', url_previews.allowed_ip_ranges],
     ...listeners.map(
       ({ trusted_proxies }, index) =>
         [`listeners.${index}.trusted_proxies`, trusted_proxies] as const,
@@ -62,14 +65,34 @@ function* checkRanges({ listeners, federation }: Config) {
         yield `${option}: ${range} is not an IP address or range`
 }
 
-function* checkRelations({ registration, federation }: Config) {
+function* checkDates({ media }: Config) {
+  if (Number.isNaN(Date.parse(media.open_before)))
+    yield `media.open_before: ${media.open_before} is no date`
+}
+
+function* checkRelations(config: Config) {
+  const { registration, federation, email, public_base_url } = config
   if (registration.dummy && !registration.enabled)
     yield 'registration.dummy: has no meaning unless registration.enabled is true'
+  if (registration.email && email.host === undefined)
+    yield 'registration.email: needs an SMTP server, email.host'
+  if (email.host !== undefined && email.from === undefined)
+    yield 'email.from: is missing, since email.host is given'
+  if (email.host !== undefined && public_base_url === undefined)
+    yield 'email.host: needs public_base_url, which the links in e-mails lead to'
+  for (const [index, { url }] of registration.policies.entries())
+    if (!isUrl(url, ['http:', 'https:']))
+      yield `registration.policies.${index}.url: ${url} is not an http:// or https:// address`
   if (federation.retry_min_seconds > federation.retry_max_seconds)
     yield 'federation.retry_min_seconds: is more than retry_max_seconds'
 }
 
-function filesOf({ listeners, federation, appservices }: Config): [option: string, path: string][] {
+function filesOf({
+  listeners,
+  federation,
+  appservices,
+  email,
+}: Config): [option: string, path: string][] {
   const many = (option: string, paths: readonly string[]) =>
     paths.map((path): [string, string] => [option, path])
   return [
@@ -82,6 +105,7 @@ function filesOf({ listeners, federation, appservices }: Config): [option: strin
         : [],
     ),
     ...many('federation.extra_ca', federation.extra_ca),
+    ...many('email.extra_ca', email.extra_ca),
     ...many('appservices.files', appservices.files),
   ]
 }

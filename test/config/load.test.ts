@@ -122,7 +122,7 @@ test('LANEWAY_DATABASE_URL goes over DATABASE_URL, and an empty one counts as no
 test('a secret can be in a file of its own', async () => {
   const file = await write('s3cret\n', 'secret')
   const config = await load(`[registration]\nshared_secret_file = ${JSON.stringify(file)}`)
-  expect(config.registration).toEqual({ enabled: false, dummy: false, shared_secret: 's3cret' })
+  expect(config.registration).toMatchObject({ enabled: false, shared_secret: 's3cret' })
   const other = await load(`[registration]\nshared_secret = "old"`, {
     LANEWAY_REGISTRATION_SHARED_SECRET_FILE: file,
   })

@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test'
 import { files, ops } from '#api/index.ts'
-import { apiOf } from '#api/http/op.ts'
+import { type Standing, apiOf } from '#api/http/op.ts'
+import { forGuests, forLocked, forSuspended } from '#test/spec/standing.ts'
 import { describedIn, ledgerFrom, printLedger, readLedger, readNotYet } from '#test/spec/ledger.ts'
 
 const ledger = await readLedger()
@@ -58,6 +59,39 @@ test('application services act as their users, but for what the owner of an acco
     if (auth !== 'user' && auth !== 'owner') continue
     const [file] = key.split(' ')
     expect({ key, auth }).toEqual({ key, auth: ofOwners.has(file!) ? 'owner' : 'user' })
+  }
+})
+
+test('guests, locked and suspended users are served where the spec says so, and nowhere else', () => {
+  const lists = { guest: forGuests, locked: forLocked, suspended: forSuspended }
+  for (const op of ops) {
+    const admits = (Object.keys(lists) as Standing[]).filter((each) => lists[each].has(op.id))
+    // Whoever is nobody has no standing.
+    const known = /^(user|owner)/.test(op.auth)
+    const key = `${op.method} ${op.path}`
+    expect({ key, admits: [...(op.admits ?? [])].sort() }).toEqual({
+      key,
+      admits: known && mounted.some((each) => each.op === op) ? admits : [],
+    })
+  }
+})
+
+/** Spec: client-server-api/#user-interactive-authentication-api, at each operation. */
+const proved = new Map([
+  ['register', 'always'],
+  ['changePassword', 'always'],
+  ['deactivateAccount', 'always'],
+  ['add3PID', 'always'],
+  ['generateLoginToken', 'always'],
+  ['deleteDevice', 'unless recent'],
+  ['deleteDevices', 'unless recent'],
+  ['uploadCrossSigningKeys', 'unless recent'],
+])
+
+test('callers prove who they are where the spec says so, and a recent proof does only for some', () => {
+  for (const op of ops) {
+    const uia = op.uia && (op.uia.grace === true ? 'unless recent' : 'always')
+    expect({ id: op.id, uia }).toEqual({ id: op.id, uia: proved.get(op.id) })
   }
 })
 

@@ -13,12 +13,14 @@ export const getCapabilities = op({
   limit: 'lookup',
   response: open({ capabilities: Content }),
 
-  run: (_, { config }) => ({
+  run: ({ who }, { config, emails }) => ({
     capabilities: {
       'm.room_versions': { default: config.rooms.default_version, available },
-      'm.change_password': { enabled: false },
-      'm.3pid_changes': { enabled: false },
-      'm.get_login_token': { enabled: false },
+      // An application service logs in as its users; they have no passwords.
+      'm.change_password': { enabled: !who.appservice },
+      'm.3pid_changes': { enabled: emails.enabled && !who.appservice },
+      'm.get_login_token': { enabled: !who.appservice },
+      ...(who.admin && { 'm.account_moderation': { suspend: true, lock: true } }),
       'm.profile_fields': { enabled: true },
       // Deprecated, for clients that do not know the one before.
       'm.set_displayname': { enabled: true },

@@ -18,6 +18,7 @@ export const getEventContext = op({
   path: '/_matrix/client/v3/rooms/:roomId/context/:eventId',
   also: ['/_matrix/client/r0/rooms/:roomId/context/:eventId'],
   auth: 'user',
+  admits: ['guest'],
   limit: 'lookup',
   params: open({ roomId: RoomId, eventId: EventId }),
   query: open({ limit: t.Optional(t.Integer()), filter: t.Optional(t.String()) }),

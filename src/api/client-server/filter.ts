@@ -13,6 +13,7 @@ export const defineFilter = op({
   path: '/_matrix/client/v3/user/:userId/filter',
   also: ['/_matrix/client/r0/user/:userId/filter'],
   auth: 'user',
+  admits: ['suspended'],
   limit: 'change',
   maxBytes: 64 * 1024,
   params: open({ userId: t.String() }),

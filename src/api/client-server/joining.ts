@@ -4,11 +4,13 @@ import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { op } from '#api/http/op.ts'
-import { invalidParam } from '#core/error.ts'
+import { guestsMayJoin } from '#core/content/m.room.guest_access.ts'
+import { MatrixError, invalidParam } from '#core/error.ts'
 import { domainOf, isRoomAlias, isRoomId, isServerName } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { invitersOf } from '#engine/read/inviters.ts'
 import { findAccess } from '#engine/read/room.ts'
+import { readKeys } from '#engine/read/state-at.ts'
 import type { Context } from '#src/context.ts'
 
 const body = open({ reason: t.Optional(t.String()), third_party_signed: t.Optional(t.Unknown()) })
@@ -21,12 +23,14 @@ export const joinRoomById = op({
   path: '/_matrix/client/v3/rooms/:roomId/join',
   also: ['/_matrix/client/r0/rooms/:roomId/join'],
   auth: 'user',
+  admits: ['guest'],
   limit: 'join',
   params: open({ roomId: RoomId }),
   body,
   response,
 
   async run({ who, params, body }, ctx) {
+    if (who.guest) await requireOpenToGuests(ctx, params.roomId, who.userId)
     return join(ctx, who.userId, params.roomId, [], body)
   },
 })
@@ -57,6 +61,19 @@ export const joinRoom = op({
     return join(ctx, who.userId, name, via, body)
   },
 })
+
+/** Spec: client-server-api/#guest-access; of a room that is not known here nobody can say. */
+async function requireOpenToGuests(ctx: Context, roomId: string, userId: string): Promise<void> {
+  const { rooms } = await ctx.positions.settled()
+  const access = await findAccess(ctx.sql, roomId, userId)
+  const [state] = access
+    ? await readKeys(ctx.sql, access, rooms[access.room.shard]!, [
+        { type: 'm.room.guest_access', stateKey: '' },
+      ])
+    : []
+  if (!guestsMayJoin(state?.event.content))
+    throw new MatrixError(403, 'M_GUEST_ACCESS_FORBIDDEN', 'Guests may not join this room')
+}
 
 /** Servers that a join may be tried through. */
 const maxVia = 20

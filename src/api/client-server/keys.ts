@@ -21,6 +21,7 @@ export const uploadKeys = op({
   path: `${prefix}/v3/keys/upload`,
   also: [`${prefix}/r0/keys/upload`, `${prefix}/unstable/keys/upload`],
   auth: 'user',
+  admits: ['guest', 'suspended'],
   body: open({
     device_keys: t.Optional(Content),
     one_time_keys: t.Optional(OneTimeKeys),
@@ -72,6 +73,7 @@ export const queryKeys = op({
   path: `${prefix}/v3/keys/query`,
   also: [`${prefix}/r0/keys/query`, `${prefix}/unstable/keys/query`],
   auth: 'user',
+  admits: ['guest', 'suspended'],
   body: open({ timeout: Timeout, device_keys: t.Record(t.String(), t.Array(t.String())) }),
   response: open({ device_keys: t.Record(t.String(), Content) }),
 
@@ -89,6 +91,7 @@ export const claimKeys = op({
   path: `${prefix}/v3/keys/claim`,
   also: [`${prefix}/r0/keys/claim`, `${prefix}/unstable/keys/claim`],
   auth: 'user',
+  admits: ['guest', 'suspended'],
   body: open({
     timeout: Timeout,
     one_time_keys: t.Record(t.String(), t.Record(t.String(), t.String())),

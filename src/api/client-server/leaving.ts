@@ -15,6 +15,7 @@ export const leaveRoom = op({
   path: '/_matrix/client/v3/rooms/:roomId/leave',
   also: ['/_matrix/client/r0/rooms/:roomId/leave'],
   auth: 'user',
+  admits: ['guest', 'suspended'],
   limit: 'message',
   params,
   body: open({ reason: t.Optional(t.String()) }),
@@ -37,6 +38,7 @@ export const forgetRoom = op({
   path: '/_matrix/client/v3/rooms/:roomId/forget',
   also: ['/_matrix/client/r0/rooms/:roomId/forget'],
   auth: 'user',
+  admits: ['suspended'],
   limit: 'change',
   params,
 

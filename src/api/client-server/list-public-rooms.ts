@@ -93,6 +93,7 @@ export const queryPublicRooms = op({
   path: '/_matrix/client/v3/publicRooms',
   also: ['/_matrix/client/r0/publicRooms'],
   auth: 'user',
+  admits: ['suspended'],
   limit: 'lookup',
   query: open({ server: t.Optional(t.String()) }),
   body: Query,

@@ -1,10 +1,17 @@
 import { type Static, Type as t } from '@sinclair/typebox'
+import { deviceFields, deviceIn, writeSession } from '#api/client-server/account/session.ts'
 import { wellKnown } from '#api/client-server/wellknown/answer.ts'
 import { requireAppservice } from '#api/http/access-token.ts'
 import { op } from '#api/http/op.ts'
 import { type Appservice, appserviceLogin } from '#core/appservice.ts'
-import { MatrixError, forbidden, missingParam } from '#core/error.ts'
+import { MatrixError, forbidden, missingParam, userDeactivated } from '#core/error.ts'
+import type { JsonObject } from '#core/json.ts'
 import { UserId, open } from '#core/schema.ts'
+import { hashToken } from '#engine/user/access-tokens.ts'
+import { userLocked } from '#engine/user/accounts.ts'
+import { identifierOf } from '#engine/user/identifier.ts'
+import * as briefTokens from '#store/user/brief-tokens.ts'
+import * as users from '#store/user/users.ts'
 import type { Context } from '#src/context.ts'
 
 /** A password is hashed whole, however long it is. */
@@ -18,22 +25,27 @@ export const getLoginFlows = op({
   auth: 'none',
   limit: 'lookup',
 
-  run: (_, { appservices }) => {
-    const types = ['m.login.password', ...(appservices.all.length > 0 ? [appserviceLogin] : [])]
-    return { flows: types.map((type) => ({ type })) }
-  },
+  run: (_, { appservices }) => ({
+    flows: [
+      { type: 'm.login.password' },
+      { type: 'm.login.token', get_login_token: true },
+      ...(appservices.all.length > 0 ? [{ type: appserviceLogin }] : []),
+    ],
+  }),
 })
 
 const Body = open({
   type: t.String(),
-  identifier: t.Optional(open({ type: t.String(), user: t.Optional(t.String()) })),
+  identifier: t.Optional(open({ type: t.String() })),
   /** Deprecated forms of an identifier. */
   user: t.Optional(t.String()),
   medium: t.Optional(t.String()),
+  address: t.Optional(t.String()),
   password: t.Optional(t.String()),
-  device_id: t.Optional(t.String()),
-  initial_device_display_name: t.Optional(t.String()),
+  token: t.Optional(t.String()),
+  ...deviceFields,
 })
+type Body = Static<typeof Body>
 
 export const login = op({
   id: 'login',
@@ -50,57 +62,57 @@ export const login = op({
     const userId =
       body.type === appserviceLogin
         ? await ownedBy(ctx, requireAppservice(request, who), body)
-        : await byPassword(ctx, body)
+        : body.type === 'm.login.token'
+          ? await byToken(ctx, body)
+          : await byPassword(ctx, body)
     const session = await ctx.accounts.logIn(userId, {
-      ...(body.device_id !== undefined && { deviceId: body.device_id }),
-      ...(body.initial_device_display_name !== undefined && {
-        displayName: body.initial_device_display_name,
-      }),
+      ...deviceIn(body),
+      // Whoever has a token was given it; only a password says who they are.
+      proved: body.type === 'm.login.password',
     })
     const discovery = wellKnown(ctx)
     return {
       user_id: userId,
-      access_token: session.accessToken,
-      device_id: session.deviceId,
+      ...writeSession(session),
       ...(discovery && { well_known: discovery }),
     }
   },
 })
 
-async function byPassword(ctx: Context, body: Static<typeof Body>): Promise<string> {
+async function byPassword(ctx: Context, body: Body): Promise<string> {
   if (body.type !== 'm.login.password')
     throw new MatrixError(400, 'M_UNKNOWN', `There is no login by '${body.type}' here`)
-  const name = nameIn(body)
+  const named = namedIn(body)
   if (body.password === undefined) throw missingParam("'password' is missing")
-  const userId =
-    name === undefined ? undefined : await ctx.accounts.authenticate(name, body.password)
+  const userId = named && (await ctx.accounts.authenticate(named, body.password))
   if (userId === undefined) throw forbidden('The user name or the password is wrong')
   return userId
 }
 
-/** Spec: client-server-api/#appservice-login */
-async function ownedBy(
-  ctx: Context,
-  appservice: Appservice,
-  body: Static<typeof Body>,
-): Promise<string> {
-  const name = nameIn(body)
-  if (name === undefined) throw forbidden('Application services log in users by their names')
-  return ctx.accounts.requireOwned(appservice, name)
+/** Spec: client-server-api/#legacy-login */
+async function byToken(ctx: Context, body: Body): Promise<string> {
+  if (body.token === undefined) throw missingParam("'token' is missing")
+  const userId = await briefTokens.takeLogin(ctx.sql, hashToken(body.token), ctx.clock())
+  const account = userId === undefined ? undefined : await users.get(ctx.sql, userId)
+  if (userId === undefined || !account) throw forbidden('The login token is not valid')
+  if (account.deactivated) throw userDeactivated(userId)
+  if (account.locked) throw userLocked()
+  return userId
 }
 
-/** Who wants to log in; undefined for one named by an address or a number, of which none is known. */
-function nameIn({ identifier, user, medium }: Static<typeof Body>): string | undefined {
-  const type = identifier ? identifier.type : medium === undefined ? 'm.id.user' : 'm.id.thirdparty'
-  const name = identifier ? identifier.user : user
-  switch (type) {
-    case 'm.id.user':
-      if (name === undefined) throw missingParam("'user' is missing")
-      return name
-    case 'm.id.thirdparty':
-    case 'm.id.phone':
-      return undefined
-    default:
-      throw new MatrixError(400, 'M_UNKNOWN', `There is no identifier '${type}'`)
-  }
+/** Spec: client-server-api/#appservice-login */
+async function ownedBy(ctx: Context, appservice: Appservice, body: Body): Promise<string> {
+  const named = namedIn(body)
+  if (!named || !('user' in named))
+    throw forbidden('Application services log in users by their names')
+  return ctx.accounts.requireOwned(appservice, named.user)
+}
+
+/** Whom a request names; undefined for a phone number, of which none is known. */
+function namedIn(body: Body) {
+  const named = identifierOf(body as JsonObject)
+  const { identifier, user, medium } = body
+  if (!named && !identifier && user === undefined && medium === undefined)
+    throw missingParam("'identifier' is missing")
+  return named
 }

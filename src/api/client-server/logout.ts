@@ -6,6 +6,7 @@ export const logout = op({
   path: '/_matrix/client/v3/logout',
   also: ['/_matrix/client/r0/logout'],
   auth: 'owner',
+  admits: ['locked', 'suspended'],
 
   async run({ who }, ctx) {
     await ctx.accounts.logOut(who.userId, who.deviceId)
@@ -19,6 +20,7 @@ export const logout_all = op({
   path: '/_matrix/client/v3/logout/all',
   also: ['/_matrix/client/r0/logout/all'],
   auth: 'owner',
+  admits: ['locked', 'suspended'],
 
   async run({ who }, ctx) {
     await ctx.accounts.logOut(who.userId)

@@ -20,6 +20,7 @@ export const getRoomEvents = op({
   path: '/_matrix/client/v3/rooms/:roomId/messages',
   also: ['/_matrix/client/r0/rooms/:roomId/messages'],
   auth: 'user',
+  admits: ['guest'],
   limit: 'lookup',
   params: open({ roomId: RoomId }),
   query: open({

@@ -58,13 +58,14 @@ export const setProfileField = op({
   path: `/_matrix/client/v3${fieldPath}`,
   also: [`/_matrix/client/r0${fieldPath}`],
   auth: 'user',
+  admits: ['guest'],
   limit: 'change',
   maxBytes: 128 * 1024,
   params,
   body: Content,
 
   async run({ who, params: { userId, keyName }, body }, ctx) {
-    requireOwn(who, userId)
+    requireOwn(who, userId, keyName)
     requireKey(keyName)
     if (!Object.hasOwn(body, keyName)) throw missingParam(`'${keyName}' is missing`)
     const value = body[keyName]
@@ -81,11 +82,12 @@ export const deleteProfileField = op({
   method: 'DELETE',
   path: `/_matrix/client/v3${fieldPath}`,
   auth: 'user',
+  admits: ['guest'],
   limit: 'change',
   params,
 
   async run({ who, params: { userId, keyName } }, ctx) {
-    requireOwn(who, userId)
+    requireOwn(who, userId, keyName)
     requireKey(keyName)
     await putField(ctx, userId, keyName, null)
     return {}
@@ -100,8 +102,11 @@ async function putField(ctx: Context, userId: string, name: string, value: strin
   if (isTold(name)) ctx.profileNews.changed(userId)
 }
 
-function requireOwn(who: Session, userId: string): void {
+function requireOwn(who: Session, userId: string, name: string): void {
   if (userId !== who.userId) throw forbidden('The profile of other users is theirs')
+  // Spec: client-server-api/#guest-access
+  if (who.guest && name !== 'displayname')
+    throw new MatrixError(403, 'M_GUEST_ACCESS_FORBIDDEN', 'Guests may only change their name')
 }
 
 /** Spec: client-server-api/#profiles, and appendices/#common-namespaced-identifier-grammar */

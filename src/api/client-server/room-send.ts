@@ -10,6 +10,7 @@ export const sendMessage = op({
   path: '/_matrix/client/v3/rooms/:roomId/send/:eventType/:txnId',
   also: ['/_matrix/client/r0/rooms/:roomId/send/:eventType/:txnId'],
   auth: 'user',
+  admits: ['guest'],
   limit: 'message',
   params: open({ roomId: RoomId, eventType: t.String(), txnId: t.String() }),
   query: open({ ts: Timestamp }),

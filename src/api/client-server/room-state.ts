@@ -27,6 +27,7 @@ export const setRoomStateWithKey = op({
     '/_matrix/client/r0/rooms/:roomId/state/:eventType',
   ],
   auth: 'user',
+  admits: ['guest'],
   limit: 'message',
   params: open({ roomId: RoomId, eventType: t.String(), stateKey: t.Optional(t.String()) }),
   query: open({ ts: Timestamp }),

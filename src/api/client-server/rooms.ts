@@ -26,6 +26,7 @@ export const getOneRoomEvent = op({
   path: '/_matrix/client/v3/rooms/:roomId/event/:eventId',
   also: ['/_matrix/client/r0/rooms/:roomId/event/:eventId'],
   auth: 'user',
+  admits: ['guest'],
   params: open({ roomId: RoomId, eventId: EventId }),
   response: Content,
 
@@ -48,6 +49,7 @@ export const getRoomStateWithKey = op({
     '/_matrix/client/r0/rooms/:roomId/state/:eventType',
   ],
   auth: 'user',
+  admits: ['guest'],
   params: open({ roomId: RoomId, eventType: t.String(), stateKey: t.Optional(t.String()) }),
   query: open({ format: t.Optional(t.Union([t.Literal('content'), t.Literal('event')])) }),
   response: Content,
@@ -68,6 +70,7 @@ export const getRoomState = op({
   path: '/_matrix/client/v3/rooms/:roomId/state',
   also: ['/_matrix/client/r0/rooms/:roomId/state'],
   auth: 'user',
+  admits: ['guest'],
   params: open({ roomId: RoomId }),
   response: t.Array(Content),
 
@@ -86,6 +89,7 @@ export const getMembersByRoom = op({
   path: '/_matrix/client/v3/rooms/:roomId/members',
   also: ['/_matrix/client/r0/rooms/:roomId/members'],
   auth: 'user',
+  admits: ['guest'],
   params: open({ roomId: RoomId }),
   query: open({
     at: t.Optional(t.String()),

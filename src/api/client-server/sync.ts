@@ -17,6 +17,7 @@ export const sync = op({
   path: '/_matrix/client/v3/sync',
   also: ['/_matrix/client/r0/sync'],
   auth: 'user',
+  admits: ['guest'],
   query: open({
     filter: t.Optional(t.String()),
     since: t.Optional(t.String()),

@@ -16,6 +16,7 @@ export const sendToDevice = op({
     '/_matrix/client/unstable/sendToDevice/:eventType/:txnId',
   ],
   auth: 'user',
+  admits: ['guest', 'suspended'],
   maxBytes,
   params: open({ eventType: t.String(), txnId: t.String() }),
   body: open({ messages: t.Record(t.String(), Content) }),

@@ -15,6 +15,7 @@ export const getVersions = op({
   method: 'GET',
   path: '/_matrix/client/versions',
   auth: 'userOptional',
+  admits: ['guest'],
   response: open({ versions: t.Array(t.String()) }),
 
   run: () => ({ versions, unstable_features: {} }),

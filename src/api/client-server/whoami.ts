@@ -8,6 +8,7 @@ export const getTokenOwner = op({
   path: '/_matrix/client/v3/account/whoami',
   also: ['/_matrix/client/r0/account/whoami'],
   auth: 'user',
+  admits: ['guest'],
   limit: 'lookup',
   response: open({
     user_id: UserId,
@@ -15,9 +16,9 @@ export const getTokenOwner = op({
     is_guest: t.Boolean(),
   }),
 
-  run: ({ who: { userId, deviceId } }) => ({
+  run: ({ who: { userId, deviceId, guest } }) => ({
     user_id: userId,
     ...(deviceId !== undefined && { device_id: deviceId }),
-    is_guest: false,
+    is_guest: guest === true,
   }),
 })

@@ -56,13 +56,26 @@ export function optionalSession(
   return tokenOf(request) === undefined ? null : requireSession(ctx, request)
 }
 
+export function optionalOwnSession(
+  ctx: Context,
+  request: Incoming,
+): OwnSession | Promise<OwnSession> | null {
+  return tokenOf(request) === undefined ? null : requireOwnSession(ctx, request)
+}
+
 function requireLogin(ctx: Context, request: Incoming): OwnSession | Promise<OwnSession> {
   const token = tokenOf(request)
   if (token === undefined) throw missingToken()
   const session = ctx.tokens.find(token)
   return session instanceof Promise
-    ? session.then((found) => known(ctx, request, found))
-    : known(ctx, request, session)
+    ? session.then((found) => current(ctx, request, found))
+    : current(ctx, request, session)
+}
+
+/** Spec: client-server-api/#soft-logout */
+function current(ctx: Context, request: Incoming, session: OwnSession | undefined): OwnSession {
+  if (session?.expiresAt !== undefined && session.expiresAt <= ctx.clock()) throw unknownToken(true)
+  return known(ctx, request, session)
 }
 
 /** Spec: application-service-api/#identity-assertion */

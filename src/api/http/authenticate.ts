@@ -1,6 +1,7 @@
 import { forbidden, unauthorized } from '#core/error.ts'
 import {
   appserviceOf,
+  optionalOwnSession,
   optionalSession,
   requireOwnSession,
   requireSession,
@@ -22,6 +23,7 @@ export const authenticators = (checkServer: ServerCheck = refuseServer): Checks 
   user: requireSession,
   owner: requireOwnSession,
   userOptional: optionalSession,
+  ownerOptional: optionalOwnSession,
   server: checkServer,
   appserviceOptional: appserviceOf,
 

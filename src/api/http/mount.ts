@@ -10,6 +10,8 @@ import { isPassing, toMatrixError } from '#api/http/fault.ts'
 import { Incoming } from '#api/http/incoming.ts'
 import { type AnyOp, type Api, type Auth, type Auths, apiOf } from '#api/http/op.ts'
 import { Reply } from '#api/http/reply.ts'
+import { requireStanding } from '#api/http/standing.ts'
+import { prove } from '#api/http/uia.ts'
 import type { Context } from '#src/context.ts'
 
 export type MountOptions = {
@@ -149,8 +151,10 @@ class Frame {
 
     return async (incoming: Incoming, params: Params, request: Request) => {
       if (signed && op.method !== 'GET') await readBody(incoming, request)
+      if (op.streams) incoming.stream = request.body
       const answer = authenticate(ctx, incoming)
       const who = answer instanceof Promise ? await answer : answer
+      requireStanding(op, who)
       if (op.limit && isLimited(who)) ctx.limits.take(op.limit, limitKey(who, incoming))
 
       requireDecoded(params, incoming)
@@ -169,7 +173,9 @@ class Frame {
         const fault = checkBody(incoming.json)
         if (fault) throw bodyFault(fault)
       }
-      return { who, params, query, body: incoming.json, request: incoming } as any
+      const input: any = { who, params, query, body: incoming.json, request: incoming, proof: {} }
+      if (op.uia) input.proof = await prove(ctx, op, input)
+      return input
     }
   }
 

@@ -4,6 +4,7 @@ import type { LimitClass } from '#api/http/rate-limit.ts'
 import type { Reply } from '#api/http/reply.ts'
 import type { Appservice } from '#core/appservice.ts'
 import type { OwnSession, Session } from '#engine/user/access-tokens.ts'
+import type { Flows, Proof, Purpose } from '#engine/user/uia/flows.ts'
 import type { Context } from '#src/context.ts'
 
 /** Who may call, and what the handler then knows of the caller. */
@@ -15,6 +16,8 @@ export type Auths = {
   owner: OwnSession
   /** A user if there is a token, which must then be good. */
   userOptional: Session | null
+  /** The same for what is the user's alone. */
+  ownerOptional: OwnSession | null
   /** Another server, by its signature over the request. */
   server: { origin: string }
   /** An application service, by its own token; `userId` is its sender. */
@@ -28,6 +31,12 @@ export type Auth = keyof Auths
 
 export type Acting = { appservice: Appservice; userId: string }
 
+/**
+ * Users who are not in good standing. None of them is served unless an operation says so, but that
+ * what only reads is open to the suspended.
+ */
+export type Standing = 'guest' | 'locked' | 'suspended'
+
 export type Method = 'GET' | 'PUT' | 'POST' | 'DELETE'
 
 /** What a handler is given. What has no schema is not read, and is not there. */
@@ -37,6 +46,24 @@ export type Input<A extends Auth, P extends TSchema, Q extends TSchema, B extend
   query: Static<Q>
   body: Static<B>
   request: Incoming
+  /** What `uia` has proved; nothing where an operation has none, or asked for nothing. */
+  proof: Proof
+}
+
+/** How callers prove, before an operation runs, that it is they who want it. */
+export type UiaRule<A extends Auth, P extends TSchema, Q extends TSchema, B extends TSchema> = {
+  /** A recent proof by the same access token will do, if the operator allows it. Else it is asked for always. */
+  grace?: true
+  /**
+   * The ways to prove it: by password unless told. Null: nothing is to be proved this time. May refuse the
+   * request before anything is asked for. Application services are never asked.
+   */
+  flows?(
+    input: Input<A, P, Q, B>,
+    ctx: Context,
+  ): Promise<Flows | null | undefined> | Flows | null | undefined
+  /** What e-mail addresses must have been validated for. */
+  purpose?: Purpose
 }
 
 /** One operation of the spec: its contract as data, and the function that fulfils it. */
@@ -55,6 +82,10 @@ export type Op<
   /** Older (`r0`) or unstable (MSC) paths of the same operation. */
   also?: readonly `/${string}`[]
   auth: A
+  /** Whom it serves besides users in good standing. */
+  admits?: readonly Standing[]
+  /** The body then holds `auth`, which the handler has no use for. */
+  uia?: UiaRule<A, P, Q, B>
   /** Which budget a call is taken from; without one it is not limited. */
   limit?: LimitClass
   /** The largest body, in bytes; 1 MiB unless told. */
@@ -63,6 +94,11 @@ export type Op<
   params?: P
   /** Numbers, booleans and lists are read from their texts as the schema says. */
   query?: Q
+  /**
+   * The body is not read before the handler runs, which takes it as it comes, from `request.stream`, and
+   * sees to its size itself.
+   */
+  streams?: true
   /** An empty body counts as `{}`. Without a schema the body is read only for a server's signature. */
   body?: B
   /** Checked in tests, trusted in production. */

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import type { Appservice } from '#core/appservice.ts'
 import { shardOf } from '#core/shard.ts'
 import { AppserviceSessions } from '#engine/user/appservice-sessions.ts'
+import type { Users } from '#engine/user/protocol.ts'
 import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
 import * as devices from '#store/user/devices.ts'
@@ -16,16 +17,27 @@ export type Session = {
   readonly admin: boolean
   /** Who acts as the user, by its own token. */
   readonly appservice?: Appservice
+  /** May do little; see `admits` of an operation. */
+  readonly guest?: true
+  readonly locked?: true
+  readonly suspended?: true
 }
 
 /** A session that began with a login. */
-export type OwnSession = Session & { readonly deviceId: string; readonly appservice?: never }
+export type OwnSession = Session & {
+  readonly deviceId: string
+  readonly appservice?: never
+  /** When the token is good for nothing any more. */
+  readonly expiresAt?: number
+}
 
 export type AccessTokensOptions = {
   /** Sessions that are kept in memory. */
   max?: number
   /** Told when it cannot be noted that devices were seen. */
   onFault?: (error: unknown) => void
+  /** Ends what a token replaces at its first use; without them nothing is replaced. */
+  users?: Users
 }
 
 /** Only a token's hash is stored: who reads the database cannot log in. */
@@ -46,6 +58,7 @@ export class AccessTokens {
   readonly #sql: Sql
   readonly #known: LRUCache<string, OwnSession>
   readonly #onFault: (error: unknown) => void
+  readonly #users: Users | undefined
   // A look-up that began before a session ended must not bring it back.
   #endings = 0
   readonly #lastSeen = new WeakMap<Session, number>()
@@ -54,11 +67,12 @@ export class AccessTokens {
   /** What is being written. */
   #written: Promise<void> = Promise.resolve()
 
-  constructor(sql: Sql, { max = 50_000, onFault = () => {} }: AccessTokensOptions = {}) {
+  constructor(sql: Sql, { max = 50_000, onFault = () => {}, users }: AccessTokensOptions = {}) {
     this.#sql = sql
     this.#known = new LRUCache({ max })
     this.acting = new AppserviceSessions(sql, max)
     this.#onFault = onFault
+    this.#users = users
   }
 
   find(token: string): OwnSession | Promise<OwnSession | undefined> {
@@ -67,9 +81,24 @@ export class AccessTokens {
 
   async #read(token: string): Promise<OwnSession | undefined> {
     const endings = this.#endings
-    const session = await accessTokens.find(this.#sql, hashToken(token))
-    if (session && endings === this.#endings) this.#known.set(token, session)
+    const hash = hashToken(token)
+    const found = await accessTokens.find(this.#sql, hash)
+    if (!found) return undefined
+    const session = sessionOf(found)
+    if (found.replaces && this.#users) {
+      await this.#users.call('settleSession', found.userId, hash)
+      this.forget(found.userId, found.deviceId)
+    } else if (endings === this.#endings) this.#known.set(token, session)
     return session
+  }
+
+  /** When whoever holds a token last proved who they are. */
+  authenticatedAt(token: string): Promise<number | null> {
+    return accessTokens.authenticatedAt(this.#sql, hashToken(token))
+  }
+
+  async noteAuthenticated(token: string, at: number): Promise<void> {
+    await accessTokens.noteAuthenticated(this.#sql, hashToken(token), at)
   }
 
   /** Forgets the sessions of a user, or only those of one device. */
@@ -115,3 +144,14 @@ export class AccessTokens {
     await devices.touch(this.#sql, rows).catch(this.#onFault)
   }
 }
+
+/** Most sessions are of nobody special, and say nothing of it. */
+const sessionOf = (found: accessTokens.Found): OwnSession => ({
+  userId: found.userId,
+  deviceId: found.deviceId,
+  admin: found.admin,
+  ...(found.guest && { guest: true }),
+  ...(found.locked && { locked: true }),
+  ...(found.suspended && { suspended: true }),
+  ...(found.expiresAt !== null && { expiresAt: found.expiresAt }),
+})

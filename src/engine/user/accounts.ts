@@ -1,11 +1,22 @@
 import { type Appservice, type Appservices, claimFault, covers } from '#core/appservice.ts'
-import { MatrixError, exclusive, forbidden, invalidParam, userDeactivated } from '#core/error.ts'
+import {
+  MatrixError,
+  exclusive,
+  forbidden,
+  invalidParam,
+  unknownToken,
+  userDeactivated,
+} from '#core/error.ts'
 import { domainOf, isNewLocalpart, isShortText, isUserId } from '#core/ids.ts'
 import { type AccessTokens, hashToken } from '#engine/user/access-tokens.ts'
+import { type Identifier, emailAddress } from '#engine/user/identifier.ts'
 import { Nonces } from '#engine/user/nonces.ts'
 import { type PasswordCost, Passwords } from '#engine/user/passwords.ts'
+import { capitals, randomText, secretText } from '#engine/user/random-text.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Sql } from '#store/db.ts'
+import * as refreshTokens from '#store/user/refresh-tokens.ts'
+import * as threepids from '#store/user/threepids.ts'
 import * as users from '#store/user/users.ts'
 
 export type AccountsOptions = {
@@ -16,7 +27,18 @@ export type AccountsOptions = {
   serverName: string
   clock: () => number
   cost: PasswordCost
+  /** How long access tokens are good for; for ever unless told. */
+  lifetimes?: Lifetimes
 }
+
+export type Lifetimes = {
+  /** Of clients that can refresh them. */
+  refreshableMs: number
+  /** Of others, which have to log in again; 0: for ever. */
+  plainMs: number
+}
+
+const defaultLifetimes: Lifetimes = { refreshableMs: 5 * 60_000, plainMs: 0 }
 
 export type NewUser = {
   /** The local part, or the whole user ID. Made up if left out. */
@@ -24,9 +46,26 @@ export type NewUser = {
   password: string
   admin?: boolean
   displayName?: string
+  /** JSON: the policies agreed to. */
+  agreed?: string
 }
 
-export type Device = { deviceId?: string; displayName?: string }
+export type Device = {
+  deviceId?: string
+  displayName?: string
+  /** The client can refresh its token. */
+  refreshable?: boolean
+  /** Whoever logs in has just proved who they are. */
+  proved?: boolean
+}
+
+/** What a client is given to go on with. */
+export type SessionTokens = {
+  accessToken: string
+  deviceId: string
+  refreshToken?: string
+  expiresInMs?: number
+}
 
 /** Makes accounts, and begins and ends their sessions. */
 export class Accounts {
@@ -55,12 +94,14 @@ export class Accounts {
   }
 
   /** Makes an account; answers its user ID. */
-  async register({ name, password, admin = false, displayName }: NewUser): Promise<string> {
-    const userId = await this.requireFree(name ?? randomText(letters, 12).toLowerCase())
-    if (password === '') throw new MatrixError(400, 'M_WEAK_PASSWORD', 'The password is empty')
-    const passwordHash = await this.#passwords.hash(password)
-    const createdAt = this.#options.clock()
-    await this.#options.users.call('createUser', userId, { passwordHash, admin, createdAt })
+  async register(account: NewUser): Promise<string> {
+    const { name, password, admin = false, displayName, agreed } = account
+    const userId = await this.requireFree(name ?? randomText(capitals, 12).toLowerCase())
+    const passwordHash = await this.hash(password)
+    await this.#options.users.call('createUser', userId, {
+      ...{ passwordHash, admin, createdAt: this.#options.clock() },
+      ...(agreed !== undefined && { agreed }),
+    })
     if (displayName !== undefined)
       await this.#options.users.call(
         'putProfileField',
@@ -68,6 +109,20 @@ export class Accounts {
         'displayname',
         JSON.stringify(displayName),
       )
+    return userId
+  }
+
+  /** A password as it is stored. */
+  hash(password: string): Promise<string> {
+    requireStrong(password)
+    return this.#passwords.hash(password)
+  }
+
+  /** Makes an account of a guest, which nobody can log in to. Spec: client-server-api/#guest-access */
+  async registerGuest(): Promise<string> {
+    const userId = await this.requireFree(`guest-${randomText(capitals, 16).toLowerCase()}`)
+    const createdAt = this.#options.clock()
+    await this.#options.users.call('createUser', userId, { admin: false, guest: true, createdAt })
     return userId
   }
 
@@ -91,37 +146,116 @@ export class Accounts {
     const account = await users.get(this.#options.sql, userId)
     if (!account) throw forbidden(`${userId} is not registered`)
     if (account.deactivated) throw userDeactivated(userId)
+    if (account.locked) throw userLocked()
     return userId
   }
 
   /** The user ID of an account with this password; undefined tells nothing of what was wrong. */
-  async authenticate(name: string, password: string): Promise<string | undefined> {
-    const userId = this.#userId(name.toLowerCase())
-    const account =
-      isUserId(userId) && domainOf(userId) === this.#options.serverName
-        ? await users.get(this.#options.sql, userId)
-        : undefined
+  async authenticate(who: Identifier | string, password: string): Promise<string | undefined> {
+    const userId = await this.#named(typeof who === 'string' ? { user: who } : who)
+    const account = userId === undefined ? undefined : await users.get(this.#options.sql, userId)
     const hash = account?.deactivated ? null : account?.passwordHash
-    return (await this.#passwords.verify(password, hash)) ? userId : undefined
+    if (!(await this.#passwords.verify(password, hash))) return undefined
+    if (account?.locked) throw userLocked()
+    return userId
+  }
+
+  async #named(who: Identifier): Promise<string | undefined> {
+    if ('email' in who) {
+      const address = emailAddress(who.email)
+      return address === undefined
+        ? undefined
+        : threepids.owner(this.#options.sql, 'email', address)
+    }
+    const userId = this.#userId(who.user.toLowerCase())
+    return isUserId(userId) && domainOf(userId) === this.#options.serverName ? userId : undefined
   }
 
   /** Begins a session on a device, which ends the one before on it. */
-  async logIn(
-    userId: string,
-    { deviceId, displayName }: Device,
-  ): Promise<{ accessToken: string; deviceId: string }> {
+  async logIn(userId: string, { displayName, ...how }: Device): Promise<SessionTokens> {
+    const { deviceId, refreshable = false, proved = false } = how
     if (deviceId !== undefined && (deviceId === '' || !isShortText(deviceId)))
       throw invalidParam("'device_id' has 1 to 255 bytes")
-    const device = deviceId ?? randomText(letters, 10)
-    const accessToken = `lw_${randomText(lettersAndDigits, 43)}`
+    const createdAt = this.#options.clock()
+    const device = deviceId ?? randomText(capitals, 10)
+    const session = this.#newTokens(device, refreshable)
+    const { accessToken, refreshToken, expiresInMs } = session
     await this.#options.users.call('createSession', userId, {
       deviceId: device,
       tokenHash: hashToken(accessToken),
-      createdAt: this.#options.clock(),
+      createdAt,
+      ...(refreshToken !== undefined && { refreshHash: hashToken(refreshToken) }),
+      ...(expiresInMs !== undefined && { expiresAt: createdAt + expiresInMs }),
       ...(displayName !== undefined && { displayName }),
+      ...(proved && { authenticatedAt: createdAt }),
     })
     if (deviceId !== undefined) this.#options.tokens.forget(userId, deviceId)
-    return { accessToken, deviceId: device }
+    return session
+  }
+
+  #newTokens(deviceId: string, refreshable: boolean): SessionTokens {
+    const { refreshableMs, plainMs } = this.#options.lifetimes ?? defaultLifetimes
+    const expiresInMs = refreshable ? refreshableMs : plainMs
+    return {
+      accessToken: secretText('lw'),
+      deviceId,
+      ...(refreshable && { refreshToken: secretText('lwr') }),
+      ...(expiresInMs > 0 && { expiresInMs }),
+    }
+  }
+
+  /**
+   * Goes on with a session under new tokens. The refresh token is good until one of them is used.
+   *
+   * Spec: client-server-api/#refreshing-access-tokens
+   */
+  async refresh(refreshToken: string): Promise<SessionTokens> {
+    const { sql, users: owner, clock } = this.#options
+    const usedHash = hashToken(refreshToken)
+    const holder = await refreshTokens.find(sql, usedHash)
+    if (!holder) throw unknownToken()
+    const { userId, deviceId, locked, authenticatedAt } = holder
+    if (locked) throw userLocked()
+    const session = this.#newTokens(deviceId, true)
+    const createdAt = clock()
+    await owner.call('refreshSession', userId, {
+      ...{ deviceId, usedHash, createdAt },
+      tokenHash: hashToken(session.accessToken),
+      refreshHash: hashToken(session.refreshToken!),
+      expiresAt: createdAt + (session.expiresInMs ?? 0),
+      ...(authenticatedAt !== null && { authenticatedAt }),
+    })
+    this.#options.tokens.forget(userId, deviceId)
+    return session
+  }
+
+  /** Sets a password; ends the sessions of all devices, or of all others, if that is wanted. */
+  async setPassword(
+    userId: string,
+    password: string,
+    sessions: { logOut: boolean; except?: string },
+  ): Promise<void> {
+    const passwordHash = await this.hash(password)
+    await this.#options.users.call('setPassword', userId, { passwordHash, ...sessions })
+    this.#options.tokens.forget(userId)
+  }
+
+  /** Changes what an administrator may change of an account. */
+  async change(userId: string, change: users.Change): Promise<void> {
+    await this.#options.users.call('changeAccount', userId, change)
+    this.#options.tokens.forget(userId)
+  }
+
+  /** Takes from an account whatever it can be used by. */
+  async deactivate(userId: string, erase: boolean): Promise<void> {
+    await this.#options.users.call('deactivate', userId, { erase })
+    this.#options.tokens.forget(userId)
+  }
+
+  /** Removes devices with their sessions. */
+  async removeDevices(userId: string, deviceIds: readonly string[]): Promise<void> {
+    await this.#options.users.call('removeDevices', userId, deviceIds)
+    for (const deviceId of deviceIds) this.#options.tokens.forget(userId, deviceId)
   }
 
   /** Ends the session of one device, or of all of them. */
@@ -156,15 +290,11 @@ export class Accounts {
 
 const inUse = () => new MatrixError(400, 'M_USER_IN_USE', 'The user ID is taken')
 
-const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
-const lettersAndDigits = `${letters}${letters.toLowerCase()}0123456789`
+/** Spec: client-server-api/#account-locking */
+export const userLocked = () =>
+  new MatrixError(401, 'M_USER_LOCKED', 'This account is locked', { soft_logout: true })
 
-/** Each character is as likely as any other. */
-function randomText(alphabet: string, length: number): string {
-  const bound = 256 - (256 % alphabet.length)
-  let text = ''
-  while (text.length < length)
-    for (const byte of crypto.getRandomValues(new Uint8Array(length)))
-      if (byte < bound && text.length < length) text += alphabet[byte % alphabet.length]
-  return text
+/** A password is refused before anything is asked for. */
+export function requireStrong(password: string): void {
+  if (password === '') throw new MatrixError(400, 'M_WEAK_PASSWORD', 'The password is empty')
 }

@@ -48,7 +48,11 @@ export class AppserviceSessions {
     // v1.17+
     if (deviceId !== undefined && !standing.hasDevice) throw unknownDevice(userId)
     // Whose account is an administrator's does not make the application service one.
-    const session = { userId, deviceId, admin: false, appservice }
+    const session: Session = {
+      ...{ userId, deviceId, admin: false, appservice },
+      ...(standing.locked && { locked: true }),
+      ...(standing.suspended && { suspended: true }),
+    }
     if (endings === this.#endings) this.#known.set(keyOf(userId, deviceId), session)
     return session
   }

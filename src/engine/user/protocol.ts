@@ -1,5 +1,6 @@
 import type { Caller } from '#engine/worker/protocol.ts'
 import type { AccountDataCalls } from './writers/account-data.ts'
+import type { AccountChangeCalls } from './writers/account-changes.ts'
 import type { AccountCalls } from './writers/accounts.ts'
 import type { CrossSigningCalls } from './writers/cross-signing.ts'
 import type { DehydratedDeviceCalls } from './writers/dehydrated-devices.ts'
@@ -7,6 +8,7 @@ import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
+import type { SessionCalls } from './writers/sessions.ts'
 import type { ToDeviceCalls } from './writers/to-device.ts'
 
 /**
@@ -14,6 +16,7 @@ import type { ToDeviceCalls } from './writers/to-device.ts'
  * its effect is committed and readers have been told of its position.
  */
 export type UserCalls = AccountCalls &
+  AccountChangeCalls &
   AccountDataCalls &
   CrossSigningCalls &
   DehydratedDeviceCalls &
@@ -21,5 +24,6 @@ export type UserCalls = AccountCalls &
   KeyCalls &
   ProfileCalls &
   RemoteDeviceCalls &
+  SessionCalls &
   ToDeviceCalls
 export type Users = Caller<UserCalls>

@@ -38,3 +38,10 @@ export async function get(
     where shard = ${shard} and user_id = ${userId} and room_id = ${roomId} and type = ${type}`
   return row?.content
 }
+
+/** Drops all that these users kept. */
+export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
+  sql`
+    delete from account_data
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[])`

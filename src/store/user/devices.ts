@@ -65,6 +65,19 @@ export async function get(
   return row
 }
 
+/** Renames devices; answers those that are there. */
+export const rename = (sql: Sql, rows: readonly (Key & { displayName: string })[]) =>
+  sql<{ user_id: string; device_id: string }[]>`
+    update devices d set display_name = t.display_name
+    from unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.userId)}::text[],
+      ${rows.map((row) => row.deviceId)}::text[],
+      ${rows.map((row) => row.displayName)}::text[]
+    ) as t (shard, user_id, device_id, display_name)
+    where d.shard = t.shard and d.user_id = t.user_id and d.device_id = t.device_id
+    returning d.user_id, d.device_id`
+
 export type Sighting = Key & { at: number; ip: string }
 
 /** Notes when and from where devices were last seen. */

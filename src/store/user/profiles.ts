@@ -48,3 +48,10 @@ export const remove = (
       ${keys.map((key) => key.name)}::text[]
     ) as k (shard, user_id, name)
     where p.shard = k.shard and p.user_id = k.user_id and p.name = k.name`
+
+/** Drops every field of these users. */
+export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
+  sql`
+    delete from profile_fields
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[])`

@@ -1,33 +1,54 @@
-import type { Sql } from '#store/db.ts'
+import { type Sql, booleanArray } from '#store/db.ts'
 
 export type NewUser = {
   userId: string
   shard: number
   passwordHash: string | null
   admin: boolean
+  guest: boolean
+  /** JSON: the policies agreed to. */
+  agreed: string | null
   createdAt: number
 }
 
 /** Adds accounts; answers those that were added. */
 export const add = (sql: Sql, rows: readonly NewUser[]) =>
   sql<{ user_id: string }[]>`
-    insert into users (user_id, shard, password_hash, admin, created_at)
+    insert into users (user_id, shard, password_hash, admin, guest, agreed, created_at)
     select * from unnest(
       ${rows.map((row) => row.userId)}::text[],
       ${rows.map((row) => row.shard)}::smallint[],
       ${rows.map((row) => row.passwordHash)}::text[],
-      ${rows.map((row) => String(row.admin))}::text[]::boolean[],
+      ${booleanArray(
+        sql,
+        rows.map((row) => row.admin),
+      )}::boolean[],
+      ${booleanArray(
+        sql,
+        rows.map((row) => row.guest),
+      )}::boolean[],
+      ${rows.map((row) => row.agreed)}::text[],
       ${rows.map((row) => row.createdAt)}::bigint[]
     )
     on conflict (user_id) do nothing
     returning user_id`
 
-export type Account = { passwordHash: string | null; admin: boolean; deactivated: boolean }
+export type Account = {
+  passwordHash: string | null
+  admin: boolean
+  guest: boolean
+  deactivated: boolean
+  locked: boolean
+  suspended: boolean
+}
 
 export async function get(sql: Sql, userId: string): Promise<Account | undefined> {
-  const [row] = await sql<{ password_hash: string | null; admin: boolean; deactivated: boolean }[]>`
-    select password_hash, admin, deactivated from users where user_id = ${userId}`
-  return row && { passwordHash: row.password_hash, admin: row.admin, deactivated: row.deactivated }
+  const [row] = await sql<(Omit<Account, 'passwordHash'> & { password_hash: string | null })[]>`
+    select password_hash, admin, guest, deactivated, locked, suspended
+    from users where user_id = ${userId}`
+  if (!row) return undefined
+  const { password_hash: passwordHash, ...account } = row
+  return { passwordHash, ...account }
 }
 
 /** Whether there is, or was, such an account: its name is not given out again. */
@@ -43,18 +64,62 @@ export async function existing(sql: Sql, userIds: readonly string[]): Promise<Se
   return new Set(rows.map((row) => row.user_id))
 }
 
+type Standing = { deactivated: boolean; locked: boolean; suspended: boolean; hasDevice: boolean }
+
 /** What an application service must know of a user before it acts as them, perhaps on a device. */
 export async function standing(
   sql: Sql,
   shard: number,
   userId: string,
   deviceId: string | undefined,
-): Promise<{ deactivated: boolean; hasDevice: boolean } | undefined> {
-  const [row] = await sql<{ deactivated: boolean; has_device: boolean }[]>`
-    select deactivated, exists (
+): Promise<Standing | undefined> {
+  const [row] = await sql<(Omit<Standing, 'hasDevice'> & { has_device: boolean })[]>`
+    select deactivated, locked, suspended, exists (
       select from devices
       where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId ?? null}
     ) as has_device
     from users where user_id = ${userId}`
-  return row && { deactivated: row.deactivated, hasDevice: row.has_device }
+  if (!row) return undefined
+  const { has_device: hasDevice, ...rest } = row
+  return { ...rest, hasDevice }
 }
+
+/** What of an account may be changed; what is left out stays. A null password: no login by one. */
+export type Change = {
+  passwordHash?: string | null
+  admin?: boolean
+  guest?: boolean
+  deactivated?: boolean
+  erased?: boolean
+  locked?: boolean
+  suspended?: boolean
+}
+
+/** Changes accounts, each user named once; answers those that are there. */
+export const change = (sql: Sql, rows: readonly ({ userId: string } & Change)[]) =>
+  sql<{ user_id: string }[]>`
+    update users u set
+      password_hash = case when c.has_password then c.password_hash else u.password_hash end,
+      admin = coalesce(c.admin, u.admin),
+      guest = coalesce(c.guest, u.guest),
+      deactivated = coalesce(c.deactivated, u.deactivated),
+      erased = coalesce(c.erased, u.erased),
+      locked = coalesce(c.locked, u.locked),
+      suspended = coalesce(c.suspended, u.suspended)
+    from json_to_recordset(${JSON.stringify(
+      rows.map(({ userId, passwordHash, ...flags }) => ({
+        user_id: userId,
+        has_password: passwordHash !== undefined,
+        password_hash: passwordHash ?? null,
+        ...flags,
+      })),
+    )}::text::json) as c (
+      user_id text, has_password boolean, password_hash text, admin boolean, guest boolean,
+      deactivated boolean, erased boolean, locked boolean, suspended boolean
+    )
+    where u.user_id = c.user_id
+    returning u.user_id`
+
+/** Those whose events are shown redacted to who joins later. */
+export const erased = (sql: Sql) => sql<{ user_id: string }[]>`
+  select user_id from users where erased`

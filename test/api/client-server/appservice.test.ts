@@ -223,7 +223,7 @@ describe('logging in a user of an application service', () => {
 
   test('is offered where there is one', async () => {
     const { body } = await home.client.get('/login')
-    expect(body.flows).toEqual([{ type: 'm.login.password' }, { type: appserviceLogin }])
+    expect(body.flows).toContainEqual({ type: appserviceLogin })
   })
 
   test('needs no password', async () => {

@@ -3,12 +3,15 @@ import { Value } from '@sinclair/typebox/value'
 import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
+import { ErasedUsers } from '#engine/read/erased.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
-import { Accounts } from '#engine/user/accounts.ts'
+import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
+import type { Mail } from '#engine/user/mail.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
+import { makeAccounts } from '#src/accounts.ts'
 import { Config } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
 import { silentLog } from '#src/log.ts'
@@ -26,6 +29,7 @@ export type HomeOptions = {
   config?: object
   appservices?: Appservices
   servers?: readonly MadeUpServer[]
+  mail?: Mail
 }
 
 /**
@@ -42,6 +46,7 @@ export class Home {
   roomAnswers: RoomAnswers = {}
   now = 1_700_000_200_000
   #people = 0
+  readonly #mail: Mail | undefined
 
   private constructor(story: Story, options: HomeOptions, ownKeys: Context['ownKeys']) {
     this.story = story
@@ -50,9 +55,10 @@ export class Home {
     const { appservices = noAppservices } = options
     const config = configOf(serverName, options.config)
     const users = new UserShards(sql, { onCommit: (pairs) => positions.advanceUsers(pairs) })
-    const tokens = new AccessTokens(sql)
+    const tokens = new AccessTokens(sql, { users })
     const rooms = this.#rooms()
-    const cost = { memoryKib: config.passwords.memory_kib, iterations: config.passwords.iterations }
+    const { mail } = options
+    this.#mail = mail
     this.federation = new MadeUpFederation(...(options.servers ?? []))
     this.ctx = {
       config,
@@ -72,7 +78,12 @@ export class Home {
           throw error
         },
       }),
-      accounts: new Accounts({ sql, users, tokens, appservices, serverName, clock, cost }),
+      ...makeAccounts({ config, sql, users, tokens, appservices, clock, mail }),
+      departures: new Departures({
+        ...{ sql, rooms, retryMs: 50 },
+        onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
+        onFault: () => {},
+      }),
       profileNews: new ProfileNews({
         sql,
         rooms,
@@ -80,16 +91,20 @@ export class Home {
         onFault: () => {},
       }),
       tokens,
+      erased: new ErasedUsers(sql),
       limits: new RateLimits(undefined, clock),
       positions,
       snapshots,
       sentMembers,
       // Nothing that a client asks for takes in what servers send.
       intake: undefined as unknown as Context['intake'],
+      ...withoutMedia,
     }
     this.client = Client.of(this.ctx)
     afterAll(async () => {
       await this.ctx.profileNews.close()
+      await this.ctx.departures.close()
+      mail?.close()
       await users.close()
       positions.close()
     })
@@ -114,7 +129,14 @@ export class Home {
 
   /** The same server under another configuration, asked as nobody. */
   under(config: object): Client {
-    return Client.of({ ...this.ctx, config: configOf(this.ctx.serverName, config) })
+    const other = configOf(this.ctx.serverName, config)
+    const { sql, users, tokens, appservices, clock } = this.ctx
+    const made = makeAccounts({
+      ...{ sql, users, tokens, appservices, clock },
+      config: other,
+      mail: this.#mail,
+    })
+    return Client.of({ ...this.ctx, ...made, config: other })
   }
 
   async logIn(userId: string, device: { deviceId?: string; displayName?: string } = {}) {
@@ -132,6 +154,9 @@ export class Home {
     return { call } as unknown as Rooms
   }
 }
+
+/** What a test of media starts itself. */
+const withoutMedia = {} as Pick<Context, 'media' | 'mediaFiles' | 'thumbnails' | 'previews'>
 
 const configOf = (serverName: string, more: object = {}): Config =>
   Value.Default(Config, {

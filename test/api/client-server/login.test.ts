@@ -18,9 +18,11 @@ const byPassword = (user: string, password = 'secret', more: object = {}) =>
 const whoami = (token: string) => home.client.as(token).get('/account/whoami')
 
 describe('logging in', () => {
-  test('is offered by password alone', async () => {
+  test('is offered by password, and by a token that another device gave', async () => {
     const { body } = await home.client.get('/login')
-    expect(body).toEqual({ flows: [{ type: 'm.login.password' }] })
+    expect(body).toEqual({
+      flows: [{ type: 'm.login.password' }, { type: 'm.login.token', get_login_token: true }],
+    })
   })
 
   test('takes a whole user ID, a name in any case, and the old form', async () => {
@@ -63,7 +65,8 @@ describe('logging in', () => {
   test('refuses what it does not know or does not get', async () => {
     const cases: [object, string][] = [
       [{}, 'M_BAD_JSON'],
-      [{ type: 'm.login.token', token: 't' }, 'M_UNKNOWN'],
+      [{ type: 'm.login.token' }, 'M_MISSING_PARAM'],
+      [{ type: 'm.login.sso', token: 't' }, 'M_UNKNOWN'],
       [{ type: 'm.login.password', password: 'secret' }, 'M_MISSING_PARAM'],
       [{ type: 'm.login.password', user: localpart }, 'M_MISSING_PARAM'],
       [

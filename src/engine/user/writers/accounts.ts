@@ -2,6 +2,7 @@ import { MatrixError } from '#core/error.ts'
 import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
 import * as devices from '#store/user/devices.ts'
+import * as refreshTokens from '#store/user/refresh-tokens.ts'
 import * as toDevice from '#store/user/to-device.ts'
 import * as users from '#store/user/users.ts'
 import { announceDevices, dropDevices } from './device-lists.ts'
@@ -11,6 +12,9 @@ export type NewAccount = {
   /** Undefined: no login by password. */
   passwordHash?: string
   admin: boolean
+  guest?: boolean
+  /** JSON: the policies agreed to. */
+  agreed?: string
   createdAt: number
 }
 
@@ -20,7 +24,12 @@ export type NewSession = {
   displayName?: string
   /** SHA-256 of the access token. */
   tokenHash: Uint8Array
+  /** Of the refresh token that comes with it. */
+  refreshHash?: Uint8Array
   createdAt: number
+  expiresAt?: number
+  /** When whoever begins the session proved who they are. */
+  authenticatedAt?: number
 }
 
 /** Accounts, their devices and sessions. */
@@ -52,6 +61,8 @@ async function createUsers(
       shard,
       passwordHash: account.passwordHash ?? null,
       admin: account.admin,
+      guest: account.guest ?? false,
+      agreed: account.agreed ?? null,
       createdAt: account.createdAt,
     })),
   )
@@ -79,6 +90,7 @@ async function createSessions(
     accessTokens.remove(sql, rows),
     devices.add(sql, rows),
     accessTokens.add(sql, rows),
+    refreshTokens.add(sql, rows.filter(hasRefreshToken)),
   ])
   const fresh = new Set(added.map((row) => row.user_id))
   await announceDevices(
@@ -87,6 +99,10 @@ async function createSessions(
     commit,
   )
 }
+
+const hasRefreshToken = <T extends { refreshHash?: Uint8Array }>(
+  row: T,
+): row is T & { refreshHash: Uint8Array } => row.refreshHash !== undefined
 
 async function endSessions(
   sql: Sql,
