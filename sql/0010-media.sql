@@ -29,6 +29,7 @@ create table media (
   primary key (server_name, media_id)
 );
 create index media_of_user on media (user_id, created_at) where user_id is not null;
+create index media_pending on media (user_id) where sha256 is null;
 create index media_of_file on media (sha256) where sha256 is not null;
 create index media_expiring on media (expires_at) where expires_at is not null;
 create index media_fetched on media (used_at) where user_id is null;

@@ -19,7 +19,7 @@ export async function federationOptions(
   return {
     serverName: config.server_name,
     staticDestinations: federation.static_destinations,
-    extraAuthorities: await Promise.all(federation.extra_ca.map(readAuthority)),
+    extraAuthorities: await readAuthorities(config),
     blockedRanges: federation.blocked_ip_ranges,
     allowedRanges: federation.allowed_ip_ranges,
     notaries: federation.notaries,
@@ -29,6 +29,10 @@ export async function federationOptions(
     maxInFlight: Math.max(8, maxRequests - leftToOthers),
   }
 }
+
+/** The authorities that are trusted beside the usual ones, as PEM texts. */
+export const readAuthorities = ({ federation }: Config): Promise<string[]> =>
+  Promise.all(federation.extra_ca.map(readAuthority))
 
 /** Told at the start: every request to another server would fail for it. */
 async function readAuthority(file: string): Promise<string> {

@@ -23,7 +23,11 @@ const faultsOfTls: Readonly<Record<string, string>> = {
 }
 
 /** Answers with `app` where the configuration says. */
-export async function listen(config: ListenerConfig, app: App): Promise<Listening> {
+export async function listen(
+  config: ListenerConfig,
+  app: App,
+  maxUploadBytes = 0,
+): Promise<Listening> {
   const { address, port, tls } = config
   const certificate = tls && {
     cert: await readPem(tls.certificate),
@@ -38,7 +42,7 @@ export async function listen(config: ListenerConfig, app: App): Promise<Listenin
         port,
         idleTimeout: idleSeconds,
         // Bodies are capped by each operation; this is the most that any of them takes.
-        maxRequestBodySize: 64 * 1024 * 1024,
+        maxRequestBodySize: Math.max(64 * 1024 * 1024, maxUploadBytes + 1024 * 1024),
         ...(certificate && { tls: certificate }),
         fetch: (request, peer) => app.fetch(request, peer),
       })

@@ -51,7 +51,8 @@ export async function startServer(
   const heardFrom = (server: string) => context.signal({ s: 'heard-from', servers: [server] })
   const listening: Listening[] = []
   for (const listener of config.listeners) {
-    const each = await listen(listener, appFor(context, listener, heardFrom))
+    const app = appFor(context, listener, heardFrom)
+    const each = await listen(listener, app, config.media.max_upload_bytes)
     started.defer(() => each.stop())
     listening.push(each)
   }

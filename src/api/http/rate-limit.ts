@@ -14,6 +14,9 @@ export type LimitClass =
   | 'lookup'
   /** Other changes: account data, filters, profiles. */
   | 'change'
+  | 'upload'
+  /** Downloads and thumbnails; a client wants many when it starts. */
+  | 'media'
 
 /** Calls per second in the long run, and how many may come at once. */
 export type Budget = { perSecond: number; burst: number }
@@ -26,6 +29,8 @@ export const defaultBudgets: Readonly<Record<LimitClass, Budget>> = {
   invite: { perSecond: 1, burst: 30 },
   lookup: { perSecond: 10, burst: 100 },
   change: { perSecond: 5, burst: 100 },
+  upload: { perSecond: 2, burst: 50 },
+  media: { perSecond: 50, burst: 1000 },
 }
 
 type Bucket = { tokens: number; at: number }

@@ -1,14 +1,12 @@
+type Body = string | Uint8Array<ArrayBuffer> | Blob | ReadableStream | null
+
 /** An answer that is not simply 200 and a value as JSON. */
 export class Reply {
   readonly status: number
-  readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream | null
+  readonly body: Body
   readonly headers: Readonly<Record<string, string>>
 
-  constructor(
-    status: number,
-    body: string | Uint8Array<ArrayBuffer> | ReadableStream | null,
-    headers: Readonly<Record<string, string>> = {},
-  ) {
+  constructor(status: number, body: Body, headers: Readonly<Record<string, string>> = {}) {
     this.status = status
     this.body = body
     this.headers = headers
