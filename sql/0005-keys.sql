@@ -8,7 +8,7 @@ create table device_keys (
   shard smallint not null,
   user_id text collate "C" not null,
   device_id text collate "C" not null,
-  json text not null,                   -- as uploaded
+  json text collate "C" not null,       -- as uploaded
   position bigint not null,
   primary key (shard, user_id, device_id)
 );
@@ -19,7 +19,7 @@ create table one_time_keys (
   device_id text collate "C" not null,
   algorithm text collate "C" not null,
   key_id text collate "C" not null,
-  json text not null,
+  json text collate "C" not null,
   position bigint not null,             -- of its upload: keys are given out in this order
   -- Given out. The row stays for a month: an upload that is repeated must not bring the key back.
   claimed_at bigint,
@@ -35,7 +35,7 @@ create table fallback_keys (
   device_id text collate "C" not null,
   algorithm text collate "C" not null,
   key_id text collate "C" not null,
-  json text not null,
+  json text collate "C" not null,
   used boolean not null,
   primary key (shard, user_id, device_id, algorithm)
 );
@@ -48,7 +48,7 @@ create table cross_signing_keys (
   user_id text collate "C" not null,
   usage text collate "C" not null check (usage in ('master', 'self_signing', 'user_signing')),
   public_key text collate "C" not null, -- unpadded base64
-  json text not null,                   -- as uploaded; user_signing is shown to its user alone
+  json text collate "C" not null,       -- as uploaded; user_signing is shown to its user alone
   primary key (shard, user_id, usage)
 );
 
@@ -58,7 +58,7 @@ create table key_signatures (
   target_user text collate "C" not null,
   target_key text collate "C" not null, -- a device ID, or the public key of a master key
   key_id text collate "C" not null,     -- which key of the signer's: `ed25519:…`
-  signature text not null,
+  signature text collate "C" not null,
   position bigint not null,
   primary key (shard, signer, target_user, target_key, key_id)
 );
@@ -99,7 +99,7 @@ create table key_backups (
   user_id text collate "C" not null,
   version bigint not null,              -- from 1; never given out twice
   algorithm text collate "C" not null,
-  auth_data text not null,              -- JSON
+  auth_data text collate "C" not null,       -- JSON
   etag bigint not null,                 -- grows with every change of the keys
   key_count bigint not null,
   deleted boolean not null,
@@ -115,7 +115,7 @@ create table backed_up_keys (
   is_verified boolean not null,
   first_message_index bigint not null,
   forwarded_count bigint not null,
-  session_data text not null,           -- JSON
+  session_data text collate "C" not null,       -- JSON
   primary key (shard, user_id, version, room_id, session_id)
 );
 
@@ -125,6 +125,6 @@ create table dehydrated_devices (
   shard smallint not null,
   user_id text collate "C" not null,
   device_id text collate "C" not null,  -- has a row in devices, too
-  device_data text not null,            -- JSON, opaque to us
+  device_data text collate "C" not null,       -- JSON, opaque to us
   primary key (shard, user_id)
 );

@@ -140,6 +140,9 @@ export function lackOf(error: unknown): string {
   return 'The database takes no new work at the moment'
 }
 
+/** A text held a NUL character, which PostgreSQL keeps in none; no identifier of Matrix holds one. */
+export const holdsNul = (error: unknown): boolean => codeOf(error) === '22021'
+
 /** The transaction lost against another one, and may be tried again as it is. */
 export const isConflict = (error: unknown): boolean =>
   codeOf(error) === '40001' || codeOf(error) === '40P01'

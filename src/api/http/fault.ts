@@ -1,5 +1,5 @@
 import { MatrixError, RemoteError, invalidParam, unavailable } from '#core/error.ts'
-import { isConnectionLost, isOutOfResources, lackOf } from '#store/db.ts'
+import { holdsNul, isConnectionLost, isOutOfResources, lackOf } from '#store/db.ts'
 
 /** What is told of a failure: a bug says nothing of itself, what may pass says when to come back. */
 export function toMatrixError(error: unknown): MatrixError {
@@ -7,8 +7,7 @@ export function toMatrixError(error: unknown): MatrixError {
   if (error instanceof RemoteError) return remoteFault(error)
   if (isConnectionLost(error)) return unavailable('The database is away', 2_000)
   if (isOutOfResources(error)) return unavailable(lackOf(error), 10_000)
-  // PostgreSQL keeps no NUL in a text; no identifier of Matrix holds one.
-  if (codeOf(error) === '22021') return invalidParam('The request holds a NUL character')
+  if (holdsNul(error)) return invalidParam('The request holds a NUL character')
   return new MatrixError(500, 'M_UNKNOWN', 'Internal server error')
 }
 
@@ -21,6 +20,3 @@ function remoteFault({ server, status, message }: RemoteError): MatrixError {
     ? new MatrixError(504, 'M_UNKNOWN', `${server} cannot be reached: ${message}`)
     : new MatrixError(502, 'M_UNKNOWN', `${server} answered ${status}: ${message}`)
 }
-
-const codeOf = (error: unknown): unknown =>
-  error instanceof Error && 'code' in error ? error.code : undefined

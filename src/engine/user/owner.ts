@@ -3,7 +3,14 @@ import { shardOf } from '#core/shard.ts'
 import type { UserCalls, Users } from '#engine/user/protocol.ts'
 import { writers } from '#engine/user/writers.ts'
 import type { Commit, Placed, UserLanded } from '#engine/user/writers/writer.ts'
-import { type Pool, type Sql, isConflict, isConnectionLost, isOutOfResources } from '#store/db.ts'
+import {
+  type Pool,
+  type Sql,
+  holdsNul,
+  isConflict,
+  isConnectionLost,
+  isOutOfResources,
+} from '#store/db.ts'
 import * as userShards from '#store/user/user-shards.ts'
 
 export type UserShardsOptions = {
@@ -137,7 +144,7 @@ export class UserShards implements Users {
       // Halves would fail likewise where the database is the reason.
       const away = error instanceof MatrixError || isOutOfResources(error)
       if (away || batch.length === 1) {
-        if (!away) this.#options.onFault?.(error, batch[0]!.method)
+        if (!away && !holdsNul(error)) this.#options.onFault?.(error, batch[0]!.method)
         for (const call of batch) call.reject(error)
         return
       }
