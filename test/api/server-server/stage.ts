@@ -101,7 +101,12 @@ export class Stage {
       users,
       federation,
       keys: new Keys({
-        ...{ sql, serverName: here, clock, users, federation, deviceNames: false },
+        sql,
+        serverName: here,
+        clock,
+        users,
+        federation,
+        deviceNames: false,
         onFault: () => {},
       }),
       snapshots,
