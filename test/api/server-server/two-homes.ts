@@ -75,11 +75,16 @@ export class Person {
     this.#token = token
   }
 
+  /** A request with the user's token, to any path. */
+  fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    const headers = new Headers(init.headers)
+    headers.set('authorization', `Bearer ${this.#token}`)
+    return fetch(`http://127.0.0.1:${this.#home.clientPort}${path}`, { ...init, headers })
+  }
+
   async ask(method: string, path: string, body?: object): Promise<Answer> {
-    const url = `http://127.0.0.1:${this.#home.clientPort}/_matrix/client/v3/${path}`
-    const response = await fetch(url, {
+    const response = await this.fetch(`/_matrix/client/v3/${path}`, {
       method,
-      headers: { authorization: `Bearer ${this.#token}` },
       ...(body && { body: JSON.stringify(body) }),
     })
     return { status: response.status, body: await response.json() }
@@ -138,6 +143,7 @@ export async function twoHomes(names: readonly [string, string]): Promise<{
     const tls = { certificate: `${files}.crt`, key: `${files}.key` }
     const config = {
       server_name: name,
+      data_dir: `${files}-${index}`,
       database: { url: database.url, main_connections: 6, worker_connections: 3 },
       workers: { rooms: 1 },
       listeners: [
