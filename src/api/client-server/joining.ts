@@ -107,7 +107,15 @@ async function join(
     via: others.slice(0, maxVia),
   })
   landed(ctx, at)
+  if (access?.standing?.membership !== 'join') introduce(ctx, userId, roomId)
   return { room_id: roomId }
+}
+
+/** Servers in the room learn of the user's devices; nobody waits for it, since they can ask as well. */
+function introduce(ctx: Context, userId: string, roomId: string): void {
+  ctx.users
+    .call('introduceDevices', userId, roomId)
+    .catch((error: unknown) => ctx.log.warn({ err: error }, 'servers were not told of devices'))
 }
 
 function othersOf({ serverName }: Context, servers: readonly (string | undefined)[]): string[] {

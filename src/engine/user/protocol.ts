@@ -4,6 +4,7 @@ import type { AccountChangeCalls } from './writers/account-changes.ts'
 import type { AccountCalls } from './writers/accounts.ts'
 import type { CrossSigningCalls } from './writers/cross-signing.ts'
 import type { DehydratedDeviceCalls } from './writers/dehydrated-devices.ts'
+import type { IntroductionCalls } from './writers/introductions.ts'
 import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
@@ -20,6 +21,7 @@ export type UserCalls = AccountCalls &
   AccountDataCalls &
   CrossSigningCalls &
   DehydratedDeviceCalls &
+  IntroductionCalls &
   KeyBackupCalls &
   KeyCalls &
   ProfileCalls &

@@ -4,6 +4,7 @@ import { accountChangeWriters } from './writers/account-changes.ts'
 import { accountWriters } from './writers/accounts.ts'
 import { crossSigningWriters } from './writers/cross-signing.ts'
 import { dehydratedDeviceWriters } from './writers/dehydrated-devices.ts'
+import { introductionWriters } from './writers/introductions.ts'
 import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
@@ -19,6 +20,7 @@ export const writers: Writers<UserCalls> = {
   ...accountDataWriters,
   ...crossSigningWriters,
   ...dehydratedDeviceWriters,
+  ...introductionWriters,
   ...keyBackupWriters,
   ...keyWriters,
   ...profileWriters,

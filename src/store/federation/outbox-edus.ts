@@ -52,6 +52,42 @@ export async function addForSharing(
   return added.map(({ server }) => server)
 }
 
+/**
+ * The same, for the servers in one room that share no other with the user: they have got no updates
+ * before.
+ */
+export async function addForNew(
+  sql: Sql,
+  rows: readonly { userId: string; roomId: string; json: string }[],
+): Promise<string[]> {
+  const added = await sql<{ server: string }[]>`
+    with added as (
+      insert into outbox_edus (server, json)
+      select v.name, w.json
+      from unnest(
+        ${rows.map((row) => row.userId)}::text[],
+        ${rows.map((row) => row.roomId)}::text[],
+        ${rows.map((row) => row.json)}::text[]
+      ) w (user_id, room_id, json)
+      join user_ids u on u.user_id = w.user_id
+      join rooms r on r.room_id = w.room_id
+      join room_servers s on s.shard = r.shard and s.room_nid = r.room_nid
+        and s.generation = r.generation and s.joined > 0 and s.server_nid <> u.server_nid
+      join servers v on v.server_nid = s.server_nid
+      where not exists (
+        select from memberships m
+        join rooms o on o.shard = m.shard and o.room_nid = m.room_nid
+          and o.generation = m.generation and o.room_id <> w.room_id
+        join room_servers p on p.shard = o.shard and p.room_nid = o.room_nid
+          and p.generation = o.generation and p.server_nid = s.server_nid and p.joined > 0
+        where m.user_nid = u.user_nid and m.membership = 'join'
+      )
+      returning server
+    )
+    select distinct server from added`
+  return added.map(({ server }) => server)
+}
+
 /** The first EDUs in a server's queue. */
 export const first = (sql: Sql, server: string, max: number) =>
   sql<{ edu_id: number; json: string }[]>`

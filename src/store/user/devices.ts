@@ -33,6 +33,14 @@ export const removeAll = (sql: Sql, shards: readonly number[], userIds: readonly
     where shard = any(${shards as number[]}::smallint[])
       and user_id = any(${userIds as string[]}::text[])`
 
+/** The newest device of each of some users. */
+export const newest = (sql: Sql, shards: readonly number[], userIds: readonly string[]) =>
+  sql<{ shard: number; user_id: string; device_id: string }[]>`
+    select distinct on (user_id) shard, user_id, device_id from devices
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[])
+    order by user_id, created_at desc`
+
 /** The devices of some users. */
 export const listAll = (sql: Sql, shards: readonly number[], userIds: readonly string[]) =>
   sql<{ user_id: string; device_id: string }[]>`

@@ -98,6 +98,16 @@ describe('between two servers', () => {
     expect((await keysOf(alice, bob)).user_signing_keys).toEqual({})
   })
 
+  test('who joins a room with another server is introduced to it', async () => {
+    const carol = await there.person('carol')
+    const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'public_chat' })
+    await carol.do('POST', `join/${enc(roomId)}?via=here.test`, {})
+    const known = () =>
+      databaseOf(here)`select from remote_device_lists where user_id = ${carol.userId}`
+    await until(async () => (await known()).length === 1)
+    await carol.do('POST', `rooms/${enc(roomId)}/leave`, {})
+  })
+
   test('a list of which an update was lost is fetched', async () => {
     // The list is followed by number from here on.
     await until(async () => {

@@ -48,14 +48,15 @@ export async function announceDevices(
       device_id: deviceId,
       stream_id: streamId,
       prev_id: before === undefined ? [] : [before],
-      ...(device ? describe(device, commit.deviceNames) : { deleted: true }),
+      ...(device ? describeDevice(device, commit.deviceNames) : { deleted: true }),
     }
     edus.push({ userId, json: JSON.stringify({ edu_type: 'm.device_list_update', content }) })
   }
   await tell(sql, [...rows.values()], edus, commit)
 }
 
-function describe(device: deviceKeys.KnownDevice, withName: boolean): JsonObject {
+/** A device as other servers are told of it. */
+export function describeDevice(device: deviceKeys.KnownDevice, withName: boolean): JsonObject {
   const { user_id: userId, display_name: name, json, signatures } = device
   return {
     ...(withName && name !== null && { device_display_name: name }),
