@@ -55,12 +55,12 @@ async function dropFiles({ sql, files }: SweepOptions, now: number): Promise<num
   return due.length
 }
 
-/** Sweeps every hour; answers what ends it. */
+/** Sweeps every hour, and cleans up at once after a process that was killed; answers what ends it. */
 export function startSweepingMedia(
   options: SweepOptions,
   onFault: (error: unknown) => void,
 ): () => Promise<void> {
-  let sweeping: Promise<void> = Promise.resolve()
+  let sweeping = options.spool.clean(Date.now()).catch(onFault)
   const sweep = () => {
     sweeping = sweeping.then(() => sweepMedia(options)).catch(onFault)
   }
