@@ -61,6 +61,11 @@ export class Client {
     return this.ask('DELETE', path, { ...(body !== undefined && { body }), ...options })
   }
 
+  /** Asks for what is no JSON. */
+  async page(method: string, path: string): Promise<Response> {
+    return this.#app.fetch(new Request(`http://localhost${path}`, { method }))
+  }
+
   /** `path` may leave out `/_matrix/client/v3`. */
   async ask(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
     const { body, signal } = options

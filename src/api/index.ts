@@ -1,4 +1,8 @@
+import * as adminAccounts from '#api/admin/accounts.ts'
+import * as adminDevices from '#api/admin/devices.ts'
 import * as adminRegister from '#api/admin/register.ts'
+import * as adminRegistrationTokens from '#api/admin/registration-tokens.ts'
+import * as adminUsers from '#api/admin/users.ts'
 import * as accountData from '#api/client-server/account-data.ts'
 import * as accountDeactivation from '#api/client-server/account-deactivation.ts'
 import * as admin from '#api/client-server/admin.ts'
@@ -42,6 +46,8 @@ import * as toDevice from '#api/client-server/to-device.ts'
 import * as versions from '#api/client-server/versions.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
+import * as emailPage from '#api/pages/email.ts'
+import * as uiaFallback from '#api/pages/uia-fallback.ts'
 import * as federationBackfill from '#api/server-server/backfill.ts'
 import * as federationContentRepository from '#api/server-server/content-repository.ts'
 import * as federationEventAuth from '#api/server-server/event-auth.ts'
@@ -63,7 +69,11 @@ import type { AnyOp } from '#api/http/op.ts'
 
 /** The table of contents: a spec file a line. Each exports its operations under their spec names. */
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
+  'admin/accounts': adminAccounts,
+  'admin/devices': adminDevices,
   'admin/register': adminRegister,
+  'admin/registration-tokens': adminRegistrationTokens,
+  'admin/users': adminUsers,
   'client-server/account-data': accountData,
   'client-server/account-deactivation': accountDeactivation,
   'client-server/admin': admin,
@@ -107,6 +117,8 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/versions': versions,
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
+  'pages/email': emailPage,
+  'pages/uia-fallback': uiaFallback,
   'server-server/backfill': federationBackfill,
   'server-server/content-repository': federationContentRepository,
   'server-server/event-auth': federationEventAuth,

@@ -1,7 +1,10 @@
 import type { Sql } from '#store/db.ts'
 import * as backedUpKeys from '#store/user/backed-up-keys.ts'
 import * as oneTimeKeys from '#store/user/one-time-keys.ts'
+import * as briefTokens from '#store/user/brief-tokens.ts'
+import * as threepidValidations from '#store/user/threepid-validations.ts'
 import * as toDevice from '#store/user/to-device.ts'
+import * as uiaSessions from '#store/user/uia-sessions.ts'
 import * as userShards from '#store/user/user-shards.ts'
 
 /** A peer repeats a transaction for as long as it is not answered; a month is more than enough. */
@@ -15,12 +18,17 @@ const atOnce = 5000
 export async function sweep(sql: Sql, now: number): Promise<number> {
   let dropped = 0
   for (;;) {
-    const claims = await toDevice.dropClaims(sql, now - keepMs, atOnce)
-    const keys = await oneTimeKeys.dropClaimed(sql, now - keepMs, atOnce)
-    const backups = await backedUpKeys.dropEnded(sql, atOnce)
-    const batches = await userShards.dropBatches(sql, now - keepBatchesMs, atOnce)
-    dropped += claims + keys + backups + batches
-    if ([claims, keys, backups, batches].every((count) => count < atOnce)) return dropped
+    const counts = [
+      await toDevice.dropClaims(sql, now - keepMs, atOnce),
+      await oneTimeKeys.dropClaimed(sql, now - keepMs, atOnce),
+      await backedUpKeys.dropEnded(sql, atOnce),
+      await userShards.dropBatches(sql, now - keepBatchesMs, atOnce),
+      await uiaSessions.dropExpired(sql, now, atOnce),
+      await threepidValidations.dropExpired(sql, now, atOnce),
+      await briefTokens.dropExpired(sql, now, atOnce),
+    ]
+    for (const count of counts) dropped += count
+    if (counts.every((count) => count < atOnce)) return dropped
   }
 }
 

@@ -33,7 +33,9 @@ export const stagesOf = ({ sql, accounts, emails, clock, policies }: StageOption
   async 'm.login.password'({ auth, userId }) {
     const { password } = auth
     if (typeof password !== 'string') throw missingParam("'password' is missing")
-    const named = identifierOf(auth) ?? (userId === undefined ? undefined : { user: userId })
+    // Whoever is logged in need not say who they are.
+    const isNamed = ['identifier', 'user', 'medium'].some((key) => Object.hasOwn(auth, key))
+    const named = userId === undefined || isNamed ? identifierOf(auth) : { user: userId }
     const proved = named && (await accounts.authenticate(named, password))
     // Somebody else's password proves nothing, and must not say that it is theirs.
     if (proved === undefined || (userId !== undefined && proved !== userId))
