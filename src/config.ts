@@ -231,7 +231,7 @@ export const Config = t.Object(
     ),
     data_dir: t.String({
       description:
-        'Holds the database, unless [database] names one. Relative to where the server is started.',
+        'Holds the database, unless [database] names one, and the media, unless [media] does. Relative to where the server is started.',
       default: './data',
     }),
     listeners: t.Array(Listener, {

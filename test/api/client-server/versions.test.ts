@@ -9,10 +9,10 @@ const home = await Home.open(db)
 test('the versions of the spec are told to anybody, but not to a token that is none', async () => {
   const { body } = await home.client.get('/_matrix/client/versions')
   expect(body.versions).toContain('v1.1')
-  // There are no threads and no authenticated media yet.
+  // There are no threads yet.
   expect(body.versions).not.toContain('v1.4')
   expect(body.versions).not.toContain('v1.11')
-  expect(body.unstable_features).toEqual({})
+  expect(body.unstable_features).toEqual({ 'org.matrix.msc3916.stable': true })
   const odd = await home.client.as('nonsense').get('/_matrix/client/versions')
   expect(odd.body.errcode).toBe('M_UNKNOWN_TOKEN')
 })
