@@ -86,11 +86,17 @@ test(`servers whose links are cut at random agree in the end (seed ${seed})`, as
   expect(found).toEqual([])
 })
 
-/** Cuts links, refusing or silent, for a while each; one server is killed, and another is stopped. */
+/**
+ * At first nobody hears of anybody, so that rooms fork. Then links are cut, refusing or silent, for a while
+ * each; one server is killed, and another is stopped.
+ */
 async function disturb(random: Random, until: AbortSignal): Promise<void> {
+  for (const link of homes.links) link.set('refusing')
+  await Bun.sleep(seconds * 400)
+  for (const link of homes.links) link.set('up')
   const cuts: Promise<void>[] = []
   const restarts = [homes.victim!, random.pick(homes.servers)]
-  let restartAt = performance.now() + seconds * 300
+  let restartAt = performance.now() + seconds * 100
   while (!until.aborted) {
     const link = random.pick(homes.links)
     link.set(random.next() < 0.7 ? 'refusing' : 'silent')
