@@ -29,6 +29,7 @@ export class Inbound {
   #behindCount = 0
   /** The inbox may hold rows that are not in memory. */
   #more = false
+  #reading = false
   #running = false
   #stopped = false
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -59,7 +60,9 @@ export class Inbound {
   take(entries: readonly Raw[]): void {
     const { laneEvents } = this.#lane.parts.limits
     for (const entry of entries) {
-      if (this.#more || this.#queues.raw.length + this.#behindCount >= laneEvents) this.#more = true
+      const isFull = this.#queues.raw.length + this.#behindCount >= laneEvents
+      // It comes behind what is in the inbox, and behind what is just being read from there.
+      if (this.#more || this.#reading || isFull) this.#more = true
       else if (this.#hold(entry)) this.#queues.raw.push(entry)
     }
     this.run()
@@ -220,14 +223,18 @@ export class Inbound {
         else if (ready.length > 0)
           yield* this.#lane.decide({ work: new Receive(ready.shift()!), alone: false })
         else if (raw.length > 0) yield* this.#prepare(raw.splice(0, parts.limits.prepare))
-        else if (this.#more && this.#behindCount < parts.limits.laneEvents) yield* this.#readOn()
+        else if (this.#more && this.#behindCount < parts.limits.laneEvents) {
+          this.#reading = true
+          yield* this.#readOn()
+          this.#reading = false
+        }
         else break
         if (parts.persister.pending >= parts.limits.decidedAhead)
           yield* wait(parts.persister.below(parts.limits.decidedAhead))
         yield
       }
     } finally {
-      this.#running = false
+      this.#running = this.#reading = false
       this.#lane.usedAt = parts.now()
     }
     if (this.park.size > 0) parts.fetchMissing(this.#lane)
@@ -285,7 +292,7 @@ export class Inbound {
     const { parts, roomId, shard } = this.#lane
     const { laneEvents } = parts.limits
     const limit = laneEvents + this.#held.size
-    // What comes in while this is read goes into memory, or says again that there is more.
+    // What comes in while this is read says again that there is more.
     this.#more = false
     const { rows, nextAt } = yield* wait(inbox.list(parts.sql, shard, roomId, parts.now(), limit))
     const fresh = rows.filter(({ inbox_id: id }) => !this.#held.has(id))

@@ -129,6 +129,23 @@ test('what comes in while the inbox is read is not passed over', async () => {
   expect([accepted, postponed, missingRequests]).toEqual([420, 0, 0])
 })
 
+test('what comes while the inbox is read waits behind what is read', async () => {
+  const limits = { laneEvents: 20, prepare: 10 }
+  await using stage = await openScene(database, { limits })
+  const { roomId, room } = stage
+  const said = Array.from({ length: 600 }, (_, i) => room.say(mallory, `${i}`).text)
+  // One transaction after another, as fast as they are taken: more than is held in memory.
+  for (let from = 0; from < said.length; from += 10)
+    await deliver(stage, database, roomId, there, said.slice(from, from + 10))
+  await until(inboxIsEmpty(database, roomId))
+  const { accepted, parkedForEvents, notParked } = stage.engine.parts.counters
+  expect({ accepted, parkedForEvents, notParked }).toEqual({
+    accepted: 600,
+    parkedForEvents: 0,
+    notParked: 0,
+  })
+})
+
 test('what the intake has checked is not worked out again, but for the signature', async () => {
   await using stage = await openScene(database, { version: '11' })
   const { roomId, room } = stage
