@@ -24,6 +24,12 @@ describe('a sync token', () => {
     expect(decodeToken(encodeToken(busy)).users[63]).toBe(2 ** 53 - 1)
   })
 
+  test('says how far to-device messages were told, if that is not all', () => {
+    const token = { ...newVector(), toDevice: 2 ** 40 }
+    expect(decodeToken(encodeToken(token))).toEqual(token)
+    expect(decodeToken(encodeToken(newVector()))).not.toHaveProperty('toDevice')
+  })
+
   const whole = encodeToken(newVector())
   test.each([
     ['nothing', ''],
@@ -31,6 +37,9 @@ describe('a sync token', () => {
     ['a timeline token', encodePlace({ chain: 64, index: 1, side: 'after' })],
     ['half a token', whole.slice(0, -2)],
     ['a token and more', `${whole}AAAA`],
+    ['a part twice', `s${Buffer.from([1, 0, 64, 0, 64, 1, 5, 1, 5]).toString('base64url')}`],
+    ['half a part', `s${Buffer.from([1, 0, 64, 0, 64, 1]).toString('base64url')}`],
+    ['a part that is unknown', `s${Buffer.from([1, 0, 64, 0, 64, 99, 5]).toString('base64url')}`],
     ['another format', `s${Buffer.from([2, 0, 64, 0, 64]).toString('base64url')}`],
     ['a run beyond the shards', `s${Buffer.from([1, 0, 65, 0, 64]).toString('base64url')}`],
     ['a run of none', `s${Buffer.from([1, 0, 0, 0, 64]).toString('base64url')}`],

@@ -38,7 +38,12 @@ describe("device lists of other servers' users", () => {
   const anchor = { shard: 0, roomNid: 64, generation: 0, position: 1 }
   const keep = async (users: UserShards, userId: string, streamId: number | null, askedAt = 0) =>
     users.call('keepRemoteList', userId, {
-      ...{ devices: [['A', '{"n":0}']], keys: [], streamId, anchor, askedAt, announce: false },
+      devices: [['A', '{"n":0}']],
+      keys: [],
+      streamId,
+      anchor,
+      askedAt,
+      announce: false,
     })
 
   test('that are kept are followed update by update, and a replay changes nothing', async () => {
