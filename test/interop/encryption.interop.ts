@@ -1,12 +1,11 @@
 import './silent-log.ts'
 import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import { EventType, Preset } from 'matrix-js-sdk'
 import { makeCertificates } from '../certificates.ts'
 import { Laneway, freePorts } from '../laneway.ts'
 import { until } from '../until.ts'
+import { openFolder } from './folder.ts'
 import { Account, type EncryptedDevice } from './encrypted-person.ts'
 import { Synapse } from './synapse.ts'
 import { synapseVenv } from './venv.ts'
@@ -18,7 +17,7 @@ let synapse: Synapse
 const devices: EncryptedDevice[] = []
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'laneway-encryption-'))
+  directory = await openFolder('encryption')
   const certificates = await makeCertificates(`${directory}/certificates`)
   const [lanewayTls, lanewayClient, synapseTls, synapseClient] = await freePorts(4)
   laneway = await Laneway.prepare(`${directory}/laneway`, {
@@ -32,14 +31,14 @@ beforeAll(async () => {
     certificates,
   )
   await Promise.all([laneway.start(), synapse.start()])
-}, 300_000)
+})
 
 afterAll(async () => {
   for (const device of devices) device.stop()
   await Promise.all([laneway?.stop(), synapse?.stop()])
   if (process.env['LANEWAY_INTEROP_KEEP']) console.log(`kept: ${directory}`)
   else await rm(directory, { recursive: true, force: true })
-}, 60_000)
+})
 
 let count = 0
 async function person(home: { clientUrl: string }, name: string) {
@@ -96,7 +95,7 @@ test('two people on Laneway talk, and a new device reads what was said before', 
   await until(() => bob.device.isSigned(phone.userId, phone.deviceId))
   await bob.device.say(roomId, 'to both')
   for (const device of [alice.device, phone]) await device.untilTexts(roomId, 'to both')
-}, 180_000)
+})
 
 test('a dehydrated device gets the keys of what is said while nobody is logged in', async () => {
   const alice = await person(laneway, 'alice')
@@ -111,7 +110,7 @@ test('a dehydrated device gets the keys of what is said while nobody is logged i
   await back.restore()
   await back.client.getCrypto()!.startDehydration()
   await back.untilTexts(roomId, 'in the dry')
-}, 180_000)
+})
 
 for (const host of ['Laneway', 'Synapse'] as const)
   test(`people on Laneway and Synapse talk in a room made on ${host}, either server away at times`, async () => {
@@ -140,4 +139,4 @@ for (const host of ['Laneway', 'Synapse'] as const)
     for (const device of [alice.device, phone])
       await device.untilTexts(roomId, 'while Laneway is away')
     await talk(roomId, one.device, two.device, 'last')
-  }, 300_000)
+  })

@@ -9,6 +9,7 @@ import {
   SyncState,
   createClient,
 } from 'matrix-js-sdk'
+import { patienceMs } from '../until.ts'
 
 export type Stored = {
   event_id: string
@@ -68,7 +69,7 @@ export class Person {
     }
     this.client.on(ClientEvent.Sync, listen)
     await this.client.startClient({ initialSyncLimit: 50, lazyLoadMembers: true })
-    await within(20_000, ready.promise, `${this.userId} never finished a first sync`)
+    await within(patienceMs, ready.promise, `${this.userId} never finished a first sync`)
     this.client.off(ClientEvent.Sync, listen)
   }
 
@@ -99,7 +100,7 @@ export class Person {
     ] as const
     for (const event of events) this.client.on(event, look)
     try {
-      return await within(30_000, seen.promise, `${this.userId} never saw: ${what}`)
+      return await within(patienceMs, seen.promise, `${this.userId} never saw: ${what}`)
     } finally {
       for (const event of events) this.client.off(event, look)
     }
@@ -161,7 +162,7 @@ export class Person {
 }
 
 async function ask<T>(url: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(60_000) })
+  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(patienceMs) })
   const text = await response.text()
   if (!response.ok) throw new Error(`${response.status} from ${url}: ${text}`)
   return JSON.parse(text) as T

@@ -1,11 +1,10 @@
 import './silent-log.ts'
 import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import { Preset } from 'matrix-js-sdk'
 import { makeCertificates } from '../certificates.ts'
 import { Laneway, freePorts } from '../laneway.ts'
+import { openFolder } from './folder.ts'
 import { Person, type Stored } from './person.ts'
 import { Synapse } from './synapse.ts'
 import { synapseVenv } from './venv.ts'
@@ -18,7 +17,7 @@ let synapse: Synapse
 let alice: Person, carol: Person, bob: Person, dan: Person
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'laneway-interop-'))
+  directory = await openFolder('interop')
   const certificates = await makeCertificates(`${directory}/certificates`)
   const [lanewayTls, lanewayClient, synapseTls, synapseClient] = await freePorts(4)
   laneway = await Laneway.prepare(`${directory}/laneway`, {
@@ -38,26 +37,20 @@ beforeAll(async () => {
     Person.register(synapse.clientUrl, 'bob', 'interop'),
     Person.register(synapse.clientUrl, 'dan', 'interop'),
   ])
-}, 300_000)
+})
 
 afterAll(async () => {
   for (const person of [alice, carol, bob, dan]) person?.stop()
   await Promise.all([laneway?.stop(), synapse?.stop()])
   if (process.env['LANEWAY_INTEROP_KEEP']) console.log(`kept: ${directory}`)
   else await rm(directory, { recursive: true, force: true })
-}, 60_000)
+})
 
 for (const version of versions) {
-  test(
-    `version ${version}, made on Laneway: a user of Synapse lives in it`,
-    () => live(version, alice, carol, bob, dan),
-    120_000,
-  )
-  test(
-    `version ${version}, made on Synapse: a user of Laneway lives in it`,
-    () => live(version, bob, dan, alice, carol),
-    120_000,
-  )
+  test(`version ${version}, made on Laneway: a user of Synapse lives in it`, () =>
+    live(version, alice, carol, bob, dan))
+  test(`version ${version}, made on Synapse: a user of Laneway lives in it`, () =>
+    live(version, bob, dan, alice, carol))
 }
 
 /**
@@ -209,7 +202,7 @@ test('a server that was away catches up with what was said, in the order in whic
 
   await settle(roomId, alice, bob)
   await agree(roomId, alice, bob)
-}, 180_000)
+})
 
 /** Both ends see the last word of each other, so nothing is under way. */
 async function settle(roomId: string, one: Person, other: Person): Promise<void> {

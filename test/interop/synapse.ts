@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import type { Certificates } from '../certificates.ts'
 import type { Knowledge } from '../simulation/knowledge.ts'
 import type { Room } from '../simulation/world.ts'
+import { until } from '../until.ts'
 import { synapseKnowledge } from './synapse-knowledge.ts'
 
 /** A real Synapse on loopback, federating over TLS under the name `localhost:PORT`. */
@@ -48,16 +49,15 @@ export class Synapse {
         stderr: Bun.file(`${this.#directory}/stderr.log`),
       },
     )
-    for (let tries = 0; tries < 240; tries++) {
-      if (this.#process.exitCode !== null)
+    const child = this.#process
+    await until(async () => {
+      if (child.exitCode !== null)
         throw new Error(
           `Synapse ended at start: ${await Bun.file(`${this.#directory}/stderr.log`).text()}`,
         )
       const answer = await fetch(`${this.clientUrl}/_matrix/client/versions`).catch(() => undefined)
-      if (answer?.ok) return
-      await Bun.sleep(250)
-    }
-    throw new Error('Synapse did not answer within a minute')
+      return answer?.ok === true
+    })
   }
 
   knowledge(room: Room): Knowledge {
