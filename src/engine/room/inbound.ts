@@ -227,8 +227,7 @@ export class Inbound {
           this.#reading = true
           yield* this.#readOn()
           this.#reading = false
-        }
-        else break
+        } else break
         if (parts.persister.pending >= parts.limits.decidedAhead)
           yield* wait(parts.persister.below(parts.limits.decidedAhead))
         yield
