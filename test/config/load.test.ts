@@ -232,6 +232,11 @@ test.each([
     'federation.retry_min_seconds: is more than retry_max_seconds',
   ],
   ['log = 3', 'log: must be a table, not 3'],
+  ['[media]\nopen_before = "2024-13-40"', 'media.open_before: 2024-13-40 is no date'],
+  [
+    '[url_previews]\nallowed_ip_ranges = ["10.0.0.0/33"]',
+    'url_previews.allowed_ip_ranges: 10.0.0.0/33 is not an IP address or range',
+  ],
 ])('%s is refused', async (text, fault) => {
   expect(await faultsOf(text)).toEqual([fault])
 })

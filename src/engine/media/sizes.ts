@@ -11,7 +11,8 @@ const boxes: readonly (readonly [number, number])[] = [
   [1920, 1440],
 ]
 const sides = [32, 96, 160, 320, 640, 1280, 1920]
-const step = 32
+/** The shorter side is so many eighths of the longer one. */
+const parts = 8
 
 /**
  * The thumbnail that is made for a wish: never smaller, and one of a few, so that nobody can have
@@ -28,12 +29,11 @@ function scaleFor(wish: Wish): Wish | undefined {
   return box && { ...wish, width: box[0], height: box[1] }
 }
 
-/** The longer side is one of a few lengths; the shorter one keeps the ratio, but for a rounding. */
+/** The longer side is one of a few lengths; the shape is kept, but for a rounding. */
 function cropFor(wish: Wish): Wish | undefined {
   const longer = Math.max(wish.width, wish.height)
   const side = sides.find((each) => each >= longer)
   if (side === undefined) return undefined
-  const grown = (length: number) =>
-    Math.min(side, Math.ceil((length * side) / longer / step) * step)
+  const grown = (length: number) => Math.ceil((length / longer) * parts) * (side / parts)
   return { ...wish, width: grown(wish.width), height: grown(wish.height) }
 }
