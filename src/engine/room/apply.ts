@@ -15,9 +15,20 @@ import { judgementOf } from '#engine/room/decide.ts'
 import { type Merged, Merging } from '#engine/room/merging.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
-import { gapBefore, placeEvent, surroundingsOf, type Surroundings } from '#engine/room/place.ts'
+import {
+  gapBefore,
+  placeEvent,
+  surroundingsAtEnd,
+  surroundingsOf,
+  type Surroundings,
+} from '#engine/room/place.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
-import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
+import {
+  type FoundRedactions,
+  keepRedactions,
+  redactedByNone,
+  redactionsOf,
+} from '#engine/room/redactions.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type PushFacts, pushFactsFor } from '#engine/room/push.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
@@ -89,22 +100,28 @@ export function* applyAt(
   builtOn: number | undefined,
 ): Task<Applied | undefined> {
   const known = knownOf(parts, room, judged)
+  const { event, behind } = judged
+  const gap = gapBefore(event, judged.prevs)
   const merging = new Merging(parts, room, known, {
     before: judged.before,
     numbers: judged.numbers,
-    behindGap: gapBefore(judged.event, judged.prevs).length > 0,
-    isHistory: judged.behind !== undefined,
+    behindGap: gap.length > 0,
+    isHistory: behind !== undefined,
     prevNids: judged.covers ?? judged.prevs.map(({ nid }) => nid),
     isLocal: builtOn !== undefined,
   })
   try {
     for (;;) {
-      const merged = yield* merging.run()
+      const merged = merging.plain() ?? (yield* merging.run())
       const changes = yield* changesTo(parts, room, merged.state, known, judged.numbers)
       const set = judged.relayed ? yield* destinations(parts, room, changes) : null
-      const surroundings = yield* surroundingsOf(parts, room, judged)
-      const redactions = yield* redactionsOf(parts, room, judged.event, judged.before)
-      const push = yield* pushFactsFor(parts, room, judged.event, judged)
+      // Where nothing is to be asked, nothing is waited for.
+      const surroundings =
+        surroundingsAtEnd(room, event, gap, behind) ??
+        (yield* surroundingsOf(parts, room, event, gap, behind))
+      const redactions =
+        redactedByNone(room, event) ?? (yield* redactionsOf(parts, room, event, judged.before))
+      const push = yield* pushFactsFor(parts, room, event, judged)
       if (room.stale) throw new RoomReloaded()
       if (builtOn !== undefined && room.revision !== builtOn) return undefined
       // From here on nothing is yielded.

@@ -11,12 +11,15 @@ import { type Task, wait } from '#engine/room/task.ts'
 
 /** Lines of the delta log that lack their position, and what they do to the servers of the room. */
 export type Changes = {
-  state: StateChange[]
+  readonly state: readonly StateChange[]
   /** By how much each server's joined members change. */
-  servers: Map<number, { name: string; by: number }>
+  readonly servers: ReadonlyMap<number, { name: string; by: number }>
   /** Servers of users whose invite or knock the event itself ends, without their doing. */
-  turnedAway: Map<number, string>
+  readonly turnedAway: ReadonlyMap<number, string>
 }
+
+/** What nearly every event changes. */
+const unchanged: Changes = { state: [], servers: new Map(), turnedAway: new Map() }
 
 /** Every difference between the room's state and what it becomes, with what readers ask of it. */
 export function* changesTo(
@@ -26,8 +29,10 @@ export function* changesTo(
   own: Known,
   numbers: Interned,
 ): Task<Changes> {
-  const changes: Changes = { state: [], servers: new Map(), turnedAway: new Map() }
-  if (to === room.state) return changes
+  if (to === room.state) return unchanged
+  const state: StateChange[] = []
+  const servers: ServerChanges = new Map()
+  const turnedAway = new Map<number, string>()
   const diff = room.state.diff(to)
   const nids = diff.flatMap((change) => [change.old ?? [], change.new ?? []].flat())
   const events = yield* parts.events.byNids(
@@ -45,10 +50,10 @@ export function* changesTo(
   for (const change of diff) {
     const old = change.old === undefined ? undefined : events.get(change.old)
     const now = change.new === undefined ? undefined : events.get(change.new)
-    const member = memberChange(old, now, users, changes.servers)
+    const member = memberChange(old, now, users, servers)
     if (member && now === own && isTurnedAway(own, member))
-      changes.turnedAway.set(member.serverNid, domainOf(own.event.stateKey!)!)
-    changes.state.push({
+      turnedAway.set(member.serverNid, domainOf(own.event.stateKey!)!)
+    state.push({
       position: 1,
       typeNid: (now ?? old)!.typeNid,
       stateKeyNid: change.key,
@@ -57,10 +62,11 @@ export function* changesTo(
       member,
     })
   }
-  for (const [nid, { by }] of changes.servers) if (by === 0) changes.servers.delete(nid)
-  return changes
+  for (const [nid, { by }] of servers) if (by === 0) servers.delete(nid)
+  return { state, servers, turnedAway }
 }
 
+type ServerChanges = Map<number, { name: string; by: number }>
 type UserNumbers = (userId: string) => { userNid: number; serverNid: number }
 
 function* memberNumbers(
@@ -90,7 +96,7 @@ function memberChange(
   old: Known | undefined,
   now: Known | undefined,
   users: UserNumbers,
-  servers: Changes['servers'],
+  servers: ServerChanges,
 ): MemberChange | null {
   const user = memberOf((now ?? old)!.event)
   if (user === undefined) return null

@@ -49,11 +49,23 @@ export class EventCache {
     return found?.event.roomId === room.roomId ? found : undefined
   }
 
+  /** Events by ID, if all of them are in memory. */
+  findAll(room: Room, eventIds: readonly string[]): Map<string, Known> | undefined {
+    const found = new Map<string, Known>()
+    for (const eventId of eventIds) {
+      const known = this.find(room, eventId)
+      if (!known) return undefined
+      found.set(eventId, known)
+    }
+    return found
+  }
+
   /** Events by ID; those that are not of this room, or not there, are left out. */
   *byIds(room: Room, eventIds: Iterable<string>): Task<Map<string, Known>> {
     const found = new Map<string, Known>()
     const missing: Uint8Array[] = []
-    for (const eventId of new Set(eventIds)) {
+    const wanted = eventIds instanceof Set ? (eventIds as Set<string>) : new Set(eventIds)
+    for (const eventId of wanted) {
       const known = this.find(room, eventId)
       if (known) found.set(eventId, known)
       else missing.push(packEventId(eventId))
@@ -65,6 +77,12 @@ export class EventCache {
       const known = this.#read(room, row)
       found.set(known.event.eventId, known)
     }
+    // What was decided while it was looked for is in memory only.
+    if (found.size < wanted.size)
+      for (const eventId of wanted) {
+        const known = this.find(room, eventId)
+        if (known) found.set(eventId, known)
+      }
     return found
   }
 

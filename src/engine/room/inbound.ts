@@ -240,7 +240,7 @@ export class Inbound {
   }
 
   *#prepare(batch: Raw[]): Task<void> {
-    const entries = batch.filter((raw) => !this.#holdBehind(raw))
+    const entries = this.#behind.size === 0 ? batch : batch.filter((raw) => !this.#holdBehind(raw))
     let prepared: Prepared
     try {
       prepared = yield* prepare(this.#lane, entries)

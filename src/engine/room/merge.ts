@@ -33,26 +33,27 @@ function append(merged: RoomPart, part: RoomPart, { position: base, ingest }: Co
   if (part.room) merged.room = { ...merged.room, ...part.room }
   for (const event of part.events) merged.events.push(placed(event))
   for (const event of part.revised) merged.revised.push(placed(event))
-  extremities(merged, part)
-  merged.missing.added.push(...part.missing.added)
-  merged.missing.arrived.push(...part.missing.arrived)
-  merged.spans.push(...part.spans)
-  merged.importChains.push(...part.importChains)
-  merged.snapshots.push(...part.snapshots)
+  // One that comes and goes in between is in both lists, and is never a row.
+  add(merged.extremities.added, part.extremities.added)
+  add(merged.extremities.removed, part.extremities.removed)
+  add(merged.missing.added, part.missing.added)
+  add(merged.missing.arrived, part.missing.arrived)
+  add(merged.spans, part.spans)
+  add(merged.importChains, part.importChains)
+  add(merged.snapshots, part.snapshots)
   for (const change of part.state) merged.state.push(at(change))
   merged.staged ??= part.staged
   if (part.flip) merged.flip = at(part.flip)
-  merged.auth.push(...part.auth)
-  merged.authPending.push(...part.authPending)
-  merged.redactions.push(...part.redactions)
+  add(merged.auth, part.auth)
+  add(merged.authPending, part.authPending)
+  add(merged.redactions, part.redactions)
   for (const mention of part.mentions) merged.mentions.push(at(mention))
-  merged.txns.push(...part.txns)
-  merged.inbox.push(...part.inbox)
-  merged.joinsDone.push(...part.joinsDone)
+  add(merged.txns, part.txns)
+  add(merged.inbox, part.inbox)
+  add(merged.joinsDone, part.joinsDone)
 }
 
-/** One that comes and goes in between is in both lists, and is never a row. */
-function extremities(merged: RoomPart, part: RoomPart): void {
-  merged.extremities.added.push(...part.extremities.added)
-  merged.extremities.removed.push(...part.extremities.removed)
+/** Most lists of most parts are empty. */
+function add<T>(to: T[], from: readonly T[]): void {
+  for (const each of from) to.push(each)
 }

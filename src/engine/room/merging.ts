@@ -62,6 +62,24 @@ export class Merging {
     this.#own = after(states.before, known)
   }
 
+  /**
+   * The outcome of what comes on top of all that is there, and was judged by what is current: no check is
+   * left, and nothing to merge. Undefined if it is not as simple as that.
+   */
+  plain(): Merged | undefined {
+    const room = this.#room
+    const { before, isHistory, prevNids } = this.#states
+    if (before !== room.state || isHistory || isRejected(this.#known)) return undefined
+    if (room.missing.has(this.#known.event.eventId)) return undefined
+    for (const nid of room.extremities.keys()) if (!prevNids.includes(nid)) return undefined
+    return {
+      revision: room.revision,
+      extremities: new Map([[this.#known.nid, { known: this.#known, after: this.#own }]]),
+      state: this.#own,
+      softFailed: undefined,
+    }
+  }
+
   /** The outcome for the room as it is. Before each time but the first, `overtaken` is called. */
   *run(): Task<Merged> {
     for (;;) {

@@ -200,6 +200,8 @@ export class PlacePast extends Asked<number> {
       const own = redactions.get(known.event.eventId)!
       keepRedactions(room, part, known, own, known.flags === 0)
     }
+    // What waits for one of them may be decided on top of it, before it is committed.
+    for (const id of arriving) lane.inbound.arrived(id)
     room.revision++
     return { part, positions: 0, ingests: part.revised.length }
   }

@@ -25,19 +25,27 @@ export type Surroundings = {
 
 const nowhere: Surroundings = { gap: [], children: new Map(), behind: [] }
 
+/** Of what stands at the end of the room, nothing is to be asked. */
+export const surroundingsAtEnd = (
+  room: Room,
+  event: RoomEvent,
+  gap: readonly string[],
+  behind: readonly number[] | undefined,
+): Surroundings | undefined =>
+  gap.length === 0 && !behind?.length && !room.missing.has(event.eventId) ? nowhere : undefined
+
 /** How often, and how long each time, a span is waited for that is on its way to the database. */
 const spanTries = 100
 const spanMs = 20
 
-/** Reads what placing an event asks for; for nearly all events that is nothing. */
+/** Reads what placing an event asks for. */
 export function* surroundingsOf(
   parts: Parts,
   room: Room,
-  judged: { event: RoomEvent; prevs: readonly Known[]; behind?: readonly number[] },
+  event: RoomEvent,
+  gap: readonly string[],
+  behind: readonly number[] = [],
 ): Task<Surroundings> {
-  const { event, prevs, behind = [] } = judged
-  const gap = gapBefore(event, prevs)
-  if (gap.length + behind.length === 0 && !room.missing.has(event.eventId)) return nowhere
   const children = yield* childrenOf(parts, room, [event.eventId], behind)
   yield* readSpans(parts, room, children.values())
   return { gap, children, behind }
@@ -81,8 +89,8 @@ const placeOf = ({ chain, chainIndex: index }: Known): Place | undefined =>
 
 /** prev_events that have no place in the graph. */
 export function gapBefore({ prevEvents }: RoomEvent, prevs: readonly Known[]): string[] {
+  if (prevs.length === prevEvents.length && !prevs.some(isOutlier)) return []
   const here = prevs.filter((prev) => !isOutlier(prev))
-  if (here.length === prevEvents.length) return []
   const ids = new Set(here.map(({ event }) => event.eventId))
   return prevEvents.filter((id) => !ids.has(id))
 }

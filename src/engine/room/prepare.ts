@@ -72,11 +72,12 @@ export function* sortOut(
   prepared: Pick<Prepared, 'ready'>,
 ): Task<void> {
   const { parts, inbound } = lane
-  const cited = accepted.flatMap(({ event }) => [
-    event.eventId,
-    ...event.prevEvents,
-    ...event.authEvents,
-  ])
+  const cited = new Set<string>()
+  for (const { event } of accepted) {
+    cited.add(event.eventId)
+    for (const id of event.prevEvents) cited.add(id)
+    for (const id of event.authEvents) cited.add(id)
+  }
   const found = yield* parts.events.byIds(room, cited)
   const numbers = yield* numbersFor(
     parts.interner,
@@ -95,27 +96,30 @@ export function* sortOut(
     }
     if (!there) incoming.newTo = room
     const missing = missingOf(room, incoming, (id) => found.get(id))
-    if (missing.isSubsetOf(coming)) {
+    if (missing.size === 0 || missing.isSubsetOf(coming)) {
       prepared.ready.push(incoming)
       coming.add(event.eventId)
     } else inbound.parkEvent(incoming, missing)
   }
 }
 
+const nothing: ReadonlySet<string> = new Set()
+
 /** What an event cites and we lack: prev_events of which we know the state, auth events at all. */
 export function missingOf(
   room: Room,
   { event, before }: Incoming,
   find: (id: string) => { flags: number } | undefined,
-): Set<string> {
-  const missing = new Set<string>()
+): ReadonlySet<string> {
+  let missing: Set<string> | undefined
+  const lacks = (id: string) => (missing ??= new Set()).add(id)
   const createId = room.version.createEventIsRoomId ? createOfRoomId(room.roomId) : undefined
   // Where the state was fetched, what came before need not be here.
   if (!before)
     for (const id of event.prevEvents) {
       const prev = find(id)
-      if (!prev || isOutlier(prev)) missing.add(id)
+      if (!prev || isOutlier(prev)) lacks(id)
     }
-  for (const id of event.authEvents) if (id !== createId && !find(id)) missing.add(id)
-  return missing
+  for (const id of event.authEvents) if (id !== createId && !find(id)) lacks(id)
+  return missing ?? nothing
 }

@@ -22,7 +22,10 @@ export function* pushFactsFor(
 ): Task<PushFacts> {
   if (event.type === 'm.room.create') return nobody
   const nid = before.get(numbers.stateKey('m.room.power_levels', ''))
-  const levels = nid === undefined ? undefined : (yield* parts.events.byNids(room, [nid])).get(nid)
+  const levels =
+    nid === undefined
+      ? undefined
+      : (parts.events.get(nid) ?? (yield* parts.events.byNids(room, [nid])).get(nid))
   const flags = pushFactsOf(event, { create: room.create, powerLevels: levels?.event })
   const own = parts.signing.serverName
   const users = mentionedUsers(event).filter((user) => domainOf(user) === own)

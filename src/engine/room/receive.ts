@@ -49,8 +49,9 @@ export function* receiveEvent(
   // One that was new to this room is no news only if it came since, and then it is in memory: there
   // is nothing to ask for each event. But the room may have been reloaded, without what it builds on.
   const isNew = incoming.newTo === room && !parts.events.find(room, event.eventId)
-  const own = isNew ? [] : [event.eventId]
-  const found = yield* parts.events.byIds(room, [...own, ...event.prevEvents, ...event.authEvents])
+  const cited = [...event.prevEvents, ...event.authEvents]
+  if (!isNew) cited.push(event.eventId)
+  const found = parts.events.findAll(room, cited) ?? (yield* parts.events.byIds(room, cited))
   const there = found.get(event.eventId)
   if (there && !isOutlier(there)) {
     parts.counters.duplicates++
@@ -75,7 +76,9 @@ export function* receiveEvent(
     event,
     text: incoming.text,
     prevs,
-    covers: yield* covered(parts, room, prevs),
+    covers: prevs.some(isRefused)
+      ? yield* covered(parts, room, prevs)
+      : prevs.map(({ nid }) => nid),
     auths: found,
     before,
     numbers,
@@ -91,6 +94,9 @@ export function* receiveEvent(
   return { applied }
 }
 
+const isRefused = ({ flags }: Known) =>
+  (flags & (eventFlags.rejected | eventFlags.softFailed)) !== 0
+
 /** Behind so many refused events in a row nobody looks for extremities. */
 const maxRefused = 100
 
@@ -100,9 +106,7 @@ const maxRefused = 100
  */
 function* covered(parts: Parts, room: Room, prevs: readonly Known[]): Task<number[]> {
   const covers = new Set(prevs.map(({ nid }) => nid))
-  const refused = ({ flags }: Known) =>
-    (flags & (eventFlags.rejected | eventFlags.softFailed)) !== 0
-  let open = prevs.filter(refused)
+  let open = prevs.filter(isRefused)
   for (let seen = 0; open.length > 0 && seen < maxRefused; seen += open.length) {
     const behind = yield* parts.events.byIds(
       room,
@@ -110,7 +114,7 @@ function* covered(parts: Parts, room: Room, prevs: readonly Known[]): Task<numbe
     )
     const fresh = [...behind.values()].filter(({ nid }) => !covers.has(nid))
     for (const { nid } of fresh) covers.add(nid)
-    open = fresh.filter(refused)
+    open = fresh.filter(isRefused)
   }
   return [...covers]
 }

@@ -26,6 +26,12 @@ export function* loadRedactions({ sql }: Parts, room: Room): Task<void> {
   for (const row of rows) wants(room, unpackEventId(row.target_id, room.version), row.redaction_nid)
 }
 
+const none: FoundRedactions = { of: [], own: undefined }
+
+/** Nothing is to be asked of an event that is no redaction, and for which none waits. */
+export const redactedByNone = (room: Room, event: RoomEvent): FoundRedactions | undefined =>
+  event.type !== 'm.room.redaction' && !room.redactions.has(event.eventId) ? none : undefined
+
 /**
  * Which redactions an event brings into effect: those that came before it, and itself.
  *

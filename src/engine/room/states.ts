@@ -29,6 +29,7 @@ export class States {
 
   /** The number of a state's snapshot, which is made, and put into the part, if there is none. */
   save(room: Room, shard: Shard, state: StateMap, part: RoomPart): number {
+    if (room.lastSnapshot?.state === state) return room.lastSnapshot.nid
     const same = this.#cache.findSame(room.nid, state)
     if (same) return same.nid
     const older = room.lastSnapshot

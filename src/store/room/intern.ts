@@ -43,7 +43,14 @@ export class Interner {
     const userNids = await this.#resolve(this.#users, users, (sql, missing) =>
       insertUsers(sql, missing, serverNids),
     )
-    return new Interned(typeNids, stateKeys, userNids, serverNids)
+    const byType = new Map<string, Map<string, number>>()
+    for (const [type, key] of wanted.stateKeys ?? []) {
+      const nid = stateKeys.get(stateKeyText(typeNids.get(type)!, key))!
+      const keys = byType.get(type)
+      if (keys) keys.set(key, nid)
+      else byType.set(type, new Map([[key, nid]]))
+    }
+    return new Interned(typeNids, byType, userNids, serverNids)
   }
 
   async #resolve(
@@ -82,13 +89,13 @@ export type Wanted = {
 /** The numbers of what was asked for; asking for anything else is a bug, and throws. */
 export class Interned {
   readonly #types: ReadonlyMap<string, number>
-  readonly #stateKeys: ReadonlyMap<string, number>
+  readonly #stateKeys: ReadonlyMap<string, ReadonlyMap<string, number>>
   readonly #users: ReadonlyMap<string, number>
   readonly #servers: ReadonlyMap<string, number>
 
   constructor(
     types: ReadonlyMap<string, number>,
-    stateKeys: ReadonlyMap<string, number>,
+    stateKeys: ReadonlyMap<string, ReadonlyMap<string, number>>,
     users: ReadonlyMap<string, number>,
     servers: ReadonlyMap<string, number>,
   ) {
@@ -102,7 +109,7 @@ export class Interned {
     return known(this.#types, type)
   }
   stateKey(type: string, stateKey: string): number {
-    return known(this.#stateKeys, stateKeyText(this.type(type), stateKey))
+    return this.#stateKeys.get(type)?.get(stateKey) ?? notInterned(`${type} ${stateKey}`)
   }
   user(userId: string): number {
     return known(this.#users, userId)
@@ -112,10 +119,11 @@ export class Interned {
   }
 }
 
-function known(numbers: ReadonlyMap<string, number>, text: string): number {
-  const nid = numbers.get(text)
-  if (nid === undefined) throw new Error(`${JSON.stringify(text)} was not interned`)
-  return nid
+const known = (numbers: ReadonlyMap<string, number>, text: string): number =>
+  numbers.get(text) ?? notInterned(text)
+
+function notInterned(text: string): never {
+  throw new Error(`${JSON.stringify(text)} was not interned`)
 }
 
 const byCodeUnit = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)

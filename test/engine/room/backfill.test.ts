@@ -126,6 +126,20 @@ test('what is fetched in parts is read in one piece, and the gap moves along', a
   expect(again.errors).toEqual([])
 })
 
+test('what waits for an event that comes with history goes on, whatever becomes of its own search', async () => {
+  const { stage, roomId, room, told, missed, backfill } = await scene(hello(5))
+  await using _ = stage
+  const end = idOf(missed.at(-1)!)
+  const waiting = room.say(carol, 'waits', { prev: [end], aside: true })
+  told.lie = ({ name }, reply) => (name === 'get_missing_events' ? undefined : reply)
+  await deliver(stage, database, roomId, there, [waiting.text])
+  await until(() => stage.engine.counters()['parked'] === 1)
+  expect(await backfill(100, [end])).toBe(5)
+  await until(async () => (await stored(database, roomId, idOf(waiting))) !== undefined)
+  expect(stage.engine.parts.counters.postponed).toBe(0)
+  expect(stage.errors).toEqual([])
+})
+
 test('twice the same at once is asked once, and nothing comes twice', async () => {
   const { stage, roomId, known, told, missed, last, backfill } = await scene(hello(10))
   await using _ = stage
