@@ -42,6 +42,7 @@ beforeAll(async () => {
   database = await openTestDatabase()
   const config = Value.Default(Config, {
     server_name: name,
+    data_dir: folder,
     database: { url: database.url, main_connections: 6, worker_connections: 3 },
     workers: { rooms: 1 },
     listeners: [{ address: '127.0.0.1', port: 0, trusted_proxies: [] }],
