@@ -6,7 +6,7 @@ import { forwardRooms } from '#engine/worker/forward.ts'
 import type { FederationCalls, RoomWorkerCalls, RoomWorkerStart } from '#engine/worker/protocol.ts'
 import { type Log, openLog } from '#src/log.ts'
 import { openServerPool } from '#src/server-pool.ts'
-import type { Pool } from '#store/db.ts'
+import { lookUps, type Pool } from '#store/db.ts'
 
 /** A thread that owns a share of the rooms: their only writer. */
 declare const self: Worker
@@ -25,6 +25,7 @@ async function start(start: RoomWorkerStart) {
     name: 'laneway-rooms',
     waitMs: start.waitMs ?? 0,
     log,
+    session: lookUps,
   })
   try {
     const { keyId, seed } = start.signingKey

@@ -1,5 +1,5 @@
 import type { Log } from '#src/log.ts'
-import type { Pool } from '#store/db.ts'
+import type { Pool, PoolOptions } from '#store/db.ts'
 import { openPatientPool } from '#store/patience.ts'
 
 export type ServerPoolOptions = {
@@ -8,13 +8,17 @@ export type ServerPoolOptions = {
   /** Milliseconds that statements wait for a database that went away. */
   waitMs: number
   log: Log
+  session?: PoolOptions['session']
 }
 
 /** Opens the pool of one thread of the server, and logs when its database goes and comes back. */
-export const openServerPool = (url: string, { max, name, waitMs, log }: ServerPoolOptions): Pool =>
+export const openServerPool = (
+  url: string,
+  { max, name, waitMs, log, session = {} }: ServerPoolOptions,
+): Pool =>
   openPatientPool(
     url,
-    { max, name },
+    { max, name, session },
     {
       waitMs,
       onAway: (error) => log.warn(`the database is away: ${reasonOf(error)}`),

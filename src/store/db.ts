@@ -54,6 +54,18 @@ export function openPool(url: string, options: PoolOptions): Pool {
   })
 }
 
+/**
+ * The `session` of a pool whose every statement looks rows up by an index. Planned while a table was
+ * small, one would go on reading all of it for a minute of a flood, until its statistics are new. And
+ * a plan is made once, not for each of the first five uses.
+ */
+export const lookUps = {
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  plan_cache_mode: 'force_generic_plan',
+} as const
+
 /** The driver knows a socket's folder as its `host` option only, and would send the rest as settings. */
 function splitHost(url: string): { address: string; host: string | null } {
   const parsed = new URL(url)

@@ -54,6 +54,8 @@ type Bucket = { tokens: number; at: number }
 
 const backlogEveryMs = 2_000
 const maxCounted = 500_000
+/** Statistics are lost in a crash: so often the inbox is counted whatever they say. */
+const surelyEveryMs = 60_000
 const keepAnswersMs = 3 * 86_400_000
 const pruneEveryMs = 3_600_000
 
@@ -73,6 +75,7 @@ export class Intake {
   readonly #buckets = new LRUCache<string, Bucket>({ max: 20_000 })
   #backlog = new Map<string, number>()
   #countedAt = -Infinity
+  #surelyAt = -Infinity
   #counting = false
   readonly #pruning: ReturnType<typeof setInterval>
 
@@ -225,8 +228,13 @@ export class Intake {
     if (this.#counting || now - this.#countedAt < backlogEveryMs) return
     this.#counting = true
     this.#countedAt = now
+    const isDue = now - this.#surelyAt >= surelyEveryMs
+    if (isDue) this.#surelyAt = now
+    const { maxBacklog } = this.#limits
+    const last = this.#backlog.values().reduce((sum, rows) => sum + rows, 0)
+    const least = isDue || last >= maxBacklog ? 0 : maxBacklog
     inbound
-      .backlog(this.#options.sql, maxCounted)
+      .backlog(this.#options.sql, { least, most: maxCounted })
       .then((rows) => {
         this.#backlog = new Map(rows.map((row) => [row.origin, row.rows]))
       })

@@ -7,11 +7,17 @@ export async function removeOld(sql: Sql, before: number): Promise<void> {
 
 export type BacklogRow = { origin: string; rows: number }
 
-/** How much of whom waits in the inbox, counted up to a bound. */
-export const backlog = (sql: Sql, max: number) =>
+/**
+ * How much of whom waits in the inbox, counted up to a bound; nothing if PostgreSQL's own statistics say
+ * that fewer than `least` rows wait, for to count is to read the inbox.
+ */
+export const backlog = (sql: Sql, { least, most }: { least: number; most: number }) =>
   sql<BacklogRow[]>`
     select origin, count(*)::integer as rows
-    from (select origin from inbox limit ${max}) waiting
+    from (
+      select origin from inbox
+      where pg_stat_get_live_tuples('inbox'::regclass) >= ${least} limit ${most}
+    ) waiting
     group by origin`
 
 export type InboundRoom = {

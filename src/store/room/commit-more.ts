@@ -18,6 +18,8 @@ export const localParts = `
     on conflict do nothing
   )`
 
+export const isLocal = ({ txns, mentions }: RoomPart): boolean => txns.length + mentions.length > 0
+
 export const localRows = (parts: readonly RoomPart[]) => ({
   txns: txnRows(parts),
   mentions: mentionRows(parts),
@@ -61,6 +63,10 @@ export const edgeParts = `
     on conflict (shard, room_nid, target_id, redaction_nid)
       do update set applied = excluded.applied
   )`
+
+export const hasEdges = ({ events, missing, spans, redactions }: RoomPart): boolean =>
+  missing.added.length + missing.arrived.length + spans.length + redactions.length > 0 ||
+  events.some(({ rejection }) => rejection !== null)
 
 export function edgeRows(parts: readonly RoomPart[]) {
   const { arrived, added } = fold.missingRows(parts)

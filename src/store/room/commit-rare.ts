@@ -8,6 +8,14 @@ export type Rare = { rows: object[]; statement: (sql: Sql, rows: string) => Prom
 
 const withRows = (all: readonly Rare[]): Rare[] => all.filter(({ rows }) => rows.length > 0)
 
+/** Whether a part has rows for any of these. */
+export const isRare = (part: RoomPart): boolean =>
+  [part.created, part.flip, part.staged].some((each) => each !== null) ||
+  [part.authPending, part.revised, part.importChains, part.joinsDone].some(
+    (each) => each.length > 0,
+  ) ||
+  part.events.some(({ claimed }) => claimed)
+
 /** What the other statements of a commit build on. */
 export const before = (parts: readonly RoomPart[]): Rare[] =>
   withRows([

@@ -87,6 +87,10 @@ export const stateParts = `
     select shard, room_nid, auth_order, event_nid, parents from numbered
   )`
 
+/** Whether a part has rows for any of these. */
+export const hasState = ({ snapshots, state, flip, room, auth }: RoomPart): boolean =>
+  snapshots.length + state.length + auth.length > 0 || flip !== null || room !== null
+
 /** New snapshots take their uses with them; what is left in `uses` are older ones. */
 export const stateRows = (
   parts: readonly RoomPart[],

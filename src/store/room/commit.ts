@@ -152,12 +152,14 @@ class Writing {
   constructor(parts: readonly RoomPart[]) {
     const uses = fold.snapshotUses(parts)
     if (parts.some(({ inbox }) => inbox.length > 0)) this.#optional.push('inbox')
-    this.#add('state', states.stateRows(parts, uses))
-    this.#add('local', more.localRows(parts))
-    this.#add('edges', more.edgeRows(parts))
+    // Most parts are a few messages, and are not gone through for everything else.
+    this.#add('state', states.stateRows(parts.filter(states.hasState), uses))
+    this.#add('local', more.localRows(parts.filter(more.isLocal)))
+    this.#add('edges', more.edgeRows(parts.filter(more.hasEdges)))
     Object.assign(this.#values, usual.eventValues(parts, uses))
-    this.#before = rare.before(parts)
-    this.#after = rare.after(parts)
+    const rareParts = parts.filter(rare.isRare)
+    this.#before = rare.before(rareParts)
+    this.#after = rare.after(rareParts)
   }
 
   #add(name: Optional, rows: Readonly<Partial<Record<Name, readonly object[]>>>): void {

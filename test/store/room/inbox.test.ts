@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
+import * as inbound from '#store/federation/inbound.ts'
 import * as inbox from '#store/room/inbox.ts'
 import * as localTxns from '#store/room/local-txns.ts'
 import * as pendingJoins from '#store/room/pending-joins.ts'
@@ -69,6 +70,14 @@ test('the gauges tell how much waits, where, and since when', async () => {
   expect(await inbox.gauges(sql)).toContainEqual({ shard: 40, rows: 4, oldest: 1001 })
   const [first] = await inbox.longest(sql, 1)
   expect(first!.rows).toBeGreaterThanOrEqual(3)
+})
+
+test('what waits of each origin is counted, unless that is known to be little', async () => {
+  await insert('!backlog:x', 3)
+  const counted = await inbound.backlog(sql, { least: 0, most: 1e6 })
+  expect(counted.find(({ origin }) => origin === 'o')!.rows).toBeGreaterThanOrEqual(3)
+  expect(await inbound.backlog(sql, { least: 0, most: 2 })).toMatchObject([{ rows: 2 }])
+  expect(await inbound.backlog(sql, { least: 1e9, most: 1e6 })).toHaveLength(0)
 })
 
 test('a join that fails for good takes its backlog with it, unless another one still runs', async () => {
