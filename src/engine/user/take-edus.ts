@@ -2,10 +2,12 @@ import { type DeviceListEdu, type Edu, type ToDeviceEdu, parseEdu } from '#core/
 import { isDeviceKeys } from '#core/keys/device-keys.ts'
 import { domainOf } from '#core/ids.ts'
 import type { Json } from '#core/json.ts'
+import { inTurns } from '#engine/user/keys/in-turns.ts'
 import { storedKeys } from '#engine/user/keys/remote-answer.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Sql } from '#store/db.ts'
 import * as remoteDevices from '#store/user/remote-devices.ts'
+import * as users from '#store/user/users.ts'
 
 export type TakingEdus = {
   sql: Sql
@@ -31,8 +33,10 @@ export async function takeEdus(
   const parsed = edus.map((edu) => parseEdu(edu, origin)).filter((edu) => typeof edu !== 'string')
   const at = taking.clock()
   await Promise.all([
-    ...parsed.flatMap((edu) =>
-      edu.type === 'm.direct_to_device' ? deliver(taking, { origin, at }, edu) : [],
+    takeMessages(
+      taking,
+      { origin, at },
+      parsed.filter((edu) => edu.type === 'm.direct_to_device'),
     ),
     takeLists(taking, parsed.filter(isOfList)),
   ])
@@ -44,32 +48,46 @@ type ListEdu = DeviceListEdu | SigningKeysEdu
 const isOfList = (edu: Edu): edu is ListEdu =>
   edu.type === 'm.device_list_update' || edu.type === 'm.signing_key_update'
 
-function deliver(
-  { users, serverName }: TakingEdus,
-  { origin, at }: { origin: string; at: number },
+type Origin = { origin: string; at: number }
+
+async function takeMessages(
+  taking: TakingEdus,
+  origin: Origin,
+  edus: readonly ToDeviceEdu[],
+): Promise<void> {
+  if (edus.length === 0) return
+  const { sql, serverName } = taking
+  const named = new Set<string>()
+  for (const { messages } of edus)
+    for (const { userId } of messages) if (domainOf(userId) === serverName) named.add(userId)
+  // Nothing is kept in the name of users who are not there.
+  const known = await users.existing(sql, [...named])
+  await inTurns(edus.flatMap((edu) => deliveries(taking, origin, edu, known)))
+}
+
+function deliveries(
+  taking: TakingEdus,
+  { origin, at }: Origin,
   { sender, messageType: type, messageId, messages }: ToDeviceEdu,
-): Promise<unknown>[] {
+  known: ReadonlySet<string>,
+): (() => Promise<unknown>)[] {
   const byUser = new Map<string, [deviceId: string, content: string][]>()
   for (const { userId, deviceId, content } of messages.slice(0, maxMessages)) {
-    if (domainOf(userId) !== serverName) continue
+    if (!known.has(userId)) continue
     const own = byUser.get(userId) ?? []
     own.push([deviceId, JSON.stringify(content)])
     byUser.set(userId, own)
   }
-  return Array.from(byUser, ([userId, own]) =>
-    users.call('deliverToDevice', userId, {
-      sender,
-      type,
-      messages: own,
-      received: { origin, messageId, at },
-    }),
-  )
+  return Array.from(byUser, ([userId, own]) => () => {
+    const received = { origin, messageId, at }
+    return taking.users.call('deliverToDevice', userId, { sender, type, messages: own, received })
+  })
 }
 
 /** What is said of users with whom nobody here shares a room is nothing to us. */
 async function takeLists(taking: TakingEdus, edus: readonly ListEdu[]): Promise<void> {
   if (edus.length === 0) return
-  const { sql, users, serverName, onDeviceLists } = taking
+  const { sql, serverName, onDeviceLists } = taking
   const userIds = [...new Set(edus.map(({ userId }) => userId))]
   const known = await remoteDevices.sharing(sql, serverName, userIds)
   // In their order: each update says which one it follows.
@@ -77,16 +95,18 @@ async function takeLists(taking: TakingEdus, edus: readonly ListEdu[]): Promise<
     edus
       .filter(({ userId }) => known.has(userId))
       .map((edu) =>
-        edu.type === 'm.device_list_update' ? updateDevice(users, edu) : updateKeys(users, edu),
+        edu.type === 'm.device_list_update'
+          ? updateDevice(taking.users, edu)
+          : updateKeys(taking.users, edu),
       ),
   )
   if (known.size > 0) onDeviceLists?.()
 }
 
-function updateDevice(users: Users, edu: DeviceListEdu): Promise<unknown> {
+function updateDevice(owners: Users, edu: DeviceListEdu): Promise<unknown> {
   const { userId, deviceId, streamId, prevIds, deleted, displayName, keys } = edu
   const own = isDeviceKeys(keys) && keys['user_id'] === userId && keys['device_id'] === deviceId
-  return users.call('updateRemoteDevice', userId, {
+  return owners.call('updateRemoteDevice', userId, {
     deviceId,
     streamId,
     prevIds: [...prevIds],
@@ -95,11 +115,11 @@ function updateDevice(users: Users, edu: DeviceListEdu): Promise<unknown> {
   })
 }
 
-function updateKeys(users: Users, edu: SigningKeysEdu): Promise<unknown> {
+function updateKeys(owners: Users, edu: SigningKeysEdu): Promise<unknown> {
   const { userId, masterKey, selfSigningKey } = edu
   const keys = storedKeys(userId, {
     ...(masterKey && { master: masterKey }),
     ...(selfSigningKey && { self_signing: selfSigningKey }),
   })
-  return users.call('updateRemoteKeys', userId, keys)
+  return owners.call('updateRemoteKeys', userId, keys)
 }

@@ -8,6 +8,7 @@ import {
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import { askForObject } from '#engine/federation/answer.ts'
 import { Gate } from '#engine/user/keys/gate.ts'
+import { inTurns } from '#engine/user/keys/in-turns.ts'
 import {
   type OwnSignatures,
   type UserKeys,
@@ -167,8 +168,8 @@ export class Keys {
   async claimLocal(wanted: WantedKeys): Promise<JsonObject> {
     const { users, clock } = this.#options
     const { local } = this.#split(wanted.keys())
-    const claimed = await Promise.all(
-      local.map(async (userId) => {
+    const claimed = await inTurns(
+      local.map((userId) => async () => {
         const { keys } = await users.call('claimKeys', userId, [...wanted.get(userId)!], clock())
         return [userId, keys] as const
       }),

@@ -5,6 +5,7 @@ import type { JsonObject } from '#core/json.ts'
 import { isDeviceKeys } from '#core/keys/device-keys.ts'
 import { shardOf } from '#core/shard.ts'
 import { askForObject } from '#engine/federation/answer.ts'
+import { inTurns } from '#engine/user/keys/in-turns.ts'
 import { keysInQuery, storedDevices, storedKeys } from '#engine/user/keys/remote-answer.ts'
 import { type UserKeys, newUserKeys } from '#engine/user/keys/published.ts'
 import type { Users } from '#engine/user/protocol.ts'
@@ -65,7 +66,9 @@ export class RemoteKeys {
         continue
       }
       const server = domainOf(standing.user_id)!
-      missing.set(server, [...(missing.get(server) ?? []), standing])
+      const list = missing.get(server)
+      if (list) list.push(standing)
+      else missing.set(server, [standing])
     }
     await Promise.all(
       Array.from(missing, ([server, wanted]) => this.#fetch(server, wanted, deadlineMs, answer)),
@@ -132,7 +135,7 @@ export class RemoteKeys {
     })
     const found = new Map<string, UserKeys>()
     for (const { user_id } of wanted) found.set(user_id, keysInQuery(answer, user_id))
-    await Promise.all(wanted.map((each) => this.#keep(each, found.get(each.user_id)!)))
+    await inTurns(wanted.map((each) => () => this.#keep(each, found.get(each.user_id)!)))
     return found
   }
 

@@ -2,10 +2,15 @@ import { createHash } from 'node:crypto'
 import { badJson, invalidParam } from '#core/error.ts'
 import { domainOf, isShortText, isUserId } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
+import { inTurns } from '#engine/user/keys/in-turns.ts'
 import type { Users } from '#engine/user/protocol.ts'
+import type { Sql } from '#store/db.ts'
+import * as accounts from '#store/user/users.ts'
 
 /** Not spec: characters of one EDU, as other servers bound theirs; a single message may be larger. */
 const maxEduChars = 65_536
+
+type Sending = { sql: Sql; users: Users; serverName: string; clock: () => number }
 
 export type ToDeviceRequest = {
   sender: string
@@ -25,30 +30,37 @@ export type ToDeviceRequest = {
  * Spec: client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid
  */
 export async function sendToDevice(
-  { users, serverName, clock }: { users: Users; serverName: string; clock: () => number },
+  { sql, users, serverName, clock }: Sending,
   { sender, deviceId, type, txnId, messages }: ToDeviceRequest,
 ): Promise<void> {
   if (!isShortText(type)) throw invalidParam('The type of an event has 255 bytes at most')
   const id = (part: string) => messageId(sender, deviceId, type, txnId, part)
   const at = clock()
   const byServer = new Map<string, [userId: string, devices: JsonObject][]>()
-  const deliveries: (() => Promise<unknown>)[] = []
+  const local = new Map<string, JsonObject>()
   for (const [userId, devices] of Object.entries(messages)) {
     requireMessages(userId, devices)
     const server = domainOf(userId)!
     if (server !== serverName) {
-      byServer.set(server, [...(byServer.get(server) ?? []), [userId, devices]])
+      const list = byServer.get(server)
+      if (list) list.push([userId, devices])
+      else byServer.set(server, [[userId, devices]])
       continue
     }
+    local.set(userId, devices)
+  }
+  // Nothing is kept in the name of users who are not there.
+  const known = await accounts.existing(sql, [...local.keys()])
+  const deliveries = [...local].flatMap(([userId, devices]): (() => Promise<unknown>)[] => {
     const contents = Object.entries(devices).map(
       ([device, content]) => [device, JSON.stringify(content)] as const,
     )
     const received = { origin: serverName, messageId: id(''), at }
-    if (contents.length > 0)
-      deliveries.push(() =>
-        users.call('deliverToDevice', userId, { sender, type, messages: contents, received }),
-      )
-  }
+    if (contents.length === 0 || !known.has(userId)) return []
+    return [
+      () => users.call('deliverToDevice', userId, { sender, type, messages: contents, received }),
+    ]
+  })
   const edus = Array.from(byServer, ([server, list]) =>
     split(list).map((part, index) => {
       const content = { sender, type, message_id: id(`${server} ${index}`), messages: part }
@@ -59,7 +71,7 @@ export async function sendToDevice(
     const sent = { origin: serverName, messageId: id(' '), at }
     deliveries.push(() => users.call('sendToDevice', sender, edus, sent))
   }
-  await Promise.all(deliveries.map((deliver) => deliver()))
+  await inTurns(deliveries)
 }
 
 function requireMessages(userId: string, devices: unknown): asserts devices is JsonObject {
