@@ -184,4 +184,4 @@ test('a thousand messages to fifty waiting users need no lock on users or device
   await holder.end()
   const once = Array.from({ length: wanted }, (_, n) => n)
   for (const mine of got.values()) expect(mine.toSorted((a, b) => a - b)).toEqual(once)
-}, 120_000)
+})

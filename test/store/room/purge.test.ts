@@ -124,7 +124,7 @@ test('whatever is purged, in steps of any size, all states that are left read as
     await purgeAll(tree, 0, 50)
     await check(tree, reader)
   }
-}, 60_000)
+})
 
 test('of a room all of whose past goes one row is left, and extremities keep their state', async () => {
   const tree = await plant(50, shards[7]!)
