@@ -111,10 +111,10 @@ describe('signing keys', () => {
     expect([answer.status, answer.body.errcode]).toEqual([403, 'M_FORBIDDEN'])
     await clash.client.post('/logout')
     expect((await upload(alice, keys.body)).status).toBe(200)
-    const again = await home.logIn(alice.userId, { deviceId: keys.master.publicKey })
-    const device = new Device(again)
-    const refused = await again.client.post('/keys/upload', { device_keys: device.keys })
-    expect([refused.status, refused.body.errcode]).toEqual([403, 'M_FORBIDDEN'])
+    for (const { publicKey: device_id } of [keys.master, keys.userSigning]) {
+      const again = await home.client.post('/login', { ...password(alice), device_id })
+      expect([again.status, again.body.errcode]).toEqual([403, 'M_FORBIDDEN'])
+    }
   })
 
   test('that are replaced take along what they signed', async () => {

@@ -96,6 +96,26 @@ describe('keys that are uploaded', () => {
   })
 })
 
+describe('changes of keys', () => {
+  test('are told between two tokens of /sync, for whom a room is shared with', async () => {
+    const [alice, bob] = [await home.person('alice'), await home.person('bob')]
+    const room = await home.story.room(alice.userId)
+    await room.member(bob.userId, 'join')
+    const { next_batch: from } = await home.story.sync(alice.userId)
+    const changes = async (to: string, since = from) =>
+      (await alice.client.get(`/keys/changes?from=${since}&to=${to}`)).body
+    await bob.client.post('/keys/upload', { device_keys: new Device(bob).keys })
+    const { next_batch: to } = await home.story.sync(alice.userId)
+    expect(await changes(to)).toEqual({ changed: [bob.userId], left: [] })
+    expect(await changes(to, to)).toEqual({ changed: [], left: [] })
+    await room.member(bob.userId, 'leave')
+    const { next_batch: last } = await home.story.sync(alice.userId)
+    expect(await changes(last)).toEqual({ changed: [], left: [bob.userId] })
+    for (const query of ['', `?from=${from}`, `?from=x&to=${to}`, `?from=${from}&to=x`])
+      expect((await alice.client.get(`/keys/changes${query}`)).status).toBe(400)
+  })
+})
+
 describe('one-time keys', () => {
   test('are counted, given out once each in the order of their uploads, and then the fallback', async () => {
     const [alice, device] = await withKeys('alice')

@@ -1,6 +1,7 @@
 import { MatrixError } from '#core/error.ts'
 import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
+import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
 import * as devices from '#store/user/devices.ts'
 import * as refreshTokens from '#store/user/refresh-tokens.ts'
 import * as toDevice from '#store/user/to-device.ts'
@@ -36,7 +37,7 @@ export type NewSession = {
 export type AccountCalls = {
   /** `M_USER_IN_USE` if there is such an account. */
   createUser: (userId: string, account: NewAccount) => UserLanded
-  /** Ends what session the device had; makes the device if it is new. */
+  /** Ends what session the device had; makes the device if it is new. 403 if a signing key has its ID. */
   createSession: (userId: string, session: NewSession) => UserLanded
   /** Removes a device, its tokens and what waits for it. */
   endSession: (userId: string, deviceId: string) => UserLanded
@@ -78,14 +79,20 @@ async function createSessions(
   sql: Sql,
   calls: CallsOf<AccountCalls['createSession']>,
   commit: Commit,
-): Promise<void> {
-  const rows = calls.map(({ shard, userId, position, args: [session] }) => ({
+): Promise<Results<AccountCalls['createSession']>> {
+  const wanted = calls.map(({ shard, userId, position, args: [session] }) => ({
     shard,
     userId,
     position,
     ...session,
     displayName: session.displayName ?? null,
   }))
+  const namesakes = await crossSigningKeys.namesakes(sql, wanted)
+  const refused = new Set(namesakes.map((row) => row.user_id))
+  const faults: Results<AccountCalls['createSession']> = new Map()
+  for (const [index, { userId }] of calls.entries())
+    if (refused.has(userId)) faults.set(index, isSigningKey())
+  const rows = wanted.filter(({ userId }) => !refused.has(userId))
   const [, added] = await Promise.all([
     accessTokens.remove(sql, rows),
     devices.add(sql, rows),
@@ -98,7 +105,12 @@ async function createSessions(
     rows.filter(({ userId }) => fresh.has(userId)),
     commit,
   )
+  return faults
 }
+
+/** Spec: client-server-api/#key-and-signature-security */
+const isSigningKey = () =>
+  new MatrixError(403, 'M_FORBIDDEN', "The device ID is one of the user's signing keys")
 
 const hasRefreshToken = <T extends { refreshHash?: Uint8Array }>(
   row: T,
