@@ -33,11 +33,18 @@ export function makeAccounts({ config, mail, ...parts }: Parts) {
     },
   })
   const emails = new EmailValidations({
-    ...{ sql, mail, serverName, clock },
+    sql,
+    mail,
+    serverName,
+    clock,
     pageUrl: `${(config.public_base_url ?? '').replace(/\/+$/, '')}/_laneway/client/email`,
   })
   const uia = new Uia({
-    ...{ sql, accounts, emails, clock, tokens },
+    sql,
+    accounts,
+    emails,
+    clock,
+    tokens,
     policies: JSON.stringify(policiesOf(registration.policies)),
     lifetimeMs: sessions.authentication_seconds * 1000,
     graceMs: sessions.reauthentication_grace_seconds * 1000,
@@ -53,7 +60,11 @@ export async function makeMail(
   const { host, port, security, user, password, from, extra_ca: files } = email
   if (host === undefined || from === undefined) return undefined
   return new Mail({
-    ...{ host, port, security, from, onFault },
+    host,
+    port,
+    security,
+    from,
+    onFault,
     ...(user !== undefined && { user }),
     ...(password !== undefined && { password }),
     ...(files.length > 0 && { ca: await Promise.all(files.map((file) => Bun.file(file).text())) }),

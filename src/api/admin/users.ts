@@ -49,7 +49,8 @@ async function list({ sql }: Context, query: ListQuery, deactivated: boolean | u
   const [total, rows] = await Promise.all([
     listUsers.count(sql, filter),
     listUsers.page(sql, filter, {
-      ...{ from, limit },
+      from,
+      limit,
       order: order as listUsers.UserOrder,
       backwards: query.dir === 'b',
     }),

@@ -1,8 +1,15 @@
+import { erasedFor } from '#engine/read/erased.ts'
 import { forbidden, notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { findServed, hiddenFrom, isRelayed, servedText } from '#engine/read/federation-events.ts'
+import {
+  findServed,
+  hiddenFrom,
+  isRelayed,
+  redactedText,
+  servedText,
+} from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
 import { idsOf, listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
 import * as serve from '#store/federation/serve.ts'
@@ -63,7 +70,9 @@ export const getEvent = op({
     const isState = row.state_key_nid !== null
     if (!isState && (await hiddenFrom(ctx, room, who.origin, [row])).size > 0)
       throw forbidden('No user of the server may see the event')
+    const erased = await erasedFor(ctx, room, who.origin, [row])
+    const text = erased.size > 0 ? redactedText(room, row) : servedText(room, row)
     const head = { origin: ctx.serverName, origin_server_ts: ctx.clock() }
-    return jsonText(`${JSON.stringify(head).slice(0, -1)},"pdus":[${servedText(room, row)}]}`)
+    return jsonText(`${JSON.stringify(head).slice(0, -1)},"pdus":[${text}]}`)
   },
 })

@@ -7,6 +7,7 @@ import { type JsonObject, isObject } from '#core/json.ts'
 import type { Sql } from '#store/db.ts'
 import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import * as readEvents from '#store/room/read-events.ts'
+import type { Erased } from './erased.ts'
 import type { RoomRef } from './room-ref.ts'
 
 /** An event as readers get it. */
@@ -119,6 +120,7 @@ export type Audience = {
   readonly now: number
   readonly format: 'client' | 'federation'
   readonly withoutRoomId: boolean
+  readonly erased?: Erased | undefined
 }
 
 export type Surroundings = {
@@ -130,10 +132,11 @@ export type Surroundings = {
 
 /** An event as one client gets it. */
 export function writeEvent(
-  { event, redactedBecause, internal }: ReadEvent,
+  { event: whole, redactedBecause, internal }: ReadEvent,
   audience: Audience,
   { replaced, membership }: Surroundings = {},
 ): JsonObject {
+  const event = isErased(whole, audience, membership) ? redactEvent(whole) : whole
   const { now, withoutRoomId } = audience
   const transactionId = transactionOf(internal, audience)
   const unsigned: Unsigned = {
@@ -152,6 +155,15 @@ export function writeEvent(
   if (audience.format === 'client') return clientEvent(event, { unsigned, now, withoutRoomId })
   return federationEvent(event.pdu, { age: now - event.originServerTs, ...unsigned })
 }
+
+/** Whether the reader was not there when somebody said something who is erased by now. */
+const isErased = (event: RoomEvent, { erased }: Audience, membership: string | undefined) =>
+  erased !== undefined &&
+  erased.size > 0 &&
+  membership !== undefined &&
+  membership !== 'join' &&
+  event.stateKey === undefined &&
+  erased.has(event.sender)
 
 /** Only the device that sent an event hears its transaction again. */
 function transactionOf(internal: JsonObject, { userId, deviceId }: Audience): string | undefined {

@@ -10,12 +10,17 @@ import type { Sql } from '#store/db.ts'
 import * as serve from '#store/federation/serve.ts'
 import { packEventId, unpackEventId } from '#store/room/event-id.ts'
 import * as readKeys from '#store/room/read-keys.ts'
+import { type Erased, erasedFor } from './erased.ts'
 import { findRoom } from './room.ts'
 import type { RoomRef } from './room.ts'
 import type { Snapshots } from './snapshots.ts'
 
 /** What reading for other servers needs of the context. */
-export type ServedReader = { readonly sql: Sql; readonly snapshots: Snapshots }
+export type ServedReader = {
+  readonly sql: Sql
+  readonly snapshots: Snapshots
+  readonly erased?: Erased
+}
 
 /** An event by its ID, and its room; undefined if it is unknown here. */
 export async function findServed(
@@ -48,14 +53,21 @@ export async function textsFor(
   origin: string,
   rows: readonly serve.ServedRow[],
 ): Promise<Map<number, string>> {
-  const hidden = await hiddenFrom(reader, room, origin, rows)
+  const [hidden, erased] = await Promise.all([
+    hiddenFrom(reader, room, origin, rows),
+    erasedFor(reader, room, origin, rows),
+  ])
   return new Map(
-    rows.map((row) => [
-      row.event_nid,
-      hidden.has(row.event_nid) ? redactJson(room.version, row.json) : servedText(room, row),
-    ]),
+    rows.map((row) => {
+      const isHidden = hidden.has(row.event_nid) || erased.has(row.event_nid)
+      return [row.event_nid, isHidden ? redactedText(room, row) : servedText(room, row)]
+    }),
   )
 }
+
+/** What is left of an event when it is redacted. */
+export const redactedText = ({ version }: RoomRef, { json }: serve.ServedRow): string =>
+  redactJson(version, json)
 
 /** The text of one event, redacted if a redaction counts. */
 export const servedText = ({ version }: RoomRef, { json, redacted }: serve.ServedRow): string =>

@@ -2,6 +2,7 @@ import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { View } from '#engine/read/positions.ts'
+import type { Erased } from '#engine/read/erased.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
@@ -22,6 +23,7 @@ import { type Answer, writeAnswer } from './write.ts'
 export type Syncing = Reader & {
   readonly snapshots: Snapshots
   readonly sentMembers: SentMembers
+  readonly erased?: Erased
 }
 
 /**

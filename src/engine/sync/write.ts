@@ -1,5 +1,6 @@
 import { project } from '#core/filter.ts'
 import type { JsonObject } from '#core/json.ts'
+import type { Erased } from '#engine/read/erased.ts'
 import { type Audience, type ReadEvent, writeEvent } from '#engine/read/events.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { Summary } from '#engine/read/summary.ts'
@@ -37,12 +38,12 @@ export type Answer = {
 
 /** The answer's JSON; sections with nothing in them are left out. */
 export function writeAnswer(
-  { clock }: { clock: () => number },
+  { clock, erased }: { clock: () => number; erased?: Erased | undefined },
   request: SyncRequest,
   parts: Parts,
 ): Answer {
   const { filter, since } = request
-  const writer = new Writer(request, parts, clock())
+  const writer = new Writer(request, parts, clock(), erased)
   const rooms: JsonObject = {}
   for (const [name, section] of Object.entries({
     join: writer.joined(),
@@ -80,11 +81,12 @@ class Writer {
   readonly #parts: Parts
   readonly #audience: Audience
 
-  constructor(request: SyncRequest, parts: Parts, now: number) {
+  constructor(request: SyncRequest, parts: Parts, now: number, erased: Erased | undefined) {
     const { userId, deviceId, filter } = request
     this.#request = request
     this.#parts = parts
-    this.#audience = { userId, deviceId, now, format: filter.eventFormat, withoutRoomId: true }
+    const format = filter.eventFormat
+    this.#audience = { userId, deviceId, now, format, withoutRoomId: true, erased }
   }
 
   joined(): JsonObject {

@@ -99,7 +99,9 @@ export class Accounts {
     const userId = await this.requireFree(name ?? randomText(capitals, 12).toLowerCase())
     const passwordHash = await this.hash(password)
     await this.#options.users.call('createUser', userId, {
-      ...{ passwordHash, admin, createdAt: this.#options.clock() },
+      passwordHash,
+      admin,
+      createdAt: this.#options.clock(),
       ...(agreed !== undefined && { agreed }),
     })
     if (displayName !== undefined)
@@ -219,7 +221,9 @@ export class Accounts {
     const session = this.#newTokens(deviceId, true)
     const createdAt = clock()
     await owner.call('refreshSession', userId, {
-      ...{ deviceId, usedHash, createdAt },
+      deviceId,
+      usedHash,
+      createdAt,
       tokenHash: hashToken(session.accessToken),
       refreshHash: hashToken(session.refreshToken!),
       expiresAt: createdAt + (session.expiresInMs ?? 0),

@@ -49,7 +49,10 @@ export class AppserviceSessions {
     if (deviceId !== undefined && !standing.hasDevice) throw unknownDevice(userId)
     // Whose account is an administrator's does not make the application service one.
     const session: Session = {
-      ...{ userId, deviceId, admin: false, appservice },
+      userId,
+      deviceId,
+      admin: false,
+      appservice,
       ...(standing.locked && { locked: true }),
       ...(standing.suspended && { suspended: true }),
     }

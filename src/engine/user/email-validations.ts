@@ -73,7 +73,8 @@ export class EmailValidations {
       expiresAt: clock() + lifetimeMs,
     })
     if (isNew) {
-      const link = `${this.#options.pageUrl}?${new URLSearchParams({ sid, client_secret: clientSecret, token })}`
+      const query = new URLSearchParams({ sid, client_secret: clientSecret, token })
+      const link = `${this.#options.pageUrl}?${query.toString()}`
       await mail.send({ to: address, ...this.#letter(purpose, isUseful, link) })
     }
     return sid

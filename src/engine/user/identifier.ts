@@ -40,8 +40,7 @@ const byAddress = (medium: Json | undefined, address: Json | undefined): Identif
 /** An e-mail address as it is kept; undefined if it is none. */
 export function emailAddress(text: string): string | undefined {
   const address = text.trim().toLowerCase()
-  return address.length <= 254 &&
-    /^[^\s@<>,;"\\\u0000-\u001f]+@[^\s@<>,;"\\\u0000-\u001f]+$/.test(address)
-    ? address
-    : undefined
+  // Printable, and nothing that could stand between two addresses.
+  const isOne = /^[^\s@<>,;"\\\p{Cc}]+@[^\s@<>,;"\\\p{Cc}]+$/u.test(address)
+  return isOne && address.length <= 254 ? address : undefined
 }

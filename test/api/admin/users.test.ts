@@ -16,18 +16,30 @@ describe('users, as administrators see them', () => {
     const userId = '@made:here.example'
     const threepids = [{ medium: 'email', address: 'Made@example.org' }]
     const made = await admin.put(`${v2}/${userId}`, {
-      ...{ password: 'first', displayname: 'Made', avatar_url: 'mxc://a/b', threepids },
+      password: 'first',
+      displayname: 'Made',
+      avatar_url: 'mxc://a/b',
+      threepids,
     })
     expect(made.status).toBe(201)
     const { body } = await admin.get(`${v2}/${userId}`)
     expect(body).toMatchObject({
-      ...{ name: userId, displayname: 'Made', avatar_url: 'mxc://a/b' },
-      ...{ admin: false, deactivated: false, locked: false, suspended: false, is_guest: false },
+      name: userId,
+      displayname: 'Made',
+      avatar_url: 'mxc://a/b',
+      admin: false,
+      deactivated: false,
+      locked: false,
+      suspended: false,
+      is_guest: false,
       threepids: [{ medium: 'email', address: 'made@example.org' }],
       creation_ts: home.now,
     })
     const changed = await admin.put(`${v2}/${userId}`, {
-      ...{ displayname: '', admin: true, password: 'second', threepids: [] },
+      displayname: '',
+      admin: true,
+      password: 'second',
+      threepids: [],
     })
     expect(changed.status).toBe(200)
     expect(changed.body).toMatchObject({ displayname: null, admin: true, threepids: [] })
@@ -164,8 +176,11 @@ describe('registration tokens', () => {
   test('are made, listed, changed and removed', async () => {
     const made = await admin.post(`${path}/new`, {})
     expect(made.body).toEqual({
-      ...{ token: expect.stringMatching(/^\w{16}$/), uses_allowed: null },
-      ...{ pending: 0, completed: 0, expiry_time: null },
+      token: expect.stringMatching(/^\w{16}$/),
+      uses_allowed: null,
+      pending: 0,
+      completed: 0,
+      expiry_time: null,
     })
     const named = await admin.post(`${path}/new`, { token: 'a.b~c', uses_allowed: 0 })
     expect(named.body.token).toBe('a.b~c')

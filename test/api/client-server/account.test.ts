@@ -13,7 +13,9 @@ const home = await Home.open(db, {
 const outcome = ({ status, body }: Answer) => [status, body.errcode]
 
 const auth = ({ userId }: Person, password = 'secret') => ({
-  ...{ type: 'm.login.password', user: userId, password },
+  type: 'm.login.password',
+  user: userId,
+  password,
 })
 const logIn = (user: string, password: string, more: object = { user }) =>
   home.client.post('/login', { type: 'm.login.password', password, ...more })
@@ -50,7 +52,8 @@ describe('a password', () => {
     const pia = await home.person('pia')
     const other = await home.logIn(pia.userId)
     const answer = await pia.client.post('/account/password', {
-      ...{ new_password: 'new', logout_devices: false },
+      new_password: 'new',
+      logout_devices: false,
       auth: auth(pia),
     })
     expect(answer.status).toBe(200)
@@ -136,8 +139,10 @@ describe('addresses', () => {
     const { body } = await lea.client.get('/account/3pid')
     expect(body.threepids).toEqual([
       {
-        ...{ medium: 'email', address: 'lea@example.org' },
-        ...{ validated_at: home.now, added_at: home.now },
+        medium: 'email',
+        address: 'lea@example.org',
+        validated_at: home.now,
+        added_at: home.now,
       },
     ])
     const identifier = { type: 'm.id.thirdparty', medium: 'email', address: 'LEA@example.org' }

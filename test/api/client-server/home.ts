@@ -73,14 +73,21 @@ export class Home {
       users,
       federation: this.federation,
       keys: new Keys({
-        ...{ sql, serverName, clock, users, federation: this.federation, deviceNames: true },
+        sql,
+        serverName,
+        clock,
+        users,
+        federation: this.federation,
+        deviceNames: true,
         onFault: (error) => {
           throw error
         },
       }),
       ...makeAccounts({ config, sql, users, tokens, appservices, clock, mail }),
       departures: new Departures({
-        ...{ sql, rooms, retryMs: 50 },
+        sql,
+        rooms,
+        retryMs: 50,
         onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
         onFault: () => {},
       }),
@@ -132,7 +139,11 @@ export class Home {
     const other = configOf(this.ctx.serverName, config)
     const { sql, users, tokens, appservices, clock } = this.ctx
     const made = makeAccounts({
-      ...{ sql, users, tokens, appservices, clock },
+      sql,
+      users,
+      tokens,
+      appservices,
+      clock,
       config: other,
       mail: this.#mail,
     })

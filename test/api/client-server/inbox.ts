@@ -18,7 +18,9 @@ export class Inbox {
   private constructor(server: SMTPServer) {
     const { port } = server.server.address() as AddressInfo
     this.mail = new Mail({
-      ...{ host: '127.0.0.1', port, security: 'none' },
+      host: '127.0.0.1',
+      port,
+      security: 'none',
       from: 'Test <matrix@here.example>',
       onFault: (error) => this.faults.push(error),
     })

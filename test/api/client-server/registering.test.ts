@@ -133,7 +133,9 @@ describe('registration by e-mail', () => {
   })
   const ask = (email: string, more: object = {}, by: Client = client) =>
     by.post('/register/email/requestToken', {
-      ...{ client_secret: 'secret', email, send_attempt: 1 },
+      client_secret: 'secret',
+      email,
+      send_attempt: 1,
       ...more,
     })
   const creds = (sid: string, session?: string, secret = 'secret') => ({

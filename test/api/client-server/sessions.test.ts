@@ -8,7 +8,9 @@ const home = await Home.open(db)
 const outcome = ({ status, body }: Answer) => [status, body.errcode]
 
 const byPassword = (userId: string, more: object = {}) => ({
-  ...{ type: 'm.login.password', user: userId, password: 'secret' },
+  type: 'm.login.password',
+  user: userId,
+  password: 'secret',
   ...more,
 })
 const logIn = (userId: string, more: object = {}) =>

@@ -184,8 +184,11 @@ describe('a guest', () => {
     const username = userId.slice(1, userId.indexOf(':'))
     const upgrade = (more: object) =>
       open.post('/register', {
-        ...{ username, password: 'p', guest_access_token: token },
-        ...{ auth: { type: 'm.login.dummy' }, ...more },
+        username,
+        password: 'p',
+        guest_access_token: token,
+        auth: { type: 'm.login.dummy' },
+        ...more,
       })
     expect(outcome(await upgrade({ guest_access_token: 'x' }))).toEqual([403, 'M_FORBIDDEN'])
     const { token: own } = await home.person('mia')

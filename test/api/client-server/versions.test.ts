@@ -32,7 +32,16 @@ test('the capabilities name every room version there is, and the default one', a
   const versions = body.capabilities['m.room_versions']
   expect(Object.keys(versions.available).sort()).toEqual([...roomVersions.keys()].sort())
   expect(versions.default).toBe(home.ctx.config.rooms.default_version)
-  expect(body.capabilities['m.change_password']).toEqual({ enabled: false })
+  expect(body.capabilities).toMatchObject({
+    'm.change_password': { enabled: true },
+    'm.get_login_token': { enabled: true },
+    // No e-mail is sent here, by which an address could be confirmed.
+    'm.3pid_changes': { enabled: false },
+  })
+  expect(body.capabilities).not.toHaveProperty('m.account_moderation')
+  const moderator = await home.person('moderator', { admin: true })
+  const more = await moderator.client.get('/capabilities')
+  expect(more.body.capabilities['m.account_moderation']).toEqual({ suspend: true, lock: true })
   expect((await home.client.get('/capabilities')).status).toBe(401)
 })
 

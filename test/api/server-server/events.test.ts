@@ -233,3 +233,34 @@ describe('missing events', () => {
     expect(status).toBe(403)
   })
 })
+
+describe('what an erased user said', () => {
+  const erase = () => {
+    const erased = { size: 1, has: (userId: string) => userId === alice }
+    Object.assign(stage.ctx, { erased })
+  }
+
+  test('comes redacted to a server that was not there, and whole to one that was', async () => {
+    const early = room.say(alice, 'early')
+    const { one } = await chat()
+    erase()
+    const bodyOf = async (from: MadeUpServer, made: Made) => {
+      const { body } = await ask(from, `/event/${enc(idOf(made))}`)
+      const [pdu] = body['pdus'] as JsonObject[]
+      return (pdu!['content'] as JsonObject)['body']
+    }
+    expect(await bodyOf(other, early)).toBeUndefined()
+    expect(await bodyOf(other, one)).toBe('one')
+    expect(await bodyOf(peer, early)).toBe('early')
+  })
+
+  test('stays as it is where it is state', async () => {
+    const { joined } = await chat()
+    const topic = [...room.events.values()].find(({ event }) => event.type === 'm.room.member')!
+    erase()
+    const { body } = await ask(other, `/event/${enc(idOf(topic))}`)
+    const [pdu] = body['pdus'] as JsonObject[]
+    expect((pdu!['content'] as JsonObject)['membership']).toBe('join')
+    expect(idOf(joined)).toBeString()
+  })
+})

@@ -16,6 +16,7 @@ export const audienceOf = (ctx: Context, who: Session): Audience => ({
   now: ctx.clock(),
   format: 'client',
   withoutRoomId: false,
+  erased: ctx.erased,
 })
 
 /** A room and what the caller is to it, after everything that was answered before is readable. */
