@@ -90,13 +90,16 @@ describe('positions', () => {
     const users = owner({ onFault: (_, method) => faults.push(method) })
     const ids = Array.from({ length: 9 }, () => user())
     const results = await Promise.allSettled(
-      ids.map((id, i) => users.call('putAccountData', id, null, i === 4 ? 'a\0b' : 't', '{}')),
+      ids.map((id, i) =>
+        // No number of milliseconds is half a one.
+        users.call('createUser', id, { admin: false, createdAt: i === 4 ? 0.5 : 1 }),
+      ),
     )
     expect(results.map(({ status }) => status)).toEqual(
       ids.map((_, i) => (i === 4 ? 'rejected' : 'fulfilled')),
     )
-    expect(faults).toEqual(['putAccountData'])
-    expect(await sql`select from account_data where user_id = any(${ids})`).toHaveLength(8)
+    expect(faults).toEqual(['createUser'])
+    expect(await sql`select from users where user_id = any(${ids})`).toHaveLength(8)
   })
 
   test('a shard that another holds delays no other shard', async () => {
