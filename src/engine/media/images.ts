@@ -67,7 +67,9 @@ export async function makeThumbnail(job: ThumbnailJob): Promise<ThumbnailMade> {
         fit: method === 'crop' ? 'cover' : 'outside',
         withoutEnlargement: true,
       })
-    const [format, made] = await encode(image, { animated, hasAlpha: header.hasAlpha })
+    // What is sharp on purpose stays so.
+    const isExact = header.hasAlpha || header.format === 'png'
+    const [format, made] = await encode(image, { animated, isExact })
     await using sink = await FileSink.open(job.target, maxThumbnailBytes)
     await sink.write(made)
     return { outcome: 'made', contentType: format, ...(await sink.finish()) }
@@ -79,10 +81,10 @@ export async function makeThumbnail(job: ThumbnailJob): Promise<ThumbnailMade> {
 
 async function encode(
   image: Sharp,
-  { animated, hasAlpha }: { animated: boolean; hasAlpha: boolean },
+  { animated, isExact }: { animated: boolean; isExact: boolean },
 ): Promise<[contentType: string, bytes: Buffer]> {
   if (animated) return ['image/webp', await image.webp({ quality: 80, effort: 2 }).toBuffer()]
-  return hasAlpha
+  return isExact
     ? ['image/png', await image.png().toBuffer()]
     : ['image/jpeg', await image.jpeg({ quality: 82 }).toBuffer()]
 }

@@ -96,6 +96,13 @@ describe('media of another server', () => {
     expect(parseAuthorization(peer.seen[0]!.authorization!)?.origin).toBe('here.test')
   })
 
+  test('may come in one piece, which may be packed on its way', async () => {
+    const packed = Bun.gzipSync(Buffer.from('whole'))
+    const headers = { 'content-type': 'text/plain', 'content-encoding': 'gzip' }
+    peer.answer = () => new Response(packed, { headers })
+    expect(await fetchIt()).toMatchObject({ bytes: 5, contentType: 'text/plain' })
+  })
+
   test('may be empty, and need not say what it is', async () => {
     peer.answer = answer(partsOf('\r\n'))
     expect(await fetchIt()).toMatchObject({ bytes: 0, contentType: undefined })
@@ -112,6 +119,14 @@ describe('media of another server', () => {
       uri: '/_matrix/media/v3/download/peer.test/abc?allow_remote=false&allow_redirect=true&timeout_ms=1000',
       authorization: null,
     })
+  })
+
+  test('is asked for in the old way where a proxy does not know the new one', async () => {
+    peer.answer = ({ uri }) =>
+      uri.startsWith('/_matrix/media/v3/')
+        ? new Response('old')
+        : new Response('404 page not found', { status: 404 })
+    expect(await fetchIt()).toMatchObject({ bytes: 3 })
   })
 
   test('is not asked for in the old way when it is not there', async () => {
@@ -144,8 +159,8 @@ describe('an answer that is wrong', () => {
       expect(await failure()).toBe('200 laneway.malformed_answer')
     })
 
-  test('because it is not in parts is refused', async () => {
-    peer.answer = () => new Response('x', { headers: { 'content-type': 'image/png' } })
+  test('because its parts have no boundary is refused', async () => {
+    peer.answer = () => new Response('x', { headers: { 'content-type': 'multipart/mixed' } })
     expect(await failure()).toBe('200 laneway.malformed_answer')
   })
 
