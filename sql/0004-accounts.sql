@@ -14,6 +14,7 @@ alter table users
   add column erased boolean not null default false,
   add column agreed text collate "C";   -- JSON: the policies agreed to at registration, with versions
 create index users_erased on users (user_id) where erased;
+create index users_guests on users (user_id) where guest;
 
 create table departures (
   user_id text collate "C" primary key,

@@ -10,6 +10,7 @@ import { SentMembers } from '#engine/sync/sent-members.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
 import { Departures } from '#engine/user/departures.ts'
+import { GuestRooms } from '#engine/user/guest-rooms.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
@@ -203,6 +204,13 @@ async function startUsers(
   })
   started.defer(() => departures.close())
   departures.wake()
+  const guestRooms = new GuestRooms({
+    sql,
+    rooms,
+    onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
+    onFault: (error, roomId) => log.warn({ err: error, room: roomId }, 'a guest was not taken out'),
+  })
+  started.defer(() => guestRooms.close())
   const erased = new ErasedUsers(sql)
   await erased.refresh()
   return { users, tokens, ...made, profileNews, departures, erased }
