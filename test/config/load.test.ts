@@ -228,6 +228,22 @@ test.each([
     'registration.dummy: has no meaning unless registration.enabled is true',
   ],
   [
+    '[registration]\nenabled = true\nemail = true',
+    'registration.email: needs an SMTP server, email.host',
+  ],
+  [
+    'public_base_url = "https://h"\n[email]\nhost = "smtp.h"',
+    'email.from: is missing, since email.host is given',
+  ],
+  [
+    '[email]\nhost = "smtp.h"\nfrom = "a@h"',
+    'email.host: needs public_base_url, which the links in e-mails lead to',
+  ],
+  [
+    '[[registration.policies]]\nid = "a"\nversion = "1"\nlanguage = "en"\nname = "A"\nurl = "a"',
+    'registration.policies.0.url: a is not an http:// or https:// address',
+  ],
+  [
     '[federation]\nretry_min_seconds = 60\nretry_max_seconds = 1',
     'federation.retry_min_seconds: is more than retry_max_seconds',
   ],

@@ -153,8 +153,8 @@ export class Accounts {
   }
 
   /** The user ID of an account with this password; undefined tells nothing of what was wrong. */
-  async authenticate(who: Identifier | string, password: string): Promise<string | undefined> {
-    const userId = await this.#named(typeof who === 'string' ? { user: who } : who)
+  async authenticate(who: Identifier, password: string): Promise<string | undefined> {
+    const userId = await this.#named(who)
     const account = userId === undefined ? undefined : await users.get(this.#options.sql, userId)
     const hash = account?.deactivated ? null : account?.passwordHash
     if (!(await this.#passwords.verify(password, hash))) return undefined

@@ -54,6 +54,13 @@ export const end = (sql: Sql, keys: readonly Key[]) =>
     ) t (shard, user_id, version)
     where b.shard = t.shard and b.user_id = t.user_id and b.version = t.version`
 
+/** Ends all backups of these users; their keys are dropped later. */
+export const endAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
+  sql`
+    update key_backups set deleted = true
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[]) and not deleted`
+
 export type Tally = Key & { etag: number; count: number }
 
 /** Notes what backups hold now. */

@@ -228,6 +228,10 @@ describe('deactivation', () => {
     const gus = await home.person('gus')
     await addEmail(gus, 'gus@example.org')
     const other = await home.logIn(gus.userId)
+    await gus.client.post('/room_keys/version', {
+      algorithm: 'm.megolm_backup.v1.curve25519-aes-sha2',
+      auth_data: { public_key: 'abc' },
+    })
     const deactivate = (more: object) => gus.client.post('/account/deactivate', more)
     expect((await deactivate({})).status).toBe(401)
     const { body } = await deactivate({ auth: auth(gus) })
@@ -240,7 +244,8 @@ describe('deactivation', () => {
     const rows = await db.pool`
       select from user_threepids where user_id = ${gus.userId}
       union all select from devices where user_id = ${gus.userId}
-      union all select from departures where user_id = ${gus.userId}`
+      union all select from departures where user_id = ${gus.userId}
+      union all select from key_backups where user_id = ${gus.userId} and not deleted`
     expect(rows).toHaveLength(0)
   })
 

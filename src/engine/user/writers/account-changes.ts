@@ -6,6 +6,7 @@ import * as briefTokens from '#store/user/brief-tokens.ts'
 import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
 import * as departures from '#store/user/departures.ts'
 import * as devices from '#store/user/devices.ts'
+import * as keyBackups from '#store/user/key-backups.ts'
 import * as profiles from '#store/user/profiles.ts'
 import * as threepids from '#store/user/threepids.ts'
 import * as toDevice from '#store/user/to-device.ts'
@@ -119,6 +120,7 @@ async function deactivate(
     ),
     dropAll(sql, calls, commit, () => undefined),
     crossSigningKeys.remove(sql, userIds, shards),
+    keyBackups.endAll(sql, userIds, shards),
     threepids.removeAll(sql, userIds),
     briefTokens.removeAll(sql, userIds),
     departures.add(sql, calls),
