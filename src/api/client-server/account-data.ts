@@ -1,4 +1,5 @@
 import { Type as t } from '@sinclair/typebox'
+import { rulesOf } from '#api/client-server/push/rules.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { MatrixError, forbidden, invalidParam, notFound } from '#core/error.ts'
@@ -80,6 +81,7 @@ async function get(ctx: Context, who: Session, place: Place) {
   requireOwn(who, place)
   const { userId, roomId = '', type } = place
   const content = await accountData.get(ctx.sql, shardOf(userId), userId, roomId, type)
+  if (type === 'm.push_rules' && roomId === '') return { global: rulesOf(userId, content) }
   if (content === undefined) throw notFound(`There is no ${type}`)
   return jsonText(content)
 }

@@ -1,6 +1,7 @@
 import { notificationLevel, powerLevels, userLevel } from '#core/content/m.room.power_levels.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { isObject } from '#core/json.ts'
+import { threadRootOf } from '#core/relations.ts'
 
 /**
  * What the default push rules ask of an event, where that is the same for all members: worked out
@@ -8,7 +9,14 @@ import { isObject } from '#core/json.ts'
  *
  * Spec: client-server-api/#predefined-rules
  */
-export const pushFacts = { notify: 1, highlight: 2 } as const
+export const pushFacts = {
+  notify: 1,
+  highlight: 2,
+  /** It says that it is in a thread: which one stands in the event. */
+  threaded: 4,
+  /** Its sender could notify the whole room when it was sent: what users' own rules may ask. */
+  roomNotifier: 8,
+} as const
 
 /** Not spec: more users than anybody mentions by hand. */
 const maxMentions = 50
@@ -16,13 +24,20 @@ const maxMentions = 50
 /** The power levels and the create event of the state in which an event was sent. */
 export type PushState = { create: RoomEvent | undefined; powerLevels: RoomEvent | undefined }
 
-/** The facts of one event, in the order in which the rules are tried. */
+/** The facts of one event. */
 export function pushFactsOf(event: RoomEvent, state: PushState): number {
+  const threaded = threadRootOf(event.content) === undefined ? 0 : pushFacts.threaded
+  const notifier = mayMentionRoom(event, state) ? pushFacts.roomNotifier : 0
+  return whatRulesAsk(event, notifier !== 0) | threaded | notifier
+}
+
+/** In the order in which the rules are tried. */
+function whatRulesAsk(event: RoomEvent, mayNotifyRoom: boolean): number {
   const { type, stateKey, content } = event
   // .m.rule.suppress_notices, .m.rule.member_event (invites are the matter of one user)
   if (isSilent(event)) return 0
   // .m.rule.is_room_mention
-  if (mentions(event)?.['room'] === true && mayMentionRoom(event, state))
+  if (mentions(event)?.['room'] === true && mayNotifyRoom)
     return pushFacts.notify | pushFacts.highlight
   // .m.rule.tombstone
   if (type === 'm.room.tombstone' && stateKey === '') return pushFacts.notify | pushFacts.highlight

@@ -1,5 +1,5 @@
 import { isObject, type JsonObject } from '#core/json.ts'
-import { defaultRules } from '#core/push/default-rules.ts'
+import { rulesetOf } from '#core/push/ruleset.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
@@ -32,7 +32,7 @@ export async function readAccountData(
     const entry = { type: row.type, content: JSON.parse(row.content) as JsonObject }
     if (row.room_id === '' && row.type === 'm.ignored_user_list') ignored = ignoredIn(entry.content)
     if (row.position <= low || row.position > high) continue
-    if (row.room_id === '') global.push(entry)
+    if (row.room_id === '') global.push(shown(userId, entry))
     else {
       const list = rooms.get(row.room_id)
       if (list) list.push(entry)
@@ -41,9 +41,19 @@ export async function readAccountData(
   }
   // Until a user changes a rule their rules are not stored.
   if (!since && !global.some(({ type }) => type === 'm.push_rules'))
-    global.push({ type: 'm.push_rules', content: { global: defaultRules(userId) as never } })
+    global.push({ type: 'm.push_rules', content: pushRules(userId) })
   return { global, rooms, ignored }
 }
+
+/** Rules are stored with the default rules of the day, and shown with those of today. */
+const shown = (userId: string, { type, content }: Entry): Entry => ({
+  type,
+  content: type === 'm.push_rules' ? pushRules(userId, content) : content,
+})
+
+const pushRules = (userId: string, stored?: JsonObject): JsonObject => ({
+  global: rulesetOf(userId, stored) as unknown as JsonObject,
+})
 
 /** Spec: client-server-api/#ignoring-users */
 function ignoredIn(content: JsonObject): ReadonlySet<string> {

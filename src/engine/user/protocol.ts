@@ -8,6 +8,7 @@ import type { IntroductionCalls } from './writers/introductions.ts'
 import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
+import type { PushRuleCalls } from './writers/push-rules.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
 import type { SessionCalls } from './writers/sessions.ts'
 import type { ToDeviceCalls } from './writers/to-device.ts'
@@ -25,6 +26,7 @@ export type UserCalls = AccountCalls &
   KeyBackupCalls &
   KeyCalls &
   ProfileCalls &
+  PushRuleCalls &
   RemoteDeviceCalls &
   SessionCalls &
   ToDeviceCalls

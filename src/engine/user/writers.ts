@@ -8,6 +8,7 @@ import { introductionWriters } from './writers/introductions.ts'
 import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
+import { pushRuleWriters } from './writers/push-rules.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
 import { sessionWriters } from './writers/sessions.ts'
 import { toDeviceWriters } from './writers/to-device.ts'
@@ -24,6 +25,7 @@ export const writers: Writers<UserCalls> = {
   ...keyBackupWriters,
   ...keyWriters,
   ...profileWriters,
+  ...pushRuleWriters,
   ...remoteDeviceWriters,
   ...sessionWriters,
   ...toDeviceWriters,

@@ -39,6 +39,18 @@ export async function get(
   return row?.content
 }
 
+/** One global entry of several users, as JSON text. */
+export const listOfType = (
+  sql: Sql,
+  shards: readonly number[],
+  userIds: readonly string[],
+  type: string,
+) =>
+  sql<{ user_id: string; content: string }[]>`
+    select user_id, content from account_data
+    where shard = any(${shards as number[]}::smallint[])
+      and user_id = any(${userIds as string[]}::text[]) and room_id = '' and type = ${type}`
+
 /** Drops all that these users kept. */
 export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
   sql`

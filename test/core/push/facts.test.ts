@@ -12,12 +12,12 @@ const state = {
   create: room.lookup('m.room.create', ''),
   powerLevels: room.lookup('m.room.power_levels', ''),
 }
+const { notify, highlight, threaded, roomNotifier } = pushFacts
 const factsOf = (sender: string, type: string, content: JsonObject, stateKey?: string) => {
   const wish = stateKey === undefined ? { aside: true } : { aside: true, stateKey }
-  return pushFactsOf(room.add(sender, type, content, wish).event, state)
+  return pushFactsOf(room.add(sender, type, content, wish).event, state) & (notify | highlight)
 }
 const text = { msgtype: 'm.text', body: 'x' }
-const { notify, highlight } = pushFacts
 
 test('messages notify, also encrypted ones and calls; notices, reactions and edits do not', () => {
   expect(factsOf(bob, 'm.room.message', text)).toBe(notify)
@@ -45,4 +45,13 @@ test('users are mentioned by name, each once, not by themselves, and not by what
   expect(named({ ...text, 'm.mentions': { user_ids: bob } })).toEqual([])
   expect(named({ ...text, 'm.mentions': null })).toEqual([])
   expect(named({ msgtype: 'm.notice', 'm.mentions': { user_ids: [bob] } })).toEqual([])
+})
+
+test('whether an event is in a thread, and whether its sender may notify all, is kept as well', () => {
+  const all = (sender: string, content: JsonObject) =>
+    pushFactsOf(room.add(sender, 'm.room.message', content, { aside: true }).event, state)
+  const inThread = { ...text, 'm.relates_to': { rel_type: 'm.thread', event_id: '$root' } }
+  expect(all(bob, inThread)).toBe(notify | threaded)
+  expect(all(alice, text)).toBe(notify | roomNotifier)
+  expect(all(bob, { ...inThread, msgtype: 'm.notice' })).toBe(threaded)
 })

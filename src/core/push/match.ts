@@ -1,0 +1,79 @@
+import { matchesGlob } from '#core/glob.ts'
+
+/**
+ * Work that the patterns of a user may cost for one event, in pattern × text; patterns beyond it do
+ * not match. A thousand keywords over a long message stay far below.
+ */
+export class PatternBudget {
+  #left: number
+
+  constructor(steps = 10_000_000) {
+    this.#left = steps
+  }
+
+  take(pattern: string, text: string): boolean {
+    this.#left -= pattern.length * text.length
+    return this.#left >= 0
+  }
+}
+
+/** Whether a whole text fits a glob, whatever the case. */
+export const matchesWhole = (pattern: string, text: string, budget: PatternBudget): boolean =>
+  budget.take(pattern, text) && matchesGlob(pattern, text.toLowerCase())
+
+/**
+ * Whether some stretch of words of a text fits a glob, whatever the case: it starts and ends at the
+ * end of the text or beside what is no letter, digit or underscore of ASCII.
+ *
+ * The parts between the stars are looked for from left to right, the first place of each: where a
+ * later place would do, so does the first. So nothing is tried twice.
+ *
+ * Spec: client-server-api/#conditions-1
+ */
+export function matchesWords(pattern: string, text: string, budget: PatternBudget): boolean {
+  if (!budget.take(pattern, text)) return false
+  const subject = text.toLowerCase()
+  const parts = pattern.split('*')
+  const last = parts.length - 1
+  let from = 0
+  for (const [index, part] of parts.entries()) {
+    if (part === '') continue
+    const end = findPart(subject, part, from, { opens: index === 0, closes: index === last })
+    if (end < 0) return false
+    from = end
+  }
+  return true
+}
+
+type Edges = { opens: boolean; closes: boolean }
+
+/** Where the first fitting place of a part ends, from a place on. */
+function findPart(text: string, part: string, from: number, { opens, closes }: Edges): number {
+  const literal = !part.includes('?')
+  for (let at = from; at <= text.length; at++) {
+    if (literal) {
+      at = text.indexOf(part, at)
+      if (at < 0) return -1
+    }
+    if (opens && !isBoundary(text, at)) continue
+    const end = literal ? at + part.length : endOf(text, part, at)
+    if (end >= 0 && (!closes || isBoundary(text, end))) return end
+  }
+  return -1
+}
+
+/** Where a part that begins at a place ends; −1 if it does not fit there. `?` takes an emoji whole. */
+function endOf(text: string, part: string, at: number): number {
+  let end = at
+  for (const glob of part) {
+    const point = text.codePointAt(end)
+    if (point === undefined || (glob !== '?' && glob.codePointAt(0) !== point)) return -1
+    end += point > 0xffff ? 2 : 1
+  }
+  return end
+}
+
+const isBoundary = (text: string, at: number): boolean =>
+  at === 0 || at === text.length || !isWord(text, at - 1) || !isWord(text, at)
+
+const isWord = (text: string, at: number): boolean => /\w/.test(text[at]!)
