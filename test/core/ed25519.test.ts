@@ -155,3 +155,14 @@ test('our own signatures are those of another library, and it accepts them', () 
     expect(verifySignature(key.publicKey, `${text}!`, key.sign(text))).toBe(false)
   }
 })
+
+test('texts of every length are checked to their last byte, whatever was checked before', () => {
+  const key = new SigningKey('long', new Uint8Array(32).fill(7))
+  for (const length of [70_001, 5, 23_334, 65_536, 0, 200_000, 1]) {
+    const text = `${'é'.repeat(length)}\u{1f600}`
+    const signature = key.sign(text)
+    expect(verifySignature(key.publicKey, text, signature)).toBe(true)
+    expect(verifySignature(key.publicKey, `${text}.`, signature)).toBe(false)
+    expect(verifySignature(key.publicKey, text.slice(0, -2), signature)).toBe(false)
+  }
+})

@@ -25,9 +25,11 @@ export const maxPduBytes = 65_536
 const maxAuthEvents = 10
 const maxPrevEvents = 20
 
-/** A parsed event with the two texts that later steps need. */
+/** A parsed event with the texts that later steps need. */
 export type Inspected = Readonly<{
   event: RoomEvent
+  /** Its canonical form, with signatures. */
+  text: string
   /** What the content hash covers. */
   hashed: string
   /** What the signatures cover. */
@@ -53,28 +55,22 @@ export function inspectPdu(
   if (fault !== undefined) return fault
 
   const hashed = hashedText(version, pdu)
-  const rest = canonicalEvent(version, {
-    hashes: pdu['hashes']!,
-    signatures: pdu['signatures']!,
-  })
+  const text = canonicalEvent(version, pdu)
   const signed = redactedText(version, pdu)
-  if (hashed === undefined || rest === undefined || signed === undefined)
+  if (hashed === undefined || text === undefined || signed === undefined)
     return 'The event is not canonical JSON'
-  // Two objects become one: `{a}` and `{b}` to `{a,b}`.
-  if (!fits(hashed, rest, maxPduBytes + 1)) return 'The event is larger than 65536 bytes'
+  if (!fits(text)) return 'The event is larger than 65536 bytes'
 
   const eventId =
     version.eventFormat === 'named' ? (pdu['event_id'] as string) : `$${sha256Id(version, signed)}`
   const roomId = pdu['room_id'] === undefined ? roomIdOfCreate(eventId) : (pdu['room_id'] as string)
   if (options.roomId !== undefined && options.roomId !== roomId)
     return 'The event is of another room'
-  return { event: toRoomEvent(version, pdu as Pdu, eventId, roomId), hashed, signed }
+  return { event: toRoomEvent(version, pdu as Pdu, eventId, roomId), text, hashed, signed }
 }
 
-function fits(a: string, b: string, limit: number): boolean {
-  if ((a.length + b.length) * 3 <= limit) return true
-  return Buffer.byteLength(a) + Buffer.byteLength(b) <= limit
-}
+const fits = (text: string): boolean =>
+  text.length * 3 <= maxPduBytes || Buffer.byteLength(text) <= maxPduBytes
 
 function checkFields(version: RoomVersion, pdu: JsonObject): string | undefined {
   const { type, sender, state_key: stateKey, room_id: roomId, hashes, signatures } = pdu

@@ -1,6 +1,6 @@
 import { decodeBase64 } from '#core/base64.ts'
 import { inspectPdu, type ParseOptions, toRoomEvent } from '#core/event/check.ts'
-import { sha256 } from '#core/event/hash.ts'
+import { canonicalEvent, sha256 } from '#core/event/hash.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { redact } from '#core/event/redact.ts'
 import { checkEventSignatures, type NeededKeys } from '#core/event/signatures.ts'
@@ -16,6 +16,8 @@ export type Received =
   | Readonly<{
       outcome: 'accept'
       event: RoomEvent
+      /** Its canonical form. */
+      text: string
       /** The content hash did not match: what is left is the redacted copy. */
       redacted: boolean
       /** The event must be rejected, and stays in the DAG: a signature that an auth rule asks for is not there. */
@@ -39,6 +41,8 @@ export type ReceiveOptions = ParseOptions &
 /** A PDU from the network after the steps that need no key. */
 export type Read = Readonly<{
   event: RoomEvent
+  /** Its canonical form. */
+  text: string
   redacted: boolean
   /** What the signatures cover. */
   signed: string
@@ -64,14 +68,16 @@ export function readPdu(
   // redaction drops, such as `third_party_invite`, must not excuse the copy without it from a
   // signature.
   const { signed, hashed } = inspected
-  const redacted = !hashMatches(inspected.event.pdu, hashed)
-  const event = redacted ? redactEvent(inspected.event) : inspected.event
-  return { event, redacted, signed }
+  if (hashMatches(inspected.event.pdu, hashed))
+    return { event: inspected.event, text: inspected.text, redacted: false, signed }
+  const event = redactEvent(inspected.event)
+  // What is left of what has a canonical form has one.
+  return { event, text: canonicalEvent(version, event.pdu)!, redacted: true, signed }
 }
 
 /** Step 2, for what passed the others. */
 export function judgeRead(
-  { event, redacted, signed }: Read,
+  { event, text, redacted, signed }: Read,
   { keys, now, lastTry = false }: Pick<ReceiveOptions, 'keys' | 'now' | 'lastTry'>,
 ): Received {
   // 2. The signatures.
@@ -82,7 +88,7 @@ export function judgeRead(
   }
   if (check.outcome === 'drop' || check.outcome === 'missing') return check
   const rejection = check.outcome === 'reject' ? check.reason : undefined
-  return { outcome: 'accept', event, redacted, rejection }
+  return { outcome: 'accept', event, text, redacted, rejection }
 }
 
 function hashMatches(pdu: Pdu, hashed: string): boolean {

@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { limitExceeded, MatrixError } from '#core/error.ts'
 import { maxPduBytes } from '#core/event/check.ts'
-import { canonicalEvent } from '#core/event/hash.ts'
 import { readPdu } from '#core/event/receive.ts'
 import { domainOf, isRoomId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
@@ -129,7 +128,7 @@ export class Intake {
 
   async #take(origin: string, txnId: string, { pdus, edus }: Transaction): Promise<string> {
     const sorted = await this.#sort(origin, pdus)
-    const answer = JSON.stringify({ pdus: Object.fromEntries(sorted.results) })
+    const answer = answerOf(sorted.results)
     // Keys never wait behind events: the first commit. A repetition in between doubles nothing.
     if (edus.length > 0) await this.#options.takeEdus(origin, edus)
     const rows = sorted.taken
@@ -148,18 +147,18 @@ export class Intake {
     const rooms = await this.rooms.find(this.#options.sql, [...roomIds])
     const shards = new Map(Array.from(roomIds, (id) => [id, shardOf(id)]))
     const taken: Taken[] = []
-    const results: [string, { error?: string }][] = []
+    const results = new Map<string, { error?: string }>()
     for (const pdu of pdus) {
       const roomId = roomIdOf(pdu)
       const room = roomId === undefined ? undefined : rooms.get(roomId)
       if (roomId === undefined || !room) {
         // Without its room version the event has no ID, except in the oldest.
         const eventId = isObject(pdu) ? pdu['event_id'] : undefined
-        if (typeof eventId === 'string') results.push([eventId, { error: 'The room is unknown' }])
+        if (typeof eventId === 'string') results.set(eventId, { error: 'The room is unknown' })
         continue
       }
       const { eventId, error, json, checked } = this.#judge(origin, roomId, room, pdu)
-      if (eventId !== undefined) results.push([eventId, error === undefined ? {} : { error }])
+      if (eventId !== undefined) results.set(eventId, error === undefined ? {} : { error })
       if (json !== undefined) taken.push({ shard: shards.get(roomId)!, roomId, json, checked })
     }
     return { taken, results }
@@ -177,7 +176,7 @@ export class Intake {
       const eventId = isObject(pdu) ? pdu['event_id'] : undefined
       return typeof eventId === 'string' ? { eventId, error: read } : { error: read }
     }
-    const { event, signed, redacted } = read
+    const { event, text, signed, redacted } = read
     const { eventId } = event
     // The lane asks again: the list may change before the event's turn.
     if (room.acl && !room.acl.allows(origin))
@@ -188,7 +187,7 @@ export class Intake {
     if (!redacted)
       return {
         eventId,
-        json: canonicalEvent(version, event.pdu)!,
+        json: text,
         checked: { version: version.id, eventId, signed },
       }
     const json = JSON.stringify(pdu)
@@ -252,6 +251,15 @@ export class Intake {
       .removeOld(sql, clock() - keepAnswersMs)
       .catch((error: unknown) => log.warn({ err: error }, 'old answers were not removed'))
   }
+}
+
+/** By hand: an object of so many keys, all of them new, costs more than its text. */
+function answerOf(results: ReadonlyMap<string, { error?: string }>): string {
+  const entries = Array.from(
+    results,
+    ([id, what]) => `${JSON.stringify(id)}:${JSON.stringify(what)}`,
+  )
+  return `{"pdus":{${entries.join(',')}}}`
 }
 
 function roomIdOf(pdu: Json): string | undefined {

@@ -1,4 +1,3 @@
-import { canonicalEvent } from '#core/event/hash.ts'
 import { type ParseOptions, toRoomEvent } from '#core/event/check.ts'
 import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
 import { parseJson } from '#core/canonical-json.ts'
@@ -68,9 +67,7 @@ export function judge(
   if (typeof read === 'string') return { outcome: 'drop', reason: read }
   const received = judgeRead(read, { keys: keys.lookup, now })
   if (received.outcome !== 'accept') return received
-  const { event, rejection, redacted } = received
-  // What was checked has a canonical form.
-  const text = read.text ?? canonicalEvent(version, event.pdu)!
+  const { event, text, rejection, redacted } = received
   const inboxIds = raw.inboxId === undefined ? [] : [raw.inboxId]
   return {
     outcome: 'accept',
@@ -84,12 +81,12 @@ function readRaw(
   { json: text, checked }: Raw,
   version: RoomVersion,
   options: ParseOptions,
-): (Read & { text?: string }) | string {
+): Read | string {
   const json = parseJson(text)
   if (json === undefined) return 'The event is not JSON'
   const { roomId } = options
   if (checked?.version !== version.id || roomId === undefined)
     return readPdu(version, json, options)
   const event = toRoomEvent(version, json as Pdu, checked.eventId, roomId)
-  return { event, redacted: false, signed: checked.signed, text }
+  return { event, text, redacted: false, signed: checked.signed }
 }

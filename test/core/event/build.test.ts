@@ -49,7 +49,13 @@ test('what we build, others accept, and read the same from it', () => {
       const { event, text } = build(of, changes)
       expect(text).toBe(requireCanonicalJson(event.pdu))
       const received = receivePdu(of, parseJson(text), { keys: lookup, now, roomId: roomIdOf(of) })
-      expect(received).toEqual({ outcome: 'accept', redacted: false, rejection: undefined, event })
+      expect(received).toEqual({
+        outcome: 'accept',
+        redacted: false,
+        rejection: undefined,
+        event,
+        text,
+      })
       expect(event).toMatchObject({ depth: 7, originServerTs: 1_500_000 })
     }
 })
