@@ -88,6 +88,9 @@ function late(engine: Promise<RoomEngine>) {
     receive: async (...a: Parameters<RoomEngine['receive']>) => (await engine).receive(...a),
     makeJoin: async (...a: Parameters<RoomEngine['makeJoin']>) => (await engine).makeJoin(...a),
     makeLeave: async (...a: Parameters<RoomEngine['makeLeave']>) => (await engine).makeLeave(...a),
+    knock: async (...a: Parameters<RoomEngine['knock']>) => (await engine).knock(...a),
+    makeKnock: async (...a: Parameters<RoomEngine['makeKnock']>) => (await engine).makeKnock(...a),
+    sendKnock: async (...a: Parameters<RoomEngine['sendKnock']>) => (await engine).sendKnock(...a),
     sendJoin: async (...a: Parameters<RoomEngine['sendJoin']>) => (await engine).sendJoin(...a),
     sendLeave: async (...a: Parameters<RoomEngine['sendLeave']>) => (await engine).sendLeave(...a),
     receiveInvite: async (...a: Parameters<RoomEngine['receiveInvite']>) =>

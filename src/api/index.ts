@@ -23,6 +23,7 @@ import * as joining from '#api/client-server/joining.ts'
 import * as keyBackup from '#api/client-server/key-backup.ts'
 import * as keys from '#api/client-server/keys.ts'
 import * as kicking from '#api/client-server/kicking.ts'
+import * as knocking from '#api/client-server/knocking.ts'
 import * as leaving from '#api/client-server/leaving.ts'
 import * as listJoinedRooms from '#api/client-server/list-joined-rooms.ts'
 import * as listPublicRooms from '#api/client-server/list-public-rooms.ts'
@@ -43,6 +44,7 @@ import * as roomState from '#api/client-server/room-state.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
+import * as typing from '#api/client-server/typing.ts'
 import * as versions from '#api/client-server/versions.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
@@ -56,6 +58,7 @@ import * as federationInvites from '#api/server-server/invites.ts'
 import * as federationJoins from '#api/server-server/joins.ts'
 import * as federationKeysQuery from '#api/server-server/keys-query.ts'
 import * as federationKeysServer from '#api/server-server/keys-server.ts'
+import * as federationKnocks from '#api/server-server/knocks.ts'
 import * as federationLeaving from '#api/server-server/leaving.ts'
 import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
@@ -94,6 +97,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/key-backup': keyBackup,
   'client-server/keys': keys,
   'client-server/kicking': kicking,
+  'client-server/knocking': knocking,
   'client-server/leaving': leaving,
   'client-server/list-joined-rooms': listJoinedRooms,
   'client-server/list-public-rooms': listPublicRooms,
@@ -114,6 +118,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/rooms': rooms,
   'client-server/sync': sync,
   'client-server/to-device': toDevice,
+  'client-server/typing': typing,
   'client-server/versions': versions,
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
@@ -127,6 +132,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/joins': federationJoins,
   'server-server/keys-query': federationKeysQuery,
   'server-server/keys-server': federationKeysServer,
+  'server-server/knocks': federationKnocks,
   'server-server/leaving': federationLeaving,
   'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,

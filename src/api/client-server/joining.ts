@@ -1,12 +1,12 @@
 import { type Static, Type as t } from '@sinclair/typebox'
-import { requireAlias } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
+import { requireNamed, throughOthers } from '#api/client-server/room/through.ts'
 import { op } from '#api/http/op.ts'
 import { guestsMayJoin } from '#core/content/m.room.guest_access.ts'
 import { MatrixError, invalidParam } from '#core/error.ts'
-import { domainOf, isRoomAlias, isRoomId, isServerName } from '#core/ids.ts'
+import { domainOf, isRoomId } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { invitersOf } from '#engine/read/inviters.ts'
 import { findAccess } from '#engine/read/room.ts'
@@ -43,7 +43,6 @@ export const joinRoom = op({
   auth: 'user',
   limit: 'join',
   params: open({ roomIdOrAlias: t.String() }),
-  // `server_name` is what `via` was called before v1.12.
   query: open({
     via: t.Optional(t.Array(t.String())),
     server_name: t.Optional(t.Array(t.String())),
@@ -52,13 +51,8 @@ export const joinRoom = op({
   response,
 
   async run({ who, params: { roomIdOrAlias: name }, query, body }, ctx) {
-    const via = [...(query.via ?? []), ...(query.server_name ?? [])].filter(isServerName)
-    if (isRoomAlias(name)) {
-      const { roomId, servers } = await requireAlias(ctx, name)
-      return join(ctx, who.userId, roomId, [...servers, ...via], body)
-    }
-    if (!isRoomId(name)) throw invalidParam(`${name} is neither a room ID nor a room alias`)
-    return join(ctx, who.userId, name, via, body)
+    const { roomId, via } = await requireNamed(ctx, name, query)
+    return join(ctx, who.userId, roomId, via, body)
   },
 })
 
@@ -74,9 +68,6 @@ async function requireOpenToGuests(ctx: Context, roomId: string, userId: string)
   if (!guestsMayJoin(state?.event.content))
     throw new MatrixError(403, 'M_GUEST_ACCESS_FORBIDDEN', 'Guests may not join this room')
 }
-
-/** Servers that a join may be tried through. */
-const maxVia = 20
 
 async function join(
   ctx: Context,
@@ -97,14 +88,12 @@ async function join(
   ])
   // Not spec: what else a client says goes into the event, as other servers have it.
   const content = JSON.stringify({ ...profiles.get(userId), ...wanted })
-  // Who asked the user in surely is in the room. A room's own domain (v1–v11) says nothing about who
-  // is in it, so it is tried only for want of any other.
-  const named = othersOf(ctx, [...via, ...inviters.map(domainOf)])
-  const others = named.length > 0 ? named : othersOf(ctx, [domainOf(roomId)])
+  // Who asked the user in surely is in the room.
+  const others = throughOthers(ctx, roomId, [...via, ...inviters.map(domainOf)])
   const at = await ctx.rooms.call('join', roomId, {
     userId,
     content,
-    via: others.slice(0, maxVia),
+    via: others,
   })
   landed(ctx, at)
   if (access?.standing?.membership !== 'join') introduce(ctx, userId, roomId)
@@ -116,9 +105,4 @@ function introduce(ctx: Context, userId: string, roomId: string): void {
   ctx.users
     .call('introduceDevices', userId, roomId)
     .catch((error: unknown) => ctx.log.warn({ err: error }, 'servers were not told of devices'))
-}
-
-function othersOf({ serverName }: Context, servers: readonly (string | undefined)[]): string[] {
-  const valid = servers.filter((server) => server !== undefined && isServerName(server))
-  return [...new Set(valid as string[])].filter((server) => server !== serverName)
 }

@@ -15,7 +15,7 @@ import {
 import type { Federation } from '#engine/worker/protocol.ts'
 
 /**
- * Joining, leaving and inviting through other servers. A template is checked here before anyone can
+ * Joining, knocking, leaving and inviting through other servers. A template is checked here before anyone can
  * sign it: a lying server could otherwise have us sign an event of its choice.
  *
  * Spec: server-server-api/#joining-rooms
@@ -25,29 +25,72 @@ const v2 = '/_matrix/federation/v2'
 const MiB = 1024 * 1024
 const maxStateEvents = 1_000_000
 const maxServers = 100_000
+/** Not spec: more than any room shows to those outside. */
+const maxShown = 100
 
 export type Template = { version: string; event: JsonObject }
 
 /** A join event to fill in and sign, of a room whose version is one of `versions`. */
-export async function makeJoin(
+export const makeJoin = (
   federation: Federation,
   destination: string,
   roomId: string,
   userId: string,
   versions: readonly string[],
   ask: Ask = {},
+): Promise<Template> =>
+  makeOffered(federation, destination, {
+    path: 'make_join',
+    membership: 'join',
+    roomId,
+    userId,
+    versions,
+    ask,
+  })
+
+/** The same for a knock. */
+export const makeKnock = (
+  federation: Federation,
+  destination: string,
+  roomId: string,
+  userId: string,
+  versions: readonly string[],
+  ask: Ask = {},
+): Promise<Template> =>
+  makeOffered(federation, destination, {
+    path: 'make_knock',
+    membership: 'knock',
+    roomId,
+    userId,
+    versions,
+    ask,
+  })
+
+type Offer = {
+  path: string
+  membership: string
+  roomId: string
+  userId: string
+  versions: readonly string[]
+  ask: Ask
+}
+
+async function makeOffered(
+  federation: Federation,
+  destination: string,
+  { path, membership, roomId, userId, versions, ask }: Offer,
 ): Promise<Template> {
   const query = queryOf(versions.map((version) => ['ver', version] as const))
   const answer = await askForObject(federation, {
     destination,
     method: 'GET',
-    uri: pathOf(`${v1}/make_join`, roomId, userId) + query,
+    uri: pathOf(`${v1}/${path}`, roomId, userId) + query,
     deadlineMs: 20_000,
     maxBytes: MiB,
     ignoreBackoff: true,
     ...ask,
   })
-  const event = checkTemplate(destination, answer, roomId, userId, 'join')
+  const event = checkTemplate(destination, answer, roomId, userId, membership)
   // Not said: version 1 or 2.
   const version = answer['room_version'] ?? '1'
   if (typeof version !== 'string' || !versions.includes(version))
@@ -168,6 +211,30 @@ export async function sendLeave(
     ignoreBackoff: true,
     ...ask,
   })
+}
+
+/** Hands in a signed knock; what its user may see of the room. `event` is JSON text. */
+export async function sendKnock(
+  federation: Federation,
+  destination: string,
+  roomId: string,
+  eventId: string,
+  event: string,
+  ask: Ask = {},
+): Promise<JsonObject[]> {
+  const answer = await askForObject(federation, {
+    destination,
+    method: 'PUT',
+    uri: pathOf(`${v1}/send_knock`, roomId, eventId),
+    body: event,
+    deadlineMs: 30_000,
+    maxBytes: MiB,
+    ignoreBackoff: true,
+    ...ask,
+  })
+  // The room has the knock now, whatever else the answer says.
+  const state = answer['knock_room_state']
+  return (Array.isArray(state) ? state : []).filter(isObject).slice(0, maxShown)
 }
 
 /** An invite of a user of the other server. Events are JSON texts. */

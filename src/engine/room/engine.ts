@@ -26,6 +26,7 @@ import { Send } from '#engine/room/send.ts'
 import { States } from '#engine/room/states.ts'
 import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/backfill.ts'
+import { knock, takeKnock } from '#engine/room/knock.ts'
 import { makeMember } from '#engine/room/make-member.ts'
 import { changeMembership, join } from '#engine/room/members.ts'
 import { receiveInvite } from '#engine/room/receive-invite.ts'
@@ -201,6 +202,22 @@ export class RoomEngine implements Handlers<RoomCalls> {
   async sendJoin(roomId: string, origin: string, pdu: string) {
     this.#open()
     return takeMember(this.lane(roomId), { origin, pdu, membership: 'join' })
+  }
+
+  async knock(roomId: string, request: JoinRoom): Promise<Landed> {
+    this.#open()
+    const lane = this.lane(roomId)
+    return lane.keep(() => knock(lane, request))
+  }
+
+  async makeKnock(roomId: string, userId: string, versions: string[], origin: string) {
+    this.#open()
+    return makeMember(this.lane(roomId), { origin, userId, membership: 'knock', versions })
+  }
+
+  async sendKnock(roomId: string, origin: string, pdu: string) {
+    this.#open()
+    return takeKnock(this.lane(roomId), { origin, pdu })
   }
 
   async sendLeave(roomId: string, origin: string, pdu: string): Promise<Landed> {

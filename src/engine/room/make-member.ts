@@ -20,7 +20,7 @@ import { RoomReloaded } from '#engine/room/work.ts'
 export type WantedMember = {
   origin: string
   userId: string
-  membership: 'join' | 'leave'
+  membership: 'join' | 'leave' | 'knock'
   /** The room versions that the server knows; left out, it knows the room's. */
   versions?: readonly string[]
 }
@@ -30,10 +30,11 @@ export type MemberTemplate = { version: string; event: string }
 type Made = { room: Room; prevs: readonly Known[]; template: MemberTemplate }
 
 /**
- * A join or leave of another server's user, for that server to sign: what it would look like now. It
+ * A join, leave or knock of another server's user, for that server to sign: what it would look like now. It
  * cites nothing that is not committed.
  *
- * Spec: server-server-api/#joining-rooms, server-server-api/#leaving-rooms-rejecting-invites
+ * Spec: server-server-api/#joining-rooms, server-server-api/#knocking-upon-a-room,
+ * server-server-api/#leaving-rooms-rejecting-invites
  */
 export const makeMember = (lane: Lane, wanted: WantedMember): Promise<MemberTemplate> =>
   lane.keep(async () => {

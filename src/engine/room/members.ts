@@ -2,13 +2,9 @@ import { membershipOf } from '#core/content/m.room.member.ts'
 import { forbidden, MatrixError, notFound } from '#core/error.ts'
 import { authorize } from '#core/auth/authorize.ts'
 import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
-import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { redactJson } from '#core/event/redact.ts'
 import { domainOf } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
-import { packEventId, unpackEventId } from '#store/room/event-id.ts'
-import * as redacted from '#store/room/redacted.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { remoteInvite } from '#engine/room/fetch/invite.ts'
 import { localLeave, remoteLeave, type Signed } from '#engine/room/fetch/leave.ts'
@@ -16,27 +12,17 @@ import { passHolds } from '#engine/room/hold.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { isOurs, JoinLocal } from '#engine/room/local-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
+import { knockedVia } from '#engine/room/knock-state.ts'
 import { LeaveOutside } from '#engine/room/leave-outside.ts'
-import type { Parts } from '#engine/room/parts.ts'
 import { putIn } from '#engine/room/take-member.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { RemoteJoins } from '#engine/room/remote-joins.ts'
 import { buildLocal, citedBy, contentOf, Send } from '#engine/room/send.ts'
+import { shownState } from '#engine/room/shown-state.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { JoinRoom, Landed, MembershipChange } from '#engine/worker/protocol.ts'
 
 /** Joining, inviting, leaving: what is between the room here, and other servers. */
-
-/** A room's state as an invite or a knock shows it. Spec: client-server-api/#stripped-state */
-const shownToInvited = [
-  'm.room.create',
-  'm.room.join_rules',
-  'm.room.canonical_alias',
-  'm.room.avatar',
-  'm.room.encryption',
-  'm.room.name',
-  'm.room.topic',
-]
 
 const roomOf = (lane: Lane) => lane.parts.turns.seat(true).run(lane.load())
 
@@ -113,7 +99,7 @@ export async function changeMembership(lane: Lane, change: MembershipChange): Pr
   )
 }
 
-/** Rejects an invite to a room that we are not in. The user gets rid of it whatever others say. */
+/** Rejects an invite to a room that we are not in, or takes a knock back. The user gets rid of it whatever others say. */
 async function leaveOutside(
   lane: Lane,
   room: Room,
@@ -124,6 +110,8 @@ async function leaveOutside(
   const before = await lane.parts.turns.seat(true).run(memberOf(lane, room, userId))
   const was = membershipOf(before?.event.content)
   if (!before || (was !== 'invite' && was !== 'knock')) throw forbidden('You are not in the room')
+  const asked =
+    was === 'invite' ? domainOf(before.event.sender) : await knockedVia(lane.parts, before.nid)
   let signed: Signed
   try {
     signed = await remoteLeave({
@@ -134,9 +122,7 @@ async function leaveOutside(
       roomId: lane.roomId,
       userId,
       content,
-      via: [domainOf(was === 'invite' ? before.event.sender : lane.roomId) ?? ''].filter(
-        (server) => server !== '' && server !== signing.serverName,
-      ),
+      via: asked === undefined || asked === signing.serverName ? [] : [asked],
       version: room.version.id,
       signing,
     })
@@ -186,30 +172,5 @@ function* buildInvite(
   const { event, text: json } = buildLocal(parts, room, wish, content, { prevs, auths })
   const verdict = authorize(event, state, () => true)
   if (!verdict.allowed) throw forbidden(verdict.reason)
-  const shown = yield* wait(
-    parts.interner.intern({
-      stateKeys: [...shownToInvited.map((each) => [each, ''] as const), [type, sender]],
-    }),
-  )
-  const keys = [
-    ...shownToInvited.map((each) => shown.stateKey(each, '')),
-    shown.stateKey(type, sender),
-  ]
-  const nids = keys.flatMap((key) => map.get(key) ?? [])
-  const events = yield* parts.events.byNids(room, nids)
-  const shownEvents = nids.map((nid) => events.get(nid)!)
-  return { event, json, state: yield* textsOf(parts, room, shownEvents) }
-}
-
-/** The federation form of events, without what was taken back. */
-function* textsOf(parts: Parts, room: Room, events: readonly Known[]): Task<string[]> {
-  const ids = events.map(({ event }) => packEventId(event.eventId))
-  const rows = yield* wait(
-    redacted.among(parts.sql, room.shard, room.nid, ids).then((list) => list),
-  )
-  const gone = new Set(rows.map((row) => unpackEventId(row.target_id, room.version)))
-  return events.map(({ event: { eventId, pdu } }) => {
-    const text = canonicalEvent(room.version, pdu)!
-    return gone.has(eventId) ? redactJson(room.version, text) : text
-  })
+  return { event, json, state: yield* shownState(parts, room, map, sender) }
 }

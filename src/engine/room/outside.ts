@@ -6,11 +6,12 @@ import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { type Changes, changesTo, countServers } from '#engine/room/changes.ts'
 import { FromInbox } from '#engine/room/from-inbox.ts'
+import { knockJudges } from '#engine/room/knock-state.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { memberOf, numbersFor } from '#engine/room/numbers.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { isOutlier, isRejected, type Known, type Room } from '#engine/room/room.ts'
-import type { Task } from '#engine/room/task.ts'
+import { type Task, wait } from '#engine/room/task.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
 
 /**
@@ -162,7 +163,7 @@ export class ReceiveOutside extends FromInbox {
 /**
  * Whether an event takes back the invite, or refuses the knock, of a user of ours. Without the room's
  * state that cannot be judged in full: it must rest on what we know, and come from the server that
- * the invite came from.
+ * the invite came from, or from one that has a say in the room as far as we were shown.
  */
 function* withdraws(parts: Parts, room: Room, event: RoomEvent): Task<boolean> {
   const user = memberOf(event)
@@ -176,5 +177,8 @@ function* withdraws(parts: Parts, room: Room, event: RoomEvent): Task<boolean> {
   const was = membershipOf(before.event.content)
   if (was !== 'invite' && was !== 'knock') return false
   if (!event.authEvents.includes(before.event.eventId)) return false
-  return was === 'knock' || domainOf(event.sender) === domainOf(before.event.sender)
+  const server = domainOf(event.sender)
+  if (was === 'invite') return server === domainOf(before.event.sender)
+  if (server === undefined || event.sender === user) return false
+  return (yield* wait(knockJudges(parts, nid))).has(server)
 }

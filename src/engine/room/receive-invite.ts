@@ -1,23 +1,22 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
-import { badJson, forbidden, invalidParam, MatrixError } from '#core/error.ts'
+import { badJson, forbidden, invalidParam } from '#core/error.ts'
 import { inspectPdu } from '#core/event/check.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf } from '#core/ids.ts'
-import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import type { RoomVersion } from '#core/room-version.ts'
 import type { Answer } from '#engine/room/asked.ts'
-import { newRoomOutside } from '#engine/room/create.ts'
 import type { Incoming } from '#engine/room/incoming.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/local-member.ts'
 import { requireAllowed } from '#engine/room/make-member.ts'
-import { applyOutside } from '#engine/room/outside.ts'
+import { enterOutside, versionFor } from '#engine/room/outside-room.ts'
 import { claim } from '#engine/room/receive.ts'
-import { forget, type Room } from '#engine/room/room.ts'
+import type { Room } from '#engine/room/room.ts'
 import { Taken } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
-import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
+import type { Committed, Outcome } from '#engine/room/work.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
 
 /** An invite of another server for a user of ours: checked before, and signed by us. */
@@ -74,61 +73,19 @@ class TakeInvite extends Taken<Landed> {
 
   /** Without the room's state nobody can judge it. */
   *#outside(lane: Lane, there: Room | null, event: RoomEvent): Task<Outcome | null> {
-    const { parts, roomId } = lane
-    const { version } = event
-    const known = there && (yield* parts.events.byIds(there, [event.eventId])).get(event.eventId)
-    if (known) return this.again(there, known)
+    const { parts } = lane
+    const found = there && (yield* parts.events.byIds(there, [event.eventId])).get(event.eventId)
+    if (found) return this.again(there, found)
     if (!(yield* claim(lane, event))) throw forbidden('The ID of the event is that of another')
-    const room = there ?? newRoomOutside(parts, lane, version)
-    const made = yield* applyOutside(parts, room, event, {
-      text: canonicalEvent(version, event.pdu)!,
-      internal: `{"invite_room_state":[${this.#invite.state.join(',')}]}`,
-      claimed: version.eventFormat === 'named',
-    })
-    const { part } = made.outcome
-    if (!there) {
-      // Made by somebody else meanwhile.
-      if (lane.room) {
-        forget(parts, room)
-        throw new RoomReloaded()
-      }
-      lane.room = room
-      part.created = { roomId, version: version.id, kind: room.kind, partial: false }
-    } else if (room.version.id !== version.id) {
-      room.version = version
-      part.room = { version: version.id }
-    }
-    this.applied(room, made.known)
-    return made.outcome
+    const internal = `{"invite_room_state":[${this.#invite.state.join(',')}]}`
+    const { room, known, outcome } = yield* enterOutside(lane, there, event, internal)
+    this.applied(room, known)
+    return outcome
   }
 
   answerFor(committed: Committed): Landed {
     return this.landed(committed)
   }
-}
-
-/**
- * The version by which an invite is read. That of a room that we are in, or were in, is certain; from
- * outside we know what another server said, which may have been wrong, and may say it better now. But
- * IDs of v1–v2 are no IDs of later versions, so from the one to the other it does not change.
- */
-function versionFor(room: Room | null, id: string): RoomVersion {
-  const version = roomVersions.get(id)
-  if (!version)
-    throw new MatrixError(
-      400,
-      'M_INCOMPATIBLE_ROOM_VERSION',
-      'This server does not know the version of the room',
-      { room_version: id },
-    )
-  if (!room || room.version.id === id) return version
-  const { eventFormat, eventIdBase64 } = room.version
-  if (version.eventFormat !== eventFormat || version.eventIdBase64 !== eventIdBase64)
-    throw invalidParam('The room has another version')
-  // v1–v2: the first version of the call does not say which of the two.
-  if (eventFormat === 'named') return room.version
-  if (room.kind === 'joined') throw invalidParam('The room has another version')
-  return version
 }
 
 function readInvite(version: RoomVersion, pdu: string, roomId: string): RoomEvent {

@@ -25,13 +25,17 @@ import type { Task } from '#engine/room/task.ts'
 import { type Committed, nothing, type Outcome } from '#engine/room/work.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
 
-/** A join or leave that another server has signed and hands in. */
-export type SignedMember = { origin: string; membership: 'join' | 'leave'; pdu: string }
+/** A join, leave or knock that another server has signed and hands in. */
+export type SignedMember = {
+  origin: string
+  membership: 'join' | 'leave' | 'knock'
+  pdu: string
+}
 
 export type TakenMember = Landed & { event: string }
 
 /**
- * Takes a join or leave that another server hands in: into the room, and on to the others. Keys that
+ * Takes a join, leave or knock that another server hands in: into the room, and on to the others. Keys that
  * are lacking are fetched before the event gets into the lane.
  *
  * Spec: server-server-api/#joining-rooms, server-server-api/#leaving-rooms-rejecting-invites

@@ -78,6 +78,8 @@ export type RoomCalls = {
   create: (roomId: string, request: CreateRoom) => Landed
   /** Joins a local user: at once if we are in the room and the rules allow it, else through `via`. */
   join: (roomId: string, request: JoinRoom) => Landed
+  /** Knocks for a local user: here if we are in the room, else through `via`. */
+  knock: (roomId: string, request: JoinRoom) => Landed
   /** Invite (to remote users too), kick, ban, unban, leave; rejecting a remote invite goes out as make/send_leave. */
   changeMembership: (roomId: string, request: MembershipChange) => Landed
 
@@ -91,6 +93,14 @@ export type RoomCalls = {
     origin: string,
   ) => { version: string; event: string }
   makeLeave: (roomId: string, userId: string, origin: string) => { version: string; event: string }
+  makeKnock: (
+    roomId: string,
+    userId: string,
+    versions: string[],
+    origin: string,
+  ) => { version: string; event: string }
+  /** Accepts another server's signed knock; `state` is what its user is shown of the room, JSON texts. */
+  sendKnock: (roomId: string, origin: string, pdu: string) => Landed & { state: string[] }
   /** Accepts another server's signed join; `event` is what the joiner must use, state is read at `eventId`. */
   sendJoin: (roomId: string, origin: string, pdu: string) => Landed & { event: string }
   sendLeave: (roomId: string, origin: string, pdu: string) => Landed

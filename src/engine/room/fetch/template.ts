@@ -98,7 +98,7 @@ function authoriser(
 export type Member = Readonly<{
   roomId: string
   userId: string
-  membership: 'join' | 'leave'
+  membership: 'join' | 'leave' | 'knock'
   /** What the user wants in it beside the membership. */
   content: JsonObject
 }>
