@@ -35,14 +35,19 @@ import * as openid from '#api/client-server/openid.ts'
 import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as profile from '#api/client-server/profile.ts'
 import * as pushrules from '#api/client-server/pushrules.ts'
+import * as read_markers from '#api/client-server/read-markers.ts'
+import * as receipts from '#api/client-server/receipts.ts'
 import * as redaction from '#api/client-server/redaction.ts'
 import * as refresh from '#api/client-server/refresh.ts'
 import * as registrationTokens from '#api/client-server/registration-tokens.ts'
+import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
+import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
+import * as threadsList from '#api/client-server/threads-list.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
 import * as typing from '#api/client-server/typing.ts'
 import * as versions from '#api/client-server/versions.ts'
@@ -109,14 +114,19 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/password-management': passwordManagement,
   'client-server/profile': profile,
   'client-server/pushrules': pushrules,
+  'client-server/read-markers': read_markers,
+  'client-server/receipts': receipts,
   'client-server/redaction': redaction,
   'client-server/refresh': refresh,
   'client-server/registration': registration,
   'client-server/registration-tokens': registrationTokens,
+  'client-server/relations': relations,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
+  'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
   'client-server/sync': sync,
+  'client-server/threads-list': threadsList,
   'client-server/to-device': toDevice,
   'client-server/typing': typing,
   'client-server/versions': versions,

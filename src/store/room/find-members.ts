@@ -60,3 +60,15 @@ export const joinedNids = (
     join memberships m on m.shard = ${room.shard} and m.room_nid = ${room.nid}
       and m.generation = ${room.generation} and m.user_nid = u.user_nid
     where u.user_id = any(${userIds as string[]}) and m.membership = 'join'`
+
+/** The events that keep users out of a room. */
+export const bannedFrom = (sql: Sql, shard: number, roomNid: number, limit: number) =>
+  sql<{ event_nid: number }[]>`
+    select m.event_nid
+    from rooms r
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+      and m.generation = r.generation
+    where r.shard = ${shard} and r.room_nid = ${roomNid} and m.membership = 'ban'
+      and m.event_nid is not null
+    order by m.position
+    limit ${limit}`

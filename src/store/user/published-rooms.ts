@@ -14,3 +14,10 @@ export async function has(sql: Sql, roomId: string): Promise<boolean> {
   const rows = await sql`select from published_rooms where room_id = ${roomId}`
   return rows.length > 0
 }
+
+/** Publishes a room in the place of another, if that one was. */
+export async function move(sql: Sql, from: string, to: string): Promise<void> {
+  await sql`
+    update published_rooms set room_id = ${to}
+    where room_id = ${from} and not exists (select from published_rooms where room_id = ${to})`
+}

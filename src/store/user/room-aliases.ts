@@ -34,3 +34,8 @@ export async function ofRoom(sql: Sql, roomId: string): Promise<string[]> {
     select alias from room_aliases where room_id = ${roomId} order by alias`
   return rows.map((row) => row.alias)
 }
+
+/** Lets all aliases of a room stand for another. */
+export async function move(sql: Sql, from: string, to: string): Promise<void> {
+  await sql`update room_aliases set room_id = ${to} where room_id = ${from}`
+}
