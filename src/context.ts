@@ -8,6 +8,7 @@ import type { Media } from '#engine/media/media.ts'
 import type { Previews } from '#engine/media/previews.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
 import type { Thumbnails } from '#engine/media/thumbnails.ts'
+import type { Typing } from '#engine/live/typing.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
@@ -69,6 +70,8 @@ export type Context = {
   readonly thumbnails: Thumbnails
   /** What is shown of web pages that users link to. */
   readonly previews: Previews
+  /** Who types where. */
+  readonly typing: Typing
   /** What callers may still ask; shared by all listeners. */
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */

@@ -26,6 +26,7 @@ import type { Context } from '#src/context.ts'
 import type { Database } from '#src/database.ts'
 import { federationOptions } from '#src/federation-options.ts'
 import type { Log } from '#src/log.ts'
+import { startLive, takePassing } from '#src/live.ts'
 import { startMedia } from '#src/media.ts'
 import { shardCount } from '#store/settings.ts'
 
@@ -68,7 +69,10 @@ export async function createContext(
 
   const media = await startMedia({ config, sql, log, clock, started, federation })
 
-  const intake = new Intake({
+  const live = startLive({ sql, serverName, log, clock, positions, federation, started })
+  const passing = takePassing({ sql, log }, live, () => intake.rooms)
+
+  const intake: Intake = new Intake({
     serverName,
     sql,
     log,
@@ -76,7 +80,14 @@ export async function createContext(
     rooms,
     takeEdus: (origin, edus) =>
       takeEdus(
-        { sql, users: owners.users, serverName, clock, onDeviceLists: () => resync.wake() },
+        {
+          sql,
+          users: owners.users,
+          serverName,
+          clock,
+          onDeviceLists: () => resync.wake(),
+          onPassing: (from, passed) => passing.take(from, passed),
+        },
         origin,
         edus,
       ),
@@ -97,6 +108,7 @@ export async function createContext(
     federation,
     ...owners,
     ...media,
+    ...live,
     keys,
     limits: new RateLimits(budgetsOf(config), clock),
     positions,

@@ -19,7 +19,8 @@ const may: Record<string, string[]> = {
   'engine/media': ['core', 'store', 'engine/worker', 'engine/federation'],
   'engine/push': ['core', 'store', 'engine/worker'],
   'engine/appservice': ['core', 'store', 'engine/worker'],
-  'engine/sync': ['core', 'store', 'engine/worker', 'engine/read'],
+  'engine/live': ['core', 'store', 'engine/worker', 'engine/read'],
+  'engine/sync': ['core', 'store', 'engine/worker', 'engine/read', 'engine/live'],
   'api/http': ['core', 'engine', 'store/db.ts'],
   'api/client-server': ['core', 'engine', 'store/user', 'store/media', 'api/http'],
   'api/server-server': [

@@ -26,6 +26,8 @@ export type Track = {
   readonly shard: number
   readonly places: Map<number, Place>
   readonly waiters: Set<Waiter>
+  /** Counts what woke the user that no position says. */
+  nudge: number
 }
 
 type Load = { userId: string; resolve: (track: Track) => void; reject: (error: unknown) => void }
@@ -49,6 +51,7 @@ export class Interest {
   readonly #listsAt = new Float64Array(SHARDS)
   #places = 0
   #loads: Load[] = []
+  #nudges = 0
 
   constructor(serverName: string, max: number) {
     this.#serverName = serverName
@@ -163,6 +166,17 @@ export class Interest {
     return false
   }
 
+  /** Wakes who is in some rooms, for what has no position: who types, who is there. */
+  nudge(roomNids: Iterable<number>): void {
+    const nudge = ++this.#nudges
+    for (const roomNid of roomNids)
+      for (const track of this.#watchers.get(roomNid) ?? []) {
+        if (track.nudge === nudge) continue
+        track.nudge = nudge
+        wake(track)
+      }
+  }
+
   wakeAll(): void {
     for (const track of this.#tracks.values()) wake(track)
   }
@@ -217,6 +231,7 @@ export class Interest {
         shard: shardOf(userId),
         places: new Map(),
         waiters: new Set(),
+        nudge: this.#nudges,
       })
     }
     for (const row of rows) {

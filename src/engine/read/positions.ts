@@ -9,7 +9,12 @@ import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 const minPauseMs = 3
 
 /** Never changed once given. */
-export type View = { readonly vector: Vector; readonly places: readonly Place[] }
+export type View = {
+  readonly vector: Vector
+  readonly places: readonly Place[]
+  /** Another one means that something without a position may have changed since. */
+  readonly nudge: number
+}
 
 type Pairs = readonly (readonly [shard: number, position: number])[]
 
@@ -105,7 +110,8 @@ export class Positions {
   async view(userId: string): Promise<View> {
     await this.settled()
     const track = this.#interest.find(userId) ?? (await this.#load(userId))
-    return { vector: copyVector(this.#seen), places: [...track.places.values()] }
+    const { places, nudge } = track
+    return { vector: copyVector(this.#seen), places: [...places.values()], nudge }
   }
 
   /** Whether a room has news after a position; undefined: it is too long ago to know. */
@@ -115,18 +121,26 @@ export class Positions {
 
   /**
    * Resolves when something after `since` may concern the user, when `timeoutMs` is over, or when
-   * the caller hangs up. It may wake for nothing; who wakes looks again.
+   * the caller hangs up. It may wake for nothing; who wakes looks again. `nudge` is that of the view
+   * that was answered for.
    */
   async waitFor(
     userId: string,
     since: Vector,
     signal: AbortSignal,
     timeoutMs: number,
+    nudge?: number,
   ): Promise<void> {
     const track = this.#interest.find(userId) ?? (await this.#load(userId))
     if (this.#closed || signal.aborted || timeoutMs <= 0) return
+    if (nudge !== undefined && track.nudge !== nudge) return
     if (this.#interest.isBehind(track, since, this.#seen)) return
     await this.#interest.wait(track, signal, timeoutMs)
+  }
+
+  /** Wakes who is in some rooms, for what has no position: who types, who is there. */
+  nudge(roomNids: Iterable<number>): void {
+    this.#interest.nudge(roomNids)
   }
 
   #advance(vector: Float64Array, pairs: Pairs): void {

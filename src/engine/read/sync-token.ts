@@ -6,29 +6,47 @@ import { type Vector, newVector } from './vector.ts'
 /**
  * Sync tokens: `s`, then in base64url a format byte, the room shards' positions and the user shards'
  * positions as varints, a run of zeros as 0 and its length. What follows are parts that not every
- * token has, each a number that names it and then its own: 1 is how far to-device messages were told.
+ * token has, each a number that names it and then its own: 1 is how far to-device messages were told,
+ * 2 what was told of who types: an epoch, a position, and the rooms where somebody did, by number.
  *
  * Nothing of a token is kept by the server: it is good on any process, and after a restart.
  */
 const format = 1
 const toDevicePart = 1
+const typingPart = 2
 
 /** A point in the streams, with what was not told up to it. */
 export type SyncToken = Vector & {
   /** In the stream of the user: to-device messages were told up to here only. */
   readonly toDevice?: number
+  readonly typing?: TypingPoint
 }
 
-// 128 positions of 8 bytes, and some room.
-const maxLength = 1500
+/** What was told of who types: up to a position in one life of the server. */
+export type TypingPoint = {
+  readonly epoch: number
+  readonly at: number
+  /** Where somebody typed: some of them. */
+  readonly rooms: readonly number[]
+}
 
-export function encodeToken({ rooms, users, toDevice }: SyncToken): string {
+const maxTypingRooms = 16
+
+// 128 positions of 8 bytes, 16 rooms, and some room.
+const maxLength = 1800
+
+export function encodeToken({ rooms, users, toDevice, typing }: SyncToken): string {
   const bytes: number[] = [format]
   writePositions(bytes, rooms)
   writePositions(bytes, users)
   if (toDevice !== undefined) {
     writeVarint(bytes, toDevicePart)
     writeVarint(bytes, toDevice)
+  }
+  if (typing !== undefined) {
+    writeVarint(bytes, typingPart)
+    for (const each of [typing.epoch, typing.at, typing.rooms.length, ...typing.rooms])
+      writeVarint(bytes, each)
   }
   return `s${Buffer.from(bytes).toString('base64url')}`
 }
@@ -51,12 +69,32 @@ function parseToken(text: string): SyncToken | undefined {
   let token: SyncToken = vector
   while (!reader.atEnd) {
     const part = reader.varint()
-    if (part !== toDevicePart || token.toDevice !== undefined) return undefined
-    const toDevice = reader.varint()
-    if (toDevice === undefined) return undefined
-    token = { ...token, toDevice }
+    if (part === toDevicePart && token.toDevice === undefined) {
+      const toDevice = reader.varint()
+      if (toDevice === undefined) return undefined
+      token = { ...token, toDevice }
+    } else if (part === typingPart && token.typing === undefined) {
+      const typing = readTypingPoint(reader)
+      if (!typing) return undefined
+      token = { ...token, typing }
+    } else return undefined
   }
   return token
+}
+
+function readTypingPoint(reader: Reader): TypingPoint | undefined {
+  const epoch = reader.varint()
+  const at = reader.varint()
+  const count = reader.varint()
+  if (epoch === undefined || at === undefined || count === undefined) return undefined
+  if (count > maxTypingRooms) return undefined
+  const rooms: number[] = []
+  for (let index = 0; index < count; index++) {
+    const room = reader.varint()
+    if (room === undefined) return undefined
+    rooms.push(room)
+  }
+  return { epoch, at, rooms }
 }
 
 function writePositions(bytes: number[], positions: Float64Array): void {

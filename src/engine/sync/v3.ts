@@ -1,5 +1,6 @@
 import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
+import type { Typing } from '#engine/live/typing.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Erased } from '#engine/read/erased.ts'
@@ -10,13 +11,14 @@ import { readStripped } from '#engine/read/stripped.ts'
 import { readSummaries } from '#engine/read/summary.ts'
 import type { Sql } from '#store/db.ts'
 import { readAccountData } from './account-data.ts'
+import { readEphemeral } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
 import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
 import { readKeySupply, readToDevice } from './to-device.ts'
-import { encodeToken } from '#engine/read/sync-token.ts'
+import { decodeToken, encodeToken } from '#engine/read/sync-token.ts'
 import { type Answer, writeAnswer } from './write.ts'
 
 /** What the answers of /sync are made of, and remembered by. */
@@ -24,6 +26,7 @@ export type Syncing = Reader & {
   readonly snapshots: Snapshots
   readonly sentMembers: SentMembers
   readonly erased?: Erased
+  readonly typing?: Typing
 }
 
 /**
@@ -50,8 +53,8 @@ export async function sync(
     const mayWait = since !== undefined && !request.fullState && !reader.positions.closed
     if (answer.hasNews || !mayWait || left <= 0 || signal.aborted) return answer.json
     // Nothing between the two: what comes is after the later one.
-    since = view.vector
-    await reader.positions.waitFor(request.userId, since, signal, left)
+    since = decodeToken(answer.json.next_batch)
+    await reader.positions.waitFor(request.userId, since, signal, left, view.nudge)
   }
 }
 
@@ -93,9 +96,11 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const { toldTo } = toDevice
+  const ephemeral = readEphemeral(reader, request, view, accountData.ignored)
   const nextBatch = encodeToken({
     ...view.vector,
     ...(toldTo !== undefined && { toDevice: toldTo }),
+    ...(ephemeral.typing && { typing: ephemeral.typing }),
   })
   memory.keep(nextBatch)
   return writeAnswer(reader, request, {
@@ -109,6 +114,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     asked,
     extra,
     accountData,
+    ephemeral: ephemeral.rooms,
     toDevice,
     keySupply,
     deviceLists,

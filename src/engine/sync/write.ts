@@ -26,6 +26,8 @@ export type Parts = {
   /** Further events, by number. */
   readonly extra: ReadonlyMap<number, ReadEvent>
   readonly accountData: AccountData
+  /** What passes, by room number. */
+  readonly ephemeral: ReadonlyMap<number, readonly JsonObject[]>
   readonly toDevice: ToDeviceSection
   readonly keySupply: KeySupply
   readonly deviceLists: DeviceListNews
@@ -90,20 +92,26 @@ class Writer {
   }
 
   joined(): JsonObject {
-    const { plan, places, accountData } = this.#parts
+    const { plan, places, accountData, ephemeral } = this.#parts
     const section: JsonObject = {}
     for (const each of plan.rooms) {
       if (each.kind !== 'join') continue
       const room = this.#room(each)
       if (room) section[each.room.roomId] = room
     }
-    if (accountData.rooms.size === 0) return section
+    if (accountData.rooms.size === 0 && ephemeral.size === 0) return section
     // Rooms in which nothing else happened.
-    for (const { roomId, membership } of places) {
+    for (const { roomId, roomNid, membership } of places) {
+      if (membership !== 'join' || roomId in section) continue
       const events = this.#accountData(roomId)
-      if (membership !== 'join' || roomId in section || events.length === 0) continue
-      if (this.#request.filter.rooms.accepts(roomId))
-        section[roomId] = { account_data: { events }, timeline: { events: [], limited: false } }
+      const passing = ephemeral.get(roomNid) ?? []
+      if (events.length === 0 && passing.length === 0) continue
+      if (!this.#request.filter.rooms.accepts(roomId)) continue
+      section[roomId] = {
+        ...(events.length > 0 && { account_data: { events } }),
+        ...(passing.length > 0 && { ephemeral: { events: [...passing] } }),
+        timeline: { events: [], limited: false },
+      }
     }
     return section
   }
@@ -149,6 +157,7 @@ class Writer {
     const timeline = this.#timeline(plan)
     const state = this.#state(plan)
     const accountData = this.#accountData(roomId)
+    const ephemeral = [...(this.#parts.ephemeral.get(roomNid) ?? [])]
     const summary = this.#parts.summaries.get(roomNid)
     const hasNews =
       plan.full ||
@@ -156,13 +165,14 @@ class Writer {
       (timeline['events'] as JsonObject[]).length > 0 ||
       state.length > 0 ||
       accountData.length > 0 ||
+      ephemeral.length > 0 ||
       summary !== undefined
     if (!hasNews) return undefined
     return {
       summary: summary ? writeSummary(summary) : {},
       [this.#request.stateAfter ?? 'state']: { events: state },
       timeline,
-      ephemeral: { events: [] },
+      ephemeral: { events: ephemeral },
       account_data: { events: accountData },
       unread_notifications: { highlight_count: 0, notification_count: 0 },
     }

@@ -16,6 +16,8 @@ export type TakingEdus = {
   clock: () => number
   /** Told that lists of devices may have become stale. */
   onDeviceLists?: () => void
+  /** Given what may be lost, which nobody waits for. */
+  onPassing?: (origin: string, edus: readonly Edu[]) => void
 }
 
 /** Devices that one to-device EDU may name; more than any client has is an attack. */
@@ -31,6 +33,7 @@ export async function takeEdus(
   edus: readonly Json[],
 ): Promise<void> {
   const parsed = edus.map((edu) => parseEdu(edu, origin)).filter((edu) => typeof edu !== 'string')
+  taking.onPassing?.(origin, parsed)
   const at = taking.clock()
   await Promise.all([
     takeMessages(

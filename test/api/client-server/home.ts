@@ -50,7 +50,7 @@ export class Home {
 
   private constructor(story: Story, options: HomeOptions, ownKeys: Context['ownKeys']) {
     this.story = story
-    const { sql, serverName, positions, snapshots, sentMembers } = story
+    const { sql, serverName, positions, snapshots, sentMembers, typing } = story
     const clock = () => this.now
     const { appservices = noAppservices } = options
     const config = configOf(serverName, options.config)
@@ -103,6 +103,7 @@ export class Home {
       positions,
       snapshots,
       sentMembers,
+      typing,
       // Nothing that a client asks for takes in what servers send.
       intake: undefined as unknown as Context['intake'],
       ...withoutMedia,

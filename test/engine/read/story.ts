@@ -2,6 +2,7 @@ import { pino } from 'pino'
 import type { JsonObject } from '#core/json.ts'
 import { EventFilter, type Filter, parseFilter } from '#core/filter.ts'
 import { shardOf } from '#core/shard.ts'
+import { Typing } from '#engine/live/typing.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { findAccess } from '#engine/read/room.ts'
@@ -19,6 +20,8 @@ import { StoryRoom } from './story-room.ts'
 
 export { StoryRoom }
 
+let epochs = 0
+
 /** Rooms whose events are simply committed, in the order told: what readers make of them is the test. */
 export class Story implements Syncing {
   readonly sql: Pool
@@ -27,6 +30,11 @@ export class Story implements Syncing {
   readonly positions: Positions
   readonly snapshots = new StoredSnapshots()
   readonly sentMembers = new SentMembers()
+  readonly typing: Typing
+  /** What other servers are told of who types. */
+  readonly typingTold: [roomId: string, userId: string, typing: boolean][] = []
+  /** Milliseconds that typing has gone on. */
+  typingMs = 0
   /** What the rooms port is asked; tests replace what answers. */
   backfill: (missing: string[]) => Promise<number> = async () => 0
   readonly rooms: Rooms = {
@@ -47,6 +55,13 @@ export class Story implements Syncing {
     this.positions = new Positions(pool, {
       serverName: this.serverName,
       log: pino({ enabled: false }),
+    })
+    this.typing = new Typing({
+      serverName: this.serverName,
+      clock: () => 1_700_000_100_000 + this.typingMs,
+      epoch: ++epochs,
+      onChange: (roomNid) => this.positions.nudge([roomNid]),
+      onOwn: ({ roomId }, userId, typing) => this.typingTold.push([roomId, userId, typing]),
     })
   }
 

@@ -30,6 +30,12 @@ describe('a sync token', () => {
     expect(decodeToken(encodeToken(newVector()))).not.toHaveProperty('toDevice')
   })
 
+  test('says what was told of who types', () => {
+    const typing = { epoch: 1_700_000_000_000, at: 12, rooms: [2 ** 52, 7] }
+    const token = { ...newVector(), toDevice: 3, typing }
+    expect(decodeToken(encodeToken(token))).toEqual(token)
+  })
+
   const whole = encodeToken(newVector())
   test.each([
     ['nothing', ''],
@@ -39,6 +45,11 @@ describe('a sync token', () => {
     ['a token and more', `${whole}AAAA`],
     ['a part twice', `s${Buffer.from([1, 0, 64, 0, 64, 1, 5, 1, 5]).toString('base64url')}`],
     ['half a part', `s${Buffer.from([1, 0, 64, 0, 64, 1]).toString('base64url')}`],
+    ['half of who types', `s${Buffer.from([1, 0, 64, 0, 64, 2, 5, 1]).toString('base64url')}`],
+    [
+      'more who type than fit',
+      `s${Buffer.from([1, 0, 64, 0, 64, 2, 5, 1, 17, ...Array<number>(17).fill(9)]).toString('base64url')}`,
+    ],
     ['a part that is unknown', `s${Buffer.from([1, 0, 64, 0, 64, 99, 5]).toString('base64url')}`],
     ['another format', `s${Buffer.from([2, 0, 64, 0, 64]).toString('base64url')}`],
     ['a run beyond the shards', `s${Buffer.from([1, 0, 65, 0, 64]).toString('base64url')}`],
