@@ -19,6 +19,7 @@ import type { Departures } from '#engine/user/departures.ts'
 import type { EmailValidations } from '#engine/user/email-validations.ts'
 import type { Keys } from '#engine/user/keys/keys.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
+import type { Receipts } from '#engine/live/receipts.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Uia } from '#engine/user/uia/uia.ts'
 import type { Federation, Rooms } from '#engine/worker/protocol.ts'
@@ -62,6 +63,8 @@ export type Context = {
   readonly profileNews: ProfileNews
   /** Who an access token belongs to. */
   readonly tokens: AccessTokens
+  /** How far users have read. */
+  readonly receipts: Receipts
   /** Whose events are shown redacted to who was not there. */
   readonly erased: ErasedUsers
   /** Files that users send, of this server and others. */

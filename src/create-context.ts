@@ -69,7 +69,17 @@ export async function createContext(
 
   const media = await startMedia({ config, sql, log, clock, started, federation })
 
-  const live = startLive({ sql, serverName, log, clock, positions, federation, started })
+  const live = startLive({
+    sql,
+    serverName,
+    log,
+    clock,
+    positions,
+    federation,
+    started,
+    users: owners.users,
+    rooms: () => intake.rooms,
+  })
   const passing = takePassing({ sql, log }, live, () => intake.rooms)
 
   const intake: Intake = new Intake({
@@ -86,7 +96,7 @@ export async function createContext(
           serverName,
           clock,
           onDeviceLists: () => resync.wake(),
-          onPassing: (from, passed) => passing.take(from, passed),
+          onPassing: passing,
         },
         origin,
         edus,

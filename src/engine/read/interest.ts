@@ -2,7 +2,9 @@ import { limitExceeded } from '#core/error.ts'
 import { SHARDS, shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
+import * as receipts from '#store/user/receipts.ts'
 import * as userChanges from '#store/user/read-changes.ts'
+import { ReceiptPlaces } from './receipt-places.ts'
 import { type RoomRef, toRef } from './room-ref.ts'
 import type { Vector } from './vector.ts'
 
@@ -49,6 +51,7 @@ export class Interest {
   #floor = new Float64Array(0)
   /** Of each user shard, where a device list last changed: who it concerns is found out by a look. */
   readonly #listsAt = new Float64Array(SHARDS)
+  readonly #receipts: ReceiptPlaces
   #places = 0
   #loads: Load[] = []
   #nudges = 0
@@ -56,11 +59,13 @@ export class Interest {
   constructor(serverName: string, max: number) {
     this.#serverName = serverName
     this.#max = max
+    this.#receipts = new ReceiptPlaces(max)
   }
 
   /** Before anything is taken in: nothing after this vector has been missed. */
   startAt(vector: Vector): void {
     this.#floor = vector.rooms.slice()
+    this.#receipts.startAt(vector)
   }
 
   /** The user's places if they are in memory. */
@@ -91,6 +96,11 @@ export class Interest {
     return undefined
   }
 
+  /** Whether a room may have receipts after a vector. */
+  receiptsChanged(roomNid: number, since: Vector): boolean {
+    return this.#receipts.changed(roomNid, since)
+  }
+
   /** Reads what happened from one vector to the next, and answers the step that takes it in. */
   async prepare(sql: Sql, from: Vector, to: Vector): Promise<() => void> {
     const loads = this.#loads
@@ -107,12 +117,13 @@ export class Interest {
     const stretches = stretchesOf(from.rooms, to.rooms)
     const wanted = [...new Set(loads.map((load) => load.userId))]
     const userStretches = stretchesOf(from.users, to.users)
-    const [rooms, members, rows, users, lists] = await Promise.all([
+    const [rooms, members, rows, users, lists, read] = await Promise.all([
       stretches.length ? changes.changedRooms(sql, stretches) : [],
       stretches.length ? changes.memberChanges(sql, this.#serverName, stretches) : [],
       wanted.length ? changes.membershipsAt(sql, wanted, to.rooms) : [],
       userStretches.length ? userChanges.changedUsers(sql, userStretches) : [],
       userStretches.length ? userChanges.changedLists(sql, userStretches) : [],
+      userStretches.length ? receipts.changedRooms(sql, userStretches) : [],
     ])
     const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
     const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
@@ -129,6 +140,10 @@ export class Interest {
         if (track) woken.add(track)
       }
       for (const list of lists) this.#moveList(list, woken)
+      for (const row of read) {
+        this.#receipts.move(row.room_nid, row.shard, row.position)
+        for (const track of this.#watchers.get(row.room_nid) ?? []) woken.add(track)
+      }
       for (const track of woken) wake(track)
       this.#keep(wanted, rows, to)
       for (const load of loads) load.resolve(this.#tracks.get(load.userId)!)
@@ -156,6 +171,9 @@ export class Interest {
   isBehind(track: Track, since: Vector, seen: Vector): boolean {
     if (seen.users[track.shard]! > since.users[track.shard]!) return true
     if (this.#listsAt.some((position, shard) => position > since.users[shard]!)) return true
+    if (this.#receipts.anyAfter(since))
+      for (const { membership, roomNid } of track.places.values())
+        if (membership === 'join' && this.#receipts.changed(roomNid, since)) return true
     if (seen.rooms.every((position, shard) => position <= since.rooms[shard]!)) return false
     for (const place of track.places.values()) {
       const from = since.rooms[place.shard]!

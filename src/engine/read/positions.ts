@@ -119,6 +119,11 @@ export class Positions {
     return this.#interest.roomChanged(shard, roomNid, since)
   }
 
+  /** Whether a room may have receipts after a vector. */
+  receiptsChanged(roomNid: number, since: Vector): boolean {
+    return this.#interest.receiptsChanged(roomNid, since)
+  }
+
   /**
    * Resolves when something after `since` may concern the user, when `timeoutMs` is over, or when
    * the caller hangs up. It may wake for nothing; who wakes looks again. `nudge` is that of the view

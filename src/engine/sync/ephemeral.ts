@@ -3,6 +3,7 @@ import type { Typing } from '#engine/live/typing.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { TypingPoint } from '#engine/read/sync-token.ts'
 import type { SyncRequest } from './plan.ts'
+import type { ReceiptSection } from './receipts.ts'
 import { readTyping, typingFilter } from './typing.ts'
 
 export type EphemeralNews = {
@@ -17,11 +18,18 @@ export function readEphemeral(
   { filter, since }: Pick<SyncRequest, 'filter' | 'since'>,
   { places }: View,
   ignored: ReadonlySet<string>,
+  receipts: ReceiptSection,
 ): EphemeralNews {
   const accepts = typingFilter(filter.rooms, filter.ephemeral)
   const news = readTyping(typing, places, accepts, ignored, since?.typing)
+  const rooms = new Map(Array.from(news.rooms, ([roomNid, event]) => [roomNid, [event]]))
+  for (const [roomNid, event] of receipts) {
+    const events = rooms.get(roomNid)
+    if (events) events.push(event)
+    else rooms.set(roomNid, [event])
+  }
   return {
-    rooms: new Map(Array.from(news.rooms, ([roomNid, event]) => [roomNid, [event]])),
+    rooms,
     typing: news.point,
   }
 }

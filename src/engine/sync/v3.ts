@@ -14,6 +14,7 @@ import { readAccountData } from './account-data.ts'
 import { readEphemeral } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
+import { readReceipts } from './receipts.ts'
 import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
@@ -83,7 +84,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     const moved = changes.some(({ type }) => type === 'm.room.member')
     return kind === 'join' && (full || moved || isReplaced(changes))
   })
-  const [summaries, asked, extra] = await Promise.all([
+  const [summaries, asked, extra, receipts] = await Promise.all([
     readSummaries(
       sql,
       userId,
@@ -91,12 +92,13 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     ),
     readStripped(sql, [...plan.invites, ...plan.knocks]),
     readExtra(sql, plan, timelines),
+    readReceipts(sql, reader.positions, request, view, plan, accountData.ignored),
   ])
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const { toldTo } = toDevice
-  const ephemeral = readEphemeral(reader, request, view, accountData.ignored)
+  const ephemeral = readEphemeral(reader, request, view, accountData.ignored, receipts)
   const nextBatch = encodeToken({
     ...view.vector,
     ...(toldTo !== undefined && { toDevice: toldTo }),

@@ -9,6 +9,7 @@ import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
 import type { PushRuleCalls } from './writers/push-rules.ts'
+import type { ReceiptCalls } from './writers/receipts.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
 import type { SessionCalls } from './writers/sessions.ts'
 import type { ToDeviceCalls } from './writers/to-device.ts'
@@ -27,6 +28,7 @@ export type UserCalls = AccountCalls &
   KeyCalls &
   ProfileCalls &
   PushRuleCalls &
+  ReceiptCalls &
   RemoteDeviceCalls &
   SessionCalls &
   ToDeviceCalls

@@ -9,6 +9,7 @@ import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
 import { pushRuleWriters } from './writers/push-rules.ts'
+import { receiptWriters } from './writers/receipts.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
 import { sessionWriters } from './writers/sessions.ts'
 import { toDeviceWriters } from './writers/to-device.ts'
@@ -26,6 +27,7 @@ export const writers: Writers<UserCalls> = {
   ...keyWriters,
   ...profileWriters,
   ...pushRuleWriters,
+  ...receiptWriters,
   ...remoteDeviceWriters,
   ...sessionWriters,
   ...toDeviceWriters,

@@ -25,6 +25,10 @@ export const changedUsers = (sql: Sql, stretches: readonly Stretch[]) =>
     from stretch s join to_device d
       on d.shard = s.shard and d.position > s.low and d.position <= s.high
     union
+    select c.user_id
+    from stretch s join receipts c
+      on c.shard = s.shard and c.position > s.low and c.position <= s.high
+    union
     select k.signer
     from stretch s join key_signatures k
       on k.shard = s.shard and k.position > s.low and k.position <= s.high`

@@ -3,6 +3,8 @@ import { Value } from '@sinclair/typebox/value'
 import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
+import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
+import { Receipts } from '#engine/live/receipts.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Departures } from '#engine/user/departures.ts'
@@ -43,6 +45,8 @@ export class Home {
   /** Asks as nobody. */
   readonly client: Client
   readonly roomCalls: { method: string; args: unknown[] }[] = []
+  /** EDUs that may be lost, as they were sent. */
+  readonly edus: { servers: string[]; key: string; edu: string }[] = []
   roomAnswers: RoomAnswers = {}
   now = 1_700_000_200_000
   #people = 0
@@ -98,6 +102,7 @@ export class Home {
         onFault: () => {},
       }),
       tokens,
+      receipts: this.#receipts(users),
       erased: new ErasedUsers(sql),
       limits: new RateLimits(undefined, clock),
       positions,
@@ -154,6 +159,22 @@ export class Home {
   async logIn(userId: string, device: { deviceId?: string; displayName?: string } = {}) {
     const { accessToken: token, deviceId } = await this.ctx.accounts.logIn(userId, device)
     return { userId, deviceId, token, client: this.client.as(token) }
+  }
+
+  #receipts(users: UserShards): Receipts {
+    const { sql, serverName } = this.story
+    const inbound = new InboundRooms()
+    return new Receipts({
+      sql,
+      users,
+      serverName,
+      clock: () => this.now,
+      sendEdu: (servers, key, edu) => this.edus.push({ servers, key, edu }),
+      rooms: () => inbound,
+      onFault: (error) => {
+        throw error
+      },
+    })
   }
 
   #rooms(): Rooms {

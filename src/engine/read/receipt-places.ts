@@ -1,0 +1,54 @@
+import { SHARDS } from '#core/shard.ts'
+import type { Vector } from './vector.ts'
+
+/**
+ * Where receipts of each room last moved, in the streams of the users' shards. Of rooms only the
+ * latest are kept; `#floor` says from where on nothing is missing.
+ */
+export class ReceiptPlaces {
+  readonly #max: number
+  readonly #rooms = new Map<number, Map<number, number>>()
+  /** The last of all rooms, by shard. */
+  readonly #last = new Float64Array(SHARDS)
+  #floor = new Float64Array(SHARDS)
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  /** Nothing after this vector has been missed. */
+  startAt({ users }: Vector): void {
+    this.#floor = users.slice()
+  }
+
+  move(roomNid: number, shard: number, position: number): void {
+    const places = this.#rooms.get(roomNid) ?? new Map<number, number>()
+    this.#rooms.delete(roomNid)
+    this.#rooms.set(roomNid, places.set(shard, Math.max(places.get(shard) ?? 0, position)))
+    this.#last[shard] = Math.max(this.#last[shard]!, position)
+    if (this.#rooms.size <= this.#max) return
+    const [oldest] = this.#rooms
+    if (!oldest) return
+    this.#rooms.delete(oldest[0])
+    for (const [each, at] of oldest[1]) this.#floor[each] = Math.max(this.#floor[each]!, at)
+  }
+
+  /** Whether any receipt moved after a vector, or may have. */
+  anyAfter(since: Vector): boolean {
+    return (
+      this.#last.some((position, shard) => position > since.users[shard]!) || this.#isTooOld(since)
+    )
+  }
+
+  /** Whether a room has receipts after a vector, or may have. */
+  changed(roomNid: number, since: Vector): boolean {
+    const places = this.#rooms.get(roomNid)
+    if (places)
+      for (const [shard, position] of places) if (position > since.users[shard]!) return true
+    return this.#isTooOld(since)
+  }
+
+  #isTooOld(since: Vector): boolean {
+    return this.#floor.some((position, shard) => position > since.users[shard]!)
+  }
+}
