@@ -48,6 +48,7 @@ import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
 import * as threadsList from '#api/client-server/threads-list.ts'
+import * as tags from '#api/client-server/tags.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
 import * as typing from '#api/client-server/typing.ts'
 import * as versions from '#api/client-server/versions.ts'
@@ -127,6 +128,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/rooms': rooms,
   'client-server/sync': sync,
   'client-server/threads-list': threadsList,
+  'client-server/tags': tags,
   'client-server/to-device': toDevice,
   'client-server/typing': typing,
   'client-server/versions': versions,

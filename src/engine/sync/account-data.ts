@@ -1,6 +1,7 @@
 import { isObject, type JsonObject } from '#core/json.ts'
 import { rulesetOf } from '#core/push/ruleset.ts'
 import { shardOf } from '#core/shard.ts'
+import { blocksInvites, permissionType } from '#engine/read/invite-permission.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
 import * as userChanges from '#store/user/read-changes.ts'
@@ -13,6 +14,8 @@ export type AccountData = {
   readonly rooms: ReadonlyMap<string, readonly Entry[]>
   /** Users whose messages are not to be shown. */
   readonly ignored: ReadonlySet<string>
+  /** Whether invites are not to be shown. */
+  readonly blocksInvites: boolean
 }
 
 /** A user's account data that changed between two vectors, and whom they ignore. */
@@ -28,9 +31,11 @@ export async function readAccountData(
   const global: Entry[] = []
   const rooms = new Map<string, Entry[]>()
   let ignored: ReadonlySet<string> = new Set()
+  let blocked = false
   for (const row of await userChanges.accountData(sql, shard, userId, low, high)) {
     const entry = { type: row.type, content: JSON.parse(row.content) as JsonObject }
     if (row.room_id === '' && row.type === 'm.ignored_user_list') ignored = ignoredIn(entry.content)
+    if (row.room_id === '' && row.type === permissionType) blocked = blocksInvites(entry.content)
     if (row.position <= low || row.position > high) continue
     if (row.room_id === '') global.push(shown(userId, entry))
     else {
@@ -42,7 +47,7 @@ export async function readAccountData(
   // Until a user changes a rule their rules are not stored.
   if (!since && !global.some(({ type }) => type === 'm.push_rules'))
     global.push({ type: 'm.push_rules', content: pushRules(userId) })
-  return { global, rooms, ignored }
+  return { global, rooms, ignored, blocksInvites: blocked }
 }
 
 /** Rules are stored with the default rules of the day, and shown with those of today. */

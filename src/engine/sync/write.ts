@@ -142,6 +142,8 @@ class Writer {
   asked(places: readonly Place[], name: 'invite_state' | 'knock_state'): JsonObject {
     const { asked, accountData } = this.#parts
     const section: JsonObject = {}
+    // Invites that came before they were blocked are there still. Spec: client-server-api/#invite-permission
+    if (name === 'invite_state' && accountData.blocksInvites) return section
     for (const { roomNid, roomId } of places) {
       const found = asked.get(roomNid)
       // Spec: client-server-api/#ignoring-users

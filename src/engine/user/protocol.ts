@@ -12,6 +12,7 @@ import type { PushRuleCalls } from './writers/push-rules.ts'
 import type { ReceiptCalls } from './writers/receipts.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
 import type { SessionCalls } from './writers/sessions.ts'
+import type { TagCalls } from './writers/tags.ts'
 import type { ToDeviceCalls } from './writers/to-device.ts'
 
 /**
@@ -31,5 +32,6 @@ export type UserCalls = AccountCalls &
   ReceiptCalls &
   RemoteDeviceCalls &
   SessionCalls &
+  TagCalls &
   ToDeviceCalls
 export type Users = Caller<UserCalls>

@@ -12,6 +12,7 @@ import { pushRuleWriters } from './writers/push-rules.ts'
 import { receiptWriters } from './writers/receipts.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
 import { sessionWriters } from './writers/sessions.ts'
+import { tagWriters } from './writers/tags.ts'
 import { toDeviceWriters } from './writers/to-device.ts'
 import type { Writers } from './writers/writer.ts'
 
@@ -30,5 +31,6 @@ export const writers: Writers<UserCalls> = {
   ...receiptWriters,
   ...remoteDeviceWriters,
   ...sessionWriters,
+  ...tagWriters,
   ...toDeviceWriters,
 }

@@ -51,6 +51,20 @@ export const listOfType = (
     where shard = any(${shards as number[]}::smallint[])
       and user_id = any(${userIds as string[]}::text[]) and room_id = '' and type = ${type}`
 
+/** Entries of one type in rooms, each of a user and a room, as JSON text. */
+export const listInRooms = (sql: Sql, rows: readonly Omit<Entry, 'content' | 'position'>[]) =>
+  sql<{ user_id: string; room_id: string; content: string }[]>`
+    select a.user_id, a.room_id, a.content
+    from (
+      select distinct * from unnest(
+        ${rows.map((row) => row.shard)}::smallint[],
+        ${rows.map((row) => row.userId)}::text[],
+        ${rows.map((row) => row.roomId)}::text[],
+        ${rows.map((row) => row.type)}::text[]
+      ) as t (shard, user_id, room_id, type)
+    ) w
+    join account_data a using (shard, user_id, room_id, type)`
+
 /** Drops all that these users kept. */
 export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
   sql`

@@ -61,7 +61,7 @@ export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
 
 export type AccountDataRow = { room_id: string; type: string; content: string; position: number }
 
-/** A user's account data after a position, and the list of those they ignore whenever it was set. */
+/** A user's account data after a position; whom they ignore, and whether they want invites, whenever it was set. */
 export const accountData = (sql: Sql, shard: number, userId: string, low: number, high: number) =>
   sql<AccountDataRow[]>`
     select room_id, type, content, position
@@ -71,7 +71,7 @@ export const accountData = (sql: Sql, shard: number, userId: string, low: number
     select room_id, type, content, position
     from account_data
     where shard = ${shard} and user_id = ${userId} and room_id = ''
-      and type = 'm.ignored_user_list' and (position <= ${low} or position > ${high})
+      and type in ('m.ignored_user_list', 'm.invite_permission_config') and (position <= ${low} or position > ${high})
     order by position`
 
 /** The rooms that a user forgot, each with the membership event that they forgot it at. */
