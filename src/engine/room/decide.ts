@@ -54,18 +54,17 @@ export function* lookupIn(
 ): Task<StateLookup> {
   const nids = keys.map(([type, stateKey]) => state.get(numbers.stateKey(type, stateKey)))
   const events = nids.map((nid) => (nid === undefined ? undefined : parts.events.get(nid)?.event))
-  if (nids.some((nid, index) => nid !== undefined && !events[index])) {
-    const read = yield* parts.events.byNids(
-      room,
-      nids.filter((nid) => nid !== undefined),
-    )
-    for (const [index, nid] of nids.entries())
-      if (nid !== undefined) events[index] = read.get(nid)?.event
+  const lacking = nids.filter((nid, index) => nid !== undefined && !events[index])
+  if (lacking.length > 0) {
+    const read = yield* parts.events.byNids(room, lacking as number[])
+    for (const [index, nid] of nids.entries()) events[index] ??= read.get(nid!)?.event
   }
   return (type, stateKey) => {
-    for (const [index, key] of keys.entries())
-      if (key[1] === stateKey && key[0] === type) return events[index]
-    throw new Error(`${type} was not asked for`)
+    const index = keys.findIndex((key) => key[1] === stateKey && key[0] === type)
+    if (index >= 0) return events[index]
+    // Whoever asks for what no event of its kind needs finds nothing, or a bug.
+    numbers.stateKey(type, stateKey)
+    return undefined
   }
 }
 
