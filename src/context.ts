@@ -4,6 +4,7 @@ import type { Log } from '#src/log.ts'
 import type { Intake } from '#engine/federation/intake.ts'
 import type { OwnKeys } from '#engine/federation/own-keys.ts'
 import type { ErasedUsers } from '#engine/read/erased.ts'
+import type { EventIndex } from '#engine/read/event-index.ts'
 import type { Media } from '#engine/media/media.ts'
 import type { Previews } from '#engine/media/previews.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
@@ -79,6 +80,8 @@ export type Context = {
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */
   readonly positions: Positions
+  /** Relations and words of events; it trails what is committed. */
+  readonly eventIndex: EventIndex
   /** The state before events, as far as it is kept in memory. */
   readonly snapshots: Snapshots
   /** What lazy loading has told each client. */

@@ -4,6 +4,7 @@ import { Intake } from '#engine/federation/intake.ts'
 import { type OwnKeys, startOwnKeys } from '#engine/federation/own-keys.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
+import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
@@ -54,13 +55,13 @@ export async function createContext(
   const serverName = config.server_name
   const ownKeys = await startOwnKeys(sql, clock)
 
-  const positions = new Positions(sql, { serverName, log })
-  await positions.start()
-  started.defer(() => positions.close())
-
+  const { positions, eventIndex } = await startReading(parts)
   const federation = await startFederation(parts)
   const rooms = await startRooms(parts, ownKeys, federation, (signal) => {
-    if (signal.s === 'rooms-at') positions.advanceRooms(signal.positions)
+    if (signal.s === 'rooms-at') {
+      positions.advanceRooms(signal.positions)
+      eventIndex.tell()
+    }
     federation.signal(signal)
   })
   const owners = await startUsers(parts, rooms, positions, federation)
@@ -122,10 +123,22 @@ export async function createContext(
     keys,
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
+    eventIndex,
     snapshots: new StoredSnapshots(),
     sentMembers: new SentMembers(),
     signal: (signal) => federation.signal(signal),
   }
+}
+
+/** What follows the shards of rooms and users, for those who read them. */
+async function startReading({ config, log, database: { sql }, started }: Parts) {
+  const positions = new Positions(sql, { serverName: config.server_name, log })
+  await positions.start()
+  started.defer(() => positions.close())
+  const eventIndex = new EventIndex({ sql, log })
+  await eventIndex.start()
+  started.defer(() => eventIndex.stop())
+  return { positions, eventIndex }
 }
 
 /** The thread that makes every request to another server. */

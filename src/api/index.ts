@@ -41,12 +41,14 @@ import * as redaction from '#api/client-server/redaction.ts'
 import * as refresh from '#api/client-server/refresh.ts'
 import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as relations from '#api/client-server/relations.ts'
+import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as sync from '#api/client-server/sync.ts'
+import * as threadsList from '#api/client-server/threads-list.ts'
 import * as threadsList from '#api/client-server/threads-list.ts'
 import * as tags from '#api/client-server/tags.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
@@ -122,11 +124,13 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/registration': registration,
   'client-server/registration-tokens': registrationTokens,
   'client-server/relations': relations,
+  'client-server/relations': relations,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
   'client-server/sync': sync,
+  'client-server/threads-list': threadsList,
   'client-server/threads-list': threadsList,
   'client-server/tags': tags,
   'client-server/to-device': toDevice,

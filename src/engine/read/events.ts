@@ -128,13 +128,15 @@ export type Surroundings = {
   readonly replaced?: ReadEvent | undefined
   /** The reader's membership at the event. */
   readonly membership?: string | undefined
+  /** What is told of the events that relate to it. */
+  readonly relations?: JsonObject | undefined
 }
 
 /** An event as one client gets it. */
 export function writeEvent(
   { event: whole, redactedBecause, internal }: ReadEvent,
   audience: Audience,
-  { replaced, membership }: Surroundings = {},
+  { replaced, membership, relations }: Surroundings = {},
 ): JsonObject {
   const event = isErased(whole, audience, membership) ? redactEvent(whole) : whole
   const { now, withoutRoomId } = audience
@@ -151,6 +153,7 @@ export function writeEvent(
     ...(redactedBecause && {
       redacted_because: clientEvent(redactedBecause, { now, withoutRoomId }),
     }),
+    ...(relations && { 'm.relations': relations }),
   }
   if (audience.format === 'client') return clientEvent(event, { unsigned, now, withoutRoomId })
   return federationEvent(event.pdu, { age: now - event.originServerTs, ...unsigned })

@@ -175,8 +175,9 @@ async function startOf(
   )
 }
 
-async function placeOf(
-  reader: Reader,
+/** The place that a token of history or of /sync names. */
+export async function placeOf(
+  reader: Pick<Reader, 'sql'>,
   room: RoomRef,
   token: string,
 ): Promise<TimelinePlace | undefined> {

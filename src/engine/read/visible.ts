@@ -35,8 +35,8 @@ export async function joinedUntil(
   return left?.position ?? neverJoined
 }
 
-/** What a reader was to a room at an event that they may see. */
-export type Seen = { membership: string }
+/** What a reader was to a room at an event that they may see, and up to where they were joined. */
+export type Seen = { readonly membership: string; readonly joinedUntil: number }
 
 /** An event, and up to where the reader was joined to its room. */
 export type Ask = { readonly event: ReadEvent; readonly joinedUntil: number }
@@ -76,6 +76,7 @@ export async function visible(
     const own = type === 'm.room.member' && stateKey === userId
     seen.set(event.nid, {
       membership: (own ? membershipOf(event.event.content) : membership) ?? 'leave',
+      joinedUntil: until,
     })
   }
   return seen

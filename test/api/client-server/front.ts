@@ -65,6 +65,7 @@ export class Front {
       positions,
       snapshots,
       sentMembers,
+      eventIndex: story.eventIndex,
       signingKey: new SigningKey('a', new Uint8Array(32)),
       rooms,
       users: this.#users,
@@ -85,7 +86,7 @@ export class Front {
 
   async ask(method: string, path: string, user: string, body?: object): Promise<Reply> {
     const response = await this.#app.fetch(
-      new Request(`http://hs/_matrix/client/v3${path}`, {
+      new Request(`http://hs${path.startsWith('/_matrix/') ? '' : '/_matrix/client/v3'}${path}`, {
         method,
         headers: { authorization: `Bearer ${user}` },
         body: body instanceof RawBody ? body.text : body ? JSON.stringify(body) : null,

@@ -105,6 +105,7 @@ export class Home {
       receipts: this.#receipts(users),
       erased: new ErasedUsers(sql),
       limits: new RateLimits(undefined, clock),
+      eventIndex: story.eventIndex,
       positions,
       snapshots,
       sentMembers,

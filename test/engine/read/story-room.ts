@@ -119,13 +119,14 @@ export class StoryRoom {
       users: isMember ? [sender, stateKey] : [sender],
       stateKeys: stateKey === undefined ? [] : [[type, stateKey]],
     })
+    const originServerTs = this.#story.now()
     const pdu: JsonObject = {
       type,
       sender,
       room_id: this.roomId,
       content,
       depth: ++this.#depth,
-      origin_server_ts: this.#story.now(),
+      origin_server_ts: originServerTs,
       hashes: { sha256: 'x' },
       signatures: {},
       auth_events: [],
@@ -151,6 +152,7 @@ export class StoryRoom {
       stateKeyNid: keyNid,
       senderNid: nids.user(sender),
       depth: this.#depth,
+      originServerTs,
       chain,
       chainIndex: index,
       position: live ? position : null,

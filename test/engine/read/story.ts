@@ -3,6 +3,7 @@ import type { JsonObject } from '#core/json.ts'
 import { EventFilter, type Filter, parseFilter } from '#core/filter.ts'
 import { shardOf } from '#core/shard.ts'
 import { Typing } from '#engine/live/typing.ts'
+import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { findAccess } from '#engine/read/room.ts'
@@ -28,6 +29,7 @@ export class Story implements Syncing {
   readonly serverName = 'here.example'
   readonly clock = () => 1_700_000_100_000
   readonly positions: Positions
+  readonly eventIndex: EventIndex
   readonly snapshots = new StoredSnapshots()
   readonly sentMembers = new SentMembers()
   readonly typing: Typing
@@ -52,6 +54,7 @@ export class Story implements Syncing {
     this.sql = pool
     this.owner = owner
     this.interner = new Interner(pool)
+    this.eventIndex = new EventIndex({ sql: pool, log: pino({ enabled: false }) })
     this.positions = new Positions(pool, {
       serverName: this.serverName,
       log: pino({ enabled: false }),

@@ -2,8 +2,10 @@ import { parseEventFilter, EventFilter } from '#core/filter.ts'
 import { invalidParam } from '#core/error.ts'
 import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
+import { readBundles } from '#engine/read/bundles.ts'
 import { type Audience, type ReadEvent, loadEvents, writeEvent } from '#engine/read/events.ts'
 import { forgottenOf } from '#engine/read/forgotten.ts'
+import { ignoredBy } from '#engine/read/ignored.ts'
 import { type RoomAccess, findAccess } from '#engine/read/room.ts'
 import type { Seen } from '#engine/read/visible.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
@@ -36,7 +38,7 @@ export async function accessOf(
   return forgotten.size > 0 ? { room, standing: undefined } : access
 }
 
-/** Events of one room with what they replaced, as the caller gets them. */
+/** Events with what they replaced and what relates to them, as the caller gets them. */
 export async function writeEvents(
   ctx: Context,
   who: Session,
@@ -44,18 +46,24 @@ export async function writeEvents(
   seen: ReadonlyMap<number, Seen>,
 ): Promise<JsonObject[]> {
   const rooms = new Map(events.map(({ room }) => [room.roomNid, room]))
-  const replaced = await loadEvents(
-    ctx.sql,
-    rooms,
-    events.flatMap(({ replacedNid: nid }) =>
-      nid === undefined ? [] : [{ shard: shardOfNid(nid), nid }],
-    ),
-  )
   const audience = audienceOf(ctx, who)
+  const related = async () =>
+    readBundles(ctx, audience, await ignoredBy(ctx.sql, who.userId), events, seen)
+  const [replaced, relations] = await Promise.all([
+    loadEvents(
+      ctx.sql,
+      rooms,
+      events.flatMap(({ replacedNid: nid }) =>
+        nid === undefined ? [] : [{ shard: shardOfNid(nid), nid }],
+      ),
+    ),
+    related(),
+  ])
   return events.map((event) =>
     writeEvent(event, audience, {
       membership: seen.get(event.nid)?.membership,
       replaced: event.replacedNid === undefined ? undefined : replaced.get(event.replacedNid),
+      relations: relations.get(event.nid),
     }),
   )
 }
