@@ -11,8 +11,10 @@ import type { MediaFiles } from '#engine/media/files.ts'
 import type { Thumbnails } from '#engine/media/thumbnails.ts'
 import type { Typing } from '#engine/live/typing.ts'
 import type { Positions } from '#engine/read/positions.ts'
+import type { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
+import type { UnreadCounts } from '#engine/sync/unread.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { Accounts } from '#engine/user/accounts.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
@@ -84,6 +86,10 @@ export type Context = {
   readonly eventIndex: EventIndex
   /** The state before events, as far as it is kept in memory. */
   readonly snapshots: Snapshots
+  /** Rooms that other servers describe. */
+  readonly remoteSpaces: RemoteSpaces
+  /** What users have not read, as it was counted last. */
+  readonly unread: UnreadCounts
   /** What lazy loading has told each client. */
   readonly sentMembers: SentMembers
 }

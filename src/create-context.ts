@@ -4,10 +4,12 @@ import { Intake } from '#engine/federation/intake.ts'
 import { type OwnKeys, startOwnKeys } from '#engine/federation/own-keys.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
+import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
+import { UnreadCounts } from '#engine/sync/unread.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
 import { Departures } from '#engine/user/departures.ts'
@@ -126,6 +128,8 @@ export async function createContext(
     eventIndex,
     snapshots: new StoredSnapshots(),
     sentMembers: new SentMembers(),
+    unread: new UnreadCounts(),
+    remoteSpaces: new RemoteSpaces(federation, clock),
     signal: (signal) => federation.signal(signal),
   }
 }

@@ -41,14 +41,14 @@ import * as redaction from '#api/client-server/redaction.ts'
 import * as refresh from '#api/client-server/refresh.ts'
 import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as relations from '#api/client-server/relations.ts'
-import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
+import * as roomSummary from '#api/client-server/room-summary.ts'
 import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
+import * as spaceHierarchy from '#api/client-server/space-hierarchy.ts'
 import * as sync from '#api/client-server/sync.ts'
-import * as threadsList from '#api/client-server/threads-list.ts'
 import * as threadsList from '#api/client-server/threads-list.ts'
 import * as tags from '#api/client-server/tags.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
@@ -71,6 +71,7 @@ import * as federationLeaving from '#api/server-server/leaving.ts'
 import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
+import * as federationSpaceHierarchy from '#api/server-server/space-hierarchy.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
 import * as federationUserDevices from '#api/server-server/user-devices.ts'
 import * as federationUserKeys from '#api/server-server/user-keys.ts'
@@ -124,13 +125,13 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/registration': registration,
   'client-server/registration-tokens': registrationTokens,
   'client-server/relations': relations,
-  'client-server/relations': relations,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
+  'client-server/room-summary': roomSummary,
   'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
+  'client-server/space-hierarchy': spaceHierarchy,
   'client-server/sync': sync,
-  'client-server/threads-list': threadsList,
   'client-server/threads-list': threadsList,
   'client-server/tags': tags,
   'client-server/to-device': toDevice,
@@ -153,6 +154,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
+  'server-server/space-hierarchy': federationSpaceHierarchy,
   'server-server/transactions': federationTransactions,
   'server-server/user-devices': federationUserDevices,
   'server-server/user-keys': federationUserKeys,

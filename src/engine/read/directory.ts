@@ -97,7 +97,7 @@ async function collect(
   let { place } = start
   while (found.length < wanted) {
     const rows = await directory.page(reader.sql, place, start.back, size)
-    const entries = await describe(reader, rows)
+    const entries = (await describeRooms(reader, rows)).map(({ entry }) => entry)
     found.push(...entries.filter(fits))
     const last = rows.at(-1)
     if (!last || rows.length < size) break
@@ -118,13 +118,21 @@ const describedBy = [
   'm.room.join_rules',
   'm.room.history_visibility',
   'm.room.guest_access',
+  'm.room.encryption',
 ]
 
-/** Rooms with what their state says of them. */
-async function describe(
-  { sql, positions }: Reader,
+/** A room, what it shows of itself, and the contents that this comes from. */
+export type Described = {
+  readonly room: RoomRef
+  readonly entry: DirectoryEntry
+  readonly state: ReadonlyMap<string, JsonObject>
+}
+
+/** Rooms with what their state says of them, in three statements however many they are. */
+export async function describeRooms(
+  { sql, positions }: Pick<Reader, 'sql' | 'positions'>,
   rows: readonly directory.DirectoryRow[],
-): Promise<DirectoryEntry[]> {
+): Promise<Described[]> {
   if (rows.length === 0) return []
   const { rooms: now } = await positions.settled()
   const rooms = new Map(
@@ -151,7 +159,9 @@ async function describe(
   }
   return rows.flatMap((row) => {
     const room = rooms.get(row.room_nid)
-    return room ? [entryOf(row, contents.get(room) ?? new Map())] : []
+    if (!room) return []
+    const state = contents.get(room) ?? new Map<string, JsonObject>()
+    return [{ room, entry: entryOf(row, state), state }]
   })
 }
 

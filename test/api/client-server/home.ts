@@ -6,6 +6,7 @@ import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { Receipts } from '#engine/live/receipts.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
+import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
@@ -109,6 +110,8 @@ export class Home {
       positions,
       snapshots,
       sentMembers,
+      unread: story.unread,
+      remoteSpaces: new RemoteSpaces(this.federation, clock),
       typing,
       // Nothing that a client asks for takes in what servers send.
       intake: undefined as unknown as Context['intake'],

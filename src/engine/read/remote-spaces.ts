@@ -1,0 +1,132 @@
+import { RemoteError } from '#core/error.ts'
+import { isRoomId } from '#core/ids.ts'
+import { isObject, type Json, type JsonObject } from '#core/json.ts'
+import { askForObject, pathOf } from '#engine/federation/answer.ts'
+import type { Federation } from '#engine/worker/protocol.ts'
+import { childrenIn, type RoomSummary, type SpaceRoom } from './space-rooms.ts'
+
+/** What another server says of a room and its children. */
+export type RemoteSpace = {
+  readonly room: SpaceRoom
+  /** Children that it knows, less what they name their children. */
+  readonly children: ReadonlyMap<string, SpaceRoom>
+  readonly inaccessible: ReadonlySet<string>
+}
+
+type Entry = { readonly answer: Promise<RemoteSpace | undefined>; readonly until: number }
+
+const keptMs = 300_000
+const failureKeptMs = 30_000
+const maxKept = 1_000
+const deadlineMs = 10_000
+const maxBytes = 4 * 1024 * 1024
+/** Servers that are asked for one room. */
+const maxAsked = 3
+const maxChildren = 500
+
+/**
+ * Rooms that other servers describe, kept for a while: the same is asked once, however many look. It
+ * is not kept who asked, so who may see a room is decided for each.
+ *
+ * Spec: server-server-api/#get_matrixfederationv1hierarchyroomid
+ */
+export class RemoteSpaces {
+  readonly #federation: Federation
+  readonly #clock: () => number
+  readonly #kept = new Map<string, Entry>()
+
+  constructor(federation: Federation, clock: () => number) {
+    this.#federation = federation
+    this.#clock = clock
+  }
+
+  /** Undefined if none of the servers tells. */
+  find(roomId: string, via: readonly string[]): Promise<RemoteSpace | undefined> {
+    const kept = this.#kept.get(roomId)
+    if (kept && kept.until > this.#clock()) return kept.answer
+    const answer = this.#ask(roomId, via.slice(0, maxAsked))
+    this.#keep(roomId, answer, keptMs)
+    answer.then(
+      (found) => found ?? this.#keep(roomId, answer, failureKeptMs),
+      () => this.#kept.delete(roomId),
+    )
+    return answer
+  }
+
+  #keep(roomId: string, answer: Entry['answer'], ms: number): void {
+    this.#kept.delete(roomId)
+    this.#kept.set(roomId, { answer, until: this.#clock() + ms })
+    const [oldest] = this.#kept.keys()
+    if (this.#kept.size > maxKept && oldest !== undefined) this.#kept.delete(oldest)
+  }
+
+  async #ask(roomId: string, via: readonly string[]): Promise<RemoteSpace | undefined> {
+    const until = this.#clock() + deadlineMs
+    for (const destination of via) {
+      const left = until - this.#clock()
+      if (left <= 0) return undefined
+      try {
+        const answer = await askForObject(this.#federation, {
+          destination,
+          method: 'GET',
+          uri: `${pathOf('/_matrix/federation/v1/hierarchy', roomId)}?suggested_only=false`,
+          deadlineMs: left,
+          maxBytes,
+        })
+        const found = read(roomId, answer)
+        if (found) return found
+      } catch (error) {
+        if (!(error instanceof RemoteError)) throw error
+      }
+    }
+    return undefined
+  }
+}
+
+function read(roomId: string, answer: JsonObject): RemoteSpace | undefined {
+  const room = roomIn(answer['room'])
+  if (room?.summary.room_id !== roomId) return undefined
+  const children = new Map<string, SpaceRoom>()
+  for (const each of listIn(answer['children'])) {
+    const child = roomIn(each)
+    if (child) children.set(child.summary.room_id, child)
+  }
+  const closed = listIn(answer['inaccessible_children']).filter((id) => typeof id === 'string')
+  return { room, children, inaccessible: new Set(closed) }
+}
+
+const listIn = (json: Json | undefined): Json[] =>
+  Array.isArray(json) ? json.slice(0, maxChildren) : []
+
+const texts = [
+  'name',
+  'topic',
+  'canonical_alias',
+  'avatar_url',
+  'room_type',
+  'room_version',
+  'encryption',
+] as const
+
+/** Clients are given it as it is, so nothing but what is well formed is taken. */
+function roomIn(json: Json | undefined): SpaceRoom | undefined {
+  if (!isObject(json)) return undefined
+  const { room_id: id, num_joined_members: members, join_rule: rule } = json
+  if (typeof id !== 'string' || !isRoomId(id) || !Number.isSafeInteger(members)) return undefined
+  const summary: RoomSummary = {
+    room_id: id,
+    num_joined_members: members as number,
+    world_readable: json['world_readable'] === true,
+    guest_can_join: json['guest_can_join'] === true,
+    join_rule: typeof rule === 'string' ? rule : 'public',
+  }
+  for (const name of texts) {
+    const value = json[name] ?? (name === 'room_version' ? json['im.nheko.summary.version'] : null)
+    if (typeof value === 'string') summary[name] = value
+  }
+  if (!summary.avatar_url?.startsWith('mxc://')) delete summary.avatar_url
+  const allowed = listIn(json['allowed_room_ids']).filter((each) => typeof each === 'string')
+  if (allowed.length > 0) summary.allowed_room_ids = allowed
+  const state = listIn(json['children_state']).filter(isObject)
+  return { summary, ...childrenIn(state) }
+}
