@@ -2,7 +2,9 @@ import { Type as t } from '@sinclair/typebox'
 import { landed } from '#api/client-server/room/landed.ts'
 import { Timestamp, massaged } from '#api/client-server/room/massaged.ts'
 import { op } from '#api/http/op.ts'
+import type { JsonObject } from '#core/json.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
+import { refuseRelation } from '#engine/read/refuse-relation.ts'
 
 export const sendMessage = op({
   id: 'sendMessage',
@@ -21,6 +23,8 @@ export const sendMessage = op({
     const { userId, deviceId } = who
     const { roomId, eventType, txnId } = params
     const { redacts } = body
+    const draft = { sender: userId, deviceId, txnId, type: eventType, content: body as JsonObject }
+    await refuseRelation(ctx, roomId, draft)
     const at = await ctx.rooms.call('send', roomId, {
       sender: userId,
       type: eventType,

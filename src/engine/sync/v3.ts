@@ -1,6 +1,7 @@
 import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
 import type { Typing } from '#engine/live/typing.ts'
+import type { EventIndex } from '#engine/read/event-index.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Erased } from '#engine/read/erased.ts'
@@ -15,6 +16,7 @@ import { readEphemeral } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
 import { readReceipts } from './receipts.ts'
+import { readRelated } from './related.ts'
 import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
@@ -26,6 +28,7 @@ import { type Answer, writeAnswer } from './write.ts'
 export type Syncing = Reader & {
   readonly snapshots: Snapshots
   readonly sentMembers: SentMembers
+  readonly eventIndex?: EventIndex
   readonly erased?: Erased
   readonly typing?: Typing
 }
@@ -94,6 +97,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     readExtra(sql, plan, timelines),
     readReceipts(sql, reader.positions, request, view, plan, accountData.ignored),
   ])
+  const relations = await readRelated(reader, request, timelines, seen, accountData.ignored)
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
@@ -115,6 +119,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     summaries,
     asked,
     extra,
+    relations,
     accountData,
     ephemeral: ephemeral.rooms,
     toDevice,

@@ -25,6 +25,8 @@ export type Parts = {
   readonly asked: ReadonlyMap<number, { sender: string; state: JsonObject[] }>
   /** Further events, by number. */
   readonly extra: ReadonlyMap<number, ReadEvent>
+  /** What relates to events, by their number. */
+  readonly relations: ReadonlyMap<number, JsonObject>
   readonly accountData: AccountData
   /** What passes, by room number. */
   readonly ephemeral: ReadonlyMap<number, readonly JsonObject[]>
@@ -181,13 +183,14 @@ class Writer {
   }
 
   #timeline({ room }: RoomPlan): JsonObject {
-    const { timelines, seen, extra, nextBatch } = this.#parts
+    const { timelines, seen, extra, relations, nextBatch } = this.#parts
     const { events, limited, prevBatch } = timelines.get(room.roomNid) ?? emptyTimeline
     return {
       events: events.map((event) =>
         this.#write(event, {
           membership: seen.get(event.nid)?.membership,
           replaced: event.replacedNid === undefined ? undefined : extra.get(event.replacedNid),
+          relations: relations.get(event.nid),
         }),
       ),
       limited,
