@@ -31,6 +31,7 @@ import * as loginToken from '#api/client-server/login-token.ts'
 import * as login from '#api/client-server/login.ts'
 import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
+import * as oauthServerMetadata from '#api/client-server/oauth-server-metadata.ts'
 import * as openid from '#api/client-server/openid.ts'
 import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as profile from '#api/client-server/profile.ts'
@@ -48,12 +49,15 @@ import * as roomSummary from '#api/client-server/room-summary.ts'
 import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as spaceHierarchy from '#api/client-server/space-hierarchy.ts'
+import * as support from '#api/client-server/support.ts'
 import * as sync from '#api/client-server/sync.ts'
 import * as threadsList from '#api/client-server/threads-list.ts'
 import * as tags from '#api/client-server/tags.ts'
+import * as thirdPartyLookup from '#api/client-server/third-party-lookup.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
 import * as typing from '#api/client-server/typing.ts'
 import * as versions from '#api/client-server/versions.ts'
+import * as voip from '#api/client-server/voip.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
 import * as emailPage from '#api/pages/email.ts'
@@ -114,6 +118,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/login-token': loginToken,
   'client-server/logout': logout,
   'client-server/message-pagination': messagePagination,
+  'client-server/oauth-server-metadata': oauthServerMetadata,
   'client-server/openid': openid,
   'client-server/password-management': passwordManagement,
   'client-server/profile': profile,
@@ -131,12 +136,15 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
   'client-server/space-hierarchy': spaceHierarchy,
+  'client-server/support': support,
   'client-server/sync': sync,
   'client-server/threads-list': threadsList,
   'client-server/tags': tags,
+  'client-server/third-party-lookup': thirdPartyLookup,
   'client-server/to-device': toDevice,
   'client-server/typing': typing,
   'client-server/versions': versions,
+  'client-server/voip': voip,
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
   'pages/email': emailPage,
