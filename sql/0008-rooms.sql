@@ -1,3 +1,13 @@
 -- compat: 2
--- The place of a part whose tables are still to come.
-select 1;
+-- What users report to the administrators. Written by whoever serves the request.
+
+create table reports (
+  report_id bigint generated always as identity primary key,
+  reported_at bigint not null,
+  reporter text collate "C" not null,
+  -- an event has its room; a room alone has no event; a user alone has neither
+  room_id text collate "C",
+  event_id text collate "C",
+  user_id text collate "C",
+  reason text not null
+);

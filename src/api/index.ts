@@ -31,6 +31,7 @@ import * as loginToken from '#api/client-server/login-token.ts'
 import * as login from '#api/client-server/login.ts'
 import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
+import * as mutualRooms from '#api/client-server/mutual-rooms.ts'
 import * as oauthServerMetadata from '#api/client-server/oauth-server-metadata.ts'
 import * as openid from '#api/client-server/openid.ts'
 import * as passwordManagement from '#api/client-server/password-management.ts'
@@ -43,6 +44,7 @@ import * as refresh from '#api/client-server/refresh.ts'
 import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
+import * as reportContent from '#api/client-server/report-content.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as roomSummary from '#api/client-server/room-summary.ts'
@@ -56,6 +58,7 @@ import * as tags from '#api/client-server/tags.ts'
 import * as thirdPartyLookup from '#api/client-server/third-party-lookup.ts'
 import * as toDevice from '#api/client-server/to-device.ts'
 import * as typing from '#api/client-server/typing.ts'
+import * as users from '#api/client-server/users.ts'
 import * as versions from '#api/client-server/versions.ts'
 import * as voip from '#api/client-server/voip.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
@@ -118,6 +121,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/login-token': loginToken,
   'client-server/logout': logout,
   'client-server/message-pagination': messagePagination,
+  'client-server/mutual-rooms': mutualRooms,
   'client-server/oauth-server-metadata': oauthServerMetadata,
   'client-server/openid': openid,
   'client-server/password-management': passwordManagement,
@@ -130,6 +134,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/registration': registration,
   'client-server/registration-tokens': registrationTokens,
   'client-server/relations': relations,
+  'client-server/report-content': reportContent,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/room-summary': roomSummary,
@@ -143,6 +148,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/third-party-lookup': thirdPartyLookup,
   'client-server/to-device': toDevice,
   'client-server/typing': typing,
+  'client-server/users': users,
   'client-server/versions': versions,
   'client-server/voip': voip,
   'client-server/wellknown': wellknown,
