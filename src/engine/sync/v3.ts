@@ -21,6 +21,7 @@ import type { SentMembers } from './sent-members.ts'
 import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
 import { readKeySupply, readToDevice } from './to-device.ts'
+import { UnreadCounts } from './unread.ts'
 import { decodeToken, encodeToken } from '#engine/read/sync-token.ts'
 import { type Answer, writeAnswer } from './write.ts'
 
@@ -31,6 +32,7 @@ export type Syncing = Reader & {
   readonly eventIndex?: EventIndex
   readonly erased?: Erased
   readonly typing?: Typing
+  readonly unread?: UnreadCounts
 }
 
 /**
@@ -97,6 +99,13 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     readExtra(sql, plan, timelines),
     readReceipts(sql, reader.positions, request, view, plan, accountData.ignored),
   ])
+  const counted = new Set(plan.rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
+  for (const place of view.places) if (receipts.has(place.roomNid)) counted.add(place)
+  const unread = await (reader.unread ?? new UnreadCounts()).read(
+    { sql, positions: reader.positions, userId, ignored: accountData.ignored },
+    [...counted],
+    view.vector,
+  )
   const relations = await readRelated(reader, request, timelines, seen, accountData.ignored)
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
@@ -122,6 +131,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     relations,
     accountData,
     ephemeral: ephemeral.rooms,
+    unread,
     toDevice,
     keySupply,
     deviceLists,

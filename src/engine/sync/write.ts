@@ -11,6 +11,8 @@ import type { Plan, RoomPlan, SyncRequest } from './plan.ts'
 import { leaveWithoutEvent } from './taken-away.ts'
 import { type Timeline, emptyTimeline } from './timelines.ts'
 import type { KeySupply, ToDeviceSection } from './to-device.ts'
+import type { Unread } from './unread.ts'
+import { writeUnread } from './write-unread.ts'
 
 /** Everything that was read for one answer. */
 export type Parts = {
@@ -30,6 +32,8 @@ export type Parts = {
   readonly accountData: AccountData
   /** What passes, by room number. */
   readonly ephemeral: ReadonlyMap<number, readonly JsonObject[]>
+  /** What was not read, by room number. */
+  readonly unread: ReadonlyMap<number, Unread>
   readonly toDevice: ToDeviceSection
   readonly keySupply: KeySupply
   readonly deviceLists: DeviceListNews
@@ -113,6 +117,7 @@ class Writer {
         ...(events.length > 0 && { account_data: { events } }),
         ...(passing.length > 0 && { ephemeral: { events: [...passing] } }),
         timeline: { events: [], limited: false },
+        ...this.#unread(roomNid),
       }
     }
     return section
@@ -178,8 +183,15 @@ class Writer {
       timeline,
       ephemeral: { events: ephemeral },
       account_data: { events: accountData },
-      unread_notifications: { highlight_count: 0, notification_count: 0 },
+      ...this.#unread(roomNid),
     }
+  }
+
+  #unread(roomNid: number): JsonObject {
+    const unread = this.#parts.unread.get(roomNid)
+    return unread
+      ? writeUnread(unread, this.#request.filter.timeline.unreadThreadNotifications)
+      : {}
   }
 
   #timeline({ room }: RoomPlan): JsonObject {

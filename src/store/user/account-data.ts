@@ -65,6 +65,17 @@ export const listInRooms = (sql: Sql, rows: readonly Omit<Entry, 'content' | 'po
     ) w
     join account_data a using (shard, user_id, room_id, type)`
 
+/** One global entry: its place, and its content where that is another place than the one known. */
+export const newer = (
+  sql: Sql,
+  { shard, userId, type }: { shard: number; userId: string; type: string },
+  known: number,
+) =>
+  sql<{ position: number; content: string | null }[]>`
+    select position, case when position <> ${known} then content end as content
+    from account_data
+    where shard = ${shard} and user_id = ${userId} and room_id = '' and type = ${type}`
+
 /** Drops all that these users kept. */
 export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly number[]) =>
   sql`

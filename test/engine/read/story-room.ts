@@ -28,6 +28,9 @@ type Telling = {
   /** Changes no state though it is a state event. */
   withoutEffect?: boolean
   internal?: object
+  /** What its push rules ask of it; who is mentioned by name. */
+  pushFlags?: number
+  mentions?: readonly string[]
   redacts?: string
 }
 
@@ -156,6 +159,7 @@ export class StoryRoom {
       chain,
       chainIndex: index,
       position: live ? position : null,
+      pushFlags: live ? (more.pushFlags ?? 0) : 0,
       flags: softFailed ? eventFlags.softFailed : outlier ? eventFlags.outlier : 0,
       snapshotNid: before.nid,
       json: JSON.stringify(pdu),
@@ -185,6 +189,15 @@ export class StoryRoom {
       const made = make(shard.nextNid(), before, changes, next)
       part.snapshots.push(made.row)
       this.#snapshot = made.snapshot
+    }
+    if (more.mentions) {
+      const mentioned = await interner.intern({
+        types: [],
+        users: [...more.mentions],
+        stateKeys: [],
+      })
+      for (const each of more.mentions)
+        part.mentions.push({ position: position!, userNid: mentioned.user(each) })
     }
     if (type === 'm.room.redaction' && more.redacts !== undefined)
       part.redactions.push({

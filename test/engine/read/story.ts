@@ -10,6 +10,7 @@ import { findAccess } from '#engine/read/room.ts'
 import { readPage } from '#engine/read/timeline.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
+import { UnreadCounts } from '#engine/sync/unread.ts'
 import { type Syncing, sync } from '#engine/sync/v3.ts'
 import type { Rooms } from '#engine/worker/protocol.ts'
 import type { Pool } from '#store/db.ts'
@@ -32,6 +33,7 @@ export class Story implements Syncing {
   readonly eventIndex: EventIndex
   readonly snapshots = new StoredSnapshots()
   readonly sentMembers = new SentMembers()
+  readonly unread = new UnreadCounts()
   readonly typing: Typing
   /** What other servers are told of who types. */
   readonly typingTold: [roomId: string, userId: string, typing: boolean][] = []
@@ -221,6 +223,10 @@ export type JoinedRoom = {
   timeline: Events & { limited: boolean; prev_batch: string }
   account_data: { events: { type: string; content: object }[] }
   unread_notifications: { highlight_count: number; notification_count: number }
+  unread_thread_notifications?: Record<
+    string,
+    { highlight_count: number; notification_count: number }
+  >
 }
 export type SyncAnswer = {
   next_batch: string
