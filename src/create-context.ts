@@ -4,6 +4,7 @@ import { Intake } from '#engine/federation/intake.ts'
 import { type OwnKeys, startOwnKeys } from '#engine/federation/own-keys.ts'
 import { FederationThread } from '#engine/federation/thread.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
+import { queryHierarchy } from '#engine/federation/remote-queries.ts'
 import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
@@ -129,7 +130,11 @@ export async function createContext(
     snapshots: new StoredSnapshots(),
     sentMembers: new SentMembers(),
     unread: new UnreadCounts(),
-    remoteSpaces: new RemoteSpaces(federation, clock),
+    remoteSpaces: new RemoteSpaces(
+      (destination, roomId, deadlineMs) =>
+        queryHierarchy(federation, destination, roomId, { deadlineMs }),
+      clock,
+    ),
     signal: (signal) => federation.signal(signal),
   }
 }

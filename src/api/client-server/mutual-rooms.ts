@@ -3,7 +3,7 @@ import { op } from '#api/http/op.ts'
 import { invalidParam } from '#core/error.ts'
 import { isRoomId } from '#core/ids.ts'
 import { UserId, open } from '#core/schema.ts'
-import * as findUsers from '#store/room/find-users.ts'
+import * as findUsers from '#store/user/find-users.ts'
 
 const page = 100
 

@@ -5,8 +5,8 @@ import { notFound } from '#core/error.ts'
 import { domainOf } from '#core/ids.ts'
 import { open } from '#core/schema.ts'
 import { invitersOf } from '#engine/read/inviters.ts'
+import { findAccess } from '#engine/read/room.ts'
 import { isOpenToAll, readSpaceRooms, visibleToUser } from '#engine/read/space-rooms.ts'
-import * as readSpaces from '#store/room/read-spaces.ts'
 
 export const getRoomSummary = op({
   id: 'getRoomSummary',
@@ -35,7 +35,7 @@ export const getRoomSummary = op({
     const others = throughOthers(ctx, roomId, [...via, ...inviters.map(domainOf)])
     const room = own ?? (await ctx.remoteSpaces.find(roomId, others))?.room
     if (!room || !(await visibleToUser(ctx, [room], userId)).has(roomId)) throw unknown()
-    const [row] = await readSpaces.membershipsIn(ctx.sql, userId, [roomId])
-    return { ...room.summary, ...(row && { membership: row.membership }) }
+    const standing = (await findAccess(ctx.sql, roomId, userId))?.standing
+    return { ...room.summary, ...(standing && { membership: standing.membership }) }
   },
 })

@@ -3,7 +3,7 @@ import { limitIn } from '#api/client-server/room/reading.ts'
 import { op } from '#api/http/op.ts'
 import { invalidParam } from '#core/error.ts'
 import { open } from '#core/schema.ts'
-import * as findUsers from '#store/room/find-users.ts'
+import * as findUsers from '#store/user/find-users.ts'
 
 const maxFound = 50
 const maxWords = 10

@@ -6,6 +6,7 @@ import {
   askForObject,
   malformedAnswer,
   objectsOf,
+  pathOf,
   queryOf,
 } from '#engine/federation/answer.ts'
 import type { Federation } from '#engine/worker/protocol.ts'
@@ -152,3 +153,19 @@ function checkPublicRooms(destination: string, answer: JsonObject): JsonObject {
     checked['total_room_count_estimate'] = answer['total_room_count_estimate']!
   return checked
 }
+
+/** What the other server tells of a room and the rooms that it names its children, unchecked. */
+export const queryHierarchy = (
+  federation: Federation,
+  destination: string,
+  roomId: string,
+  ask: Ask = {},
+): Promise<JsonObject> =>
+  askForObject(federation, {
+    destination,
+    method: 'GET',
+    uri: `${pathOf(`${v1}/hierarchy`, roomId)}?suggested_only=false`,
+    deadlineMs: 10_000,
+    maxBytes: 4 * 1024 * 1024,
+    ...ask,
+  })

@@ -1,8 +1,6 @@
 import { RemoteError } from '#core/error.ts'
 import { isRoomId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
-import { askForObject, pathOf } from '#engine/federation/answer.ts'
-import type { Federation } from '#engine/worker/protocol.ts'
 import { childrenIn, type RoomSummary, type SpaceRoom } from './space-rooms.ts'
 
 /** What another server says of a room and its children. */
@@ -13,13 +11,19 @@ export type RemoteSpace = {
   readonly inaccessible: ReadonlySet<string>
 }
 
+/** Asks a server for the tree below a room; anything but an object is a `RemoteError`. */
+export type AskForSpace = (
+  destination: string,
+  roomId: string,
+  deadlineMs: number,
+) => Promise<JsonObject>
+
 type Entry = { readonly answer: Promise<RemoteSpace | undefined>; readonly until: number }
 
 const keptMs = 300_000
 const failureKeptMs = 30_000
 const maxKept = 1_000
 const deadlineMs = 10_000
-const maxBytes = 4 * 1024 * 1024
 /** Servers that are asked for one room. */
 const maxAsked = 3
 const maxChildren = 500
@@ -31,12 +35,12 @@ const maxChildren = 500
  * Spec: server-server-api/#get_matrixfederationv1hierarchyroomid
  */
 export class RemoteSpaces {
-  readonly #federation: Federation
+  readonly #askFor: AskForSpace
   readonly #clock: () => number
   readonly #kept = new Map<string, Entry>()
 
-  constructor(federation: Federation, clock: () => number) {
-    this.#federation = federation
+  constructor(askFor: AskForSpace, clock: () => number) {
+    this.#askFor = askFor
     this.#clock = clock
   }
 
@@ -66,14 +70,7 @@ export class RemoteSpaces {
       const left = until - this.#clock()
       if (left <= 0) return undefined
       try {
-        const answer = await askForObject(this.#federation, {
-          destination,
-          method: 'GET',
-          uri: `${pathOf('/_matrix/federation/v1/hierarchy', roomId)}?suggested_only=false`,
-          deadlineMs: left,
-          maxBytes,
-        })
-        const found = read(roomId, answer)
+        const found = read(roomId, await this.#askFor(destination, roomId, left))
         if (found) return found
       } catch (error) {
         if (!(error instanceof RemoteError)) throw error

@@ -6,6 +6,7 @@ import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { Receipts } from '#engine/live/receipts.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
+import { queryHierarchy } from '#engine/federation/remote-queries.ts'
 import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Departures } from '#engine/user/departures.ts'
@@ -111,7 +112,11 @@ export class Home {
       snapshots,
       sentMembers,
       unread: story.unread,
-      remoteSpaces: new RemoteSpaces(this.federation, clock),
+      remoteSpaces: new RemoteSpaces(
+        (destination, roomId, deadlineMs) =>
+          queryHierarchy(this.federation, destination, roomId, { deadlineMs }),
+        clock,
+      ),
       typing,
       // Nothing that a client asks for takes in what servers send.
       intake: undefined as unknown as Context['intake'],
