@@ -50,6 +50,7 @@ import * as roomState from '#api/client-server/room-state.ts'
 import * as roomSummary from '#api/client-server/room-summary.ts'
 import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
+import * as search from '#api/client-server/search.ts'
 import * as spaceHierarchy from '#api/client-server/space-hierarchy.ts'
 import * as support from '#api/client-server/support.ts'
 import * as sync from '#api/client-server/sync.ts'
@@ -140,6 +141,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/room-summary': roomSummary,
   'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
+  'client-server/search': search,
   'client-server/space-hierarchy': spaceHierarchy,
   'client-server/support': support,
   'client-server/sync': sync,
