@@ -58,13 +58,10 @@ export async function createContext(
   const serverName = config.server_name
   const ownKeys = await startOwnKeys(sql, clock)
 
-  const { positions, eventIndex } = await startReading(parts)
+  const { positions, eventIndex, onRooms } = await startReading(parts)
   const federation = await startFederation(parts)
   const rooms = await startRooms(parts, ownKeys, federation, (signal) => {
-    if (signal.s === 'rooms-at') {
-      positions.advanceRooms(signal.positions)
-      eventIndex.tell()
-    }
+    if (signal.s === 'rooms-at') onRooms(signal.positions)
     federation.signal(signal)
   })
   const owners = await startUsers(parts, rooms, positions, federation)
@@ -86,27 +83,20 @@ export async function createContext(
   })
   const passing = takePassing({ sql, log }, live, () => intake.rooms)
 
-  const intake: Intake = new Intake({
-    serverName,
-    sql,
-    log,
-    clock,
-    rooms,
-    takeEdus: (origin, edus) =>
-      takeEdus(
-        {
-          sql,
-          users: owners.users,
-          serverName,
-          clock,
-          onDeviceLists: () => resync.wake(),
-          onPassing: passing,
-        },
-        origin,
-        edus,
-      ),
-  })
-  started.defer(() => intake.stop())
+  const intake: Intake = startIntake(parts, rooms, (origin, edus) =>
+    takeEdus(
+      {
+        sql,
+        users: owners.users,
+        serverName,
+        clock,
+        onDeviceLists: () => resync.wake(),
+        onPassing: passing,
+      },
+      origin,
+      edus,
+    ),
+  )
 
   return {
     config,
@@ -139,6 +129,18 @@ export async function createContext(
   }
 }
 
+/** What takes in the transactions of other servers. */
+function startIntake(
+  { config, log, database: { sql }, started }: Parts,
+  rooms: Rooms,
+  take: ConstructorParameters<typeof Intake>[0]['takeEdus'],
+): Intake {
+  const serverName = config.server_name
+  const intake = new Intake({ serverName, sql, log, clock, rooms, takeEdus: take })
+  started.defer(() => intake.stop())
+  return intake
+}
+
 /** What follows the shards of rooms and users, for those who read them. */
 async function startReading({ config, log, database: { sql }, started }: Parts) {
   const positions = new Positions(sql, { serverName: config.server_name, log })
@@ -147,7 +149,11 @@ async function startReading({ config, log, database: { sql }, started }: Parts) 
   const eventIndex = new EventIndex({ sql, log })
   await eventIndex.start()
   started.defer(() => eventIndex.stop())
-  return { positions, eventIndex }
+  const onRooms: Positions['advanceRooms'] = (pairs) => {
+    positions.advanceRooms(pairs)
+    eventIndex.tell()
+  }
+  return { positions, eventIndex, onRooms }
 }
 
 /** The thread that makes every request to another server. */
