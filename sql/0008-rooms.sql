@@ -9,5 +9,5 @@ create table reports (
   room_id text collate "C",
   event_id text collate "C",
   user_id text collate "C",
-  reason text not null
+  reason text collate "C" not null
 );

@@ -26,20 +26,23 @@ const join = (who: Person, roomId: string) =>
   who.do('POST', `join/${enc(roomId)}?via=here.test`, {})
 
 describe('a user of another server', () => {
-  test.each(['1', '3', '6', '11', '12'])('joins a room of version %s and talks', async (version) => {
-    const roomId = await publicRoom(version)
-    await alice.say(roomId, 'before')
-    await join(bob, roomId)
-    expect(await bob.membershipOf(roomId, alice.userId)).toBe('join')
-    await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
-    await alice.say(roomId, 'from here')
-    await until(async () => (await bob.texts(roomId)).includes('from here'))
-    await bob.say(roomId, 'from there')
-    await until(async () => (await alice.texts(roomId)).includes('from there'))
-    expect(await alice.texts(roomId)).toEqual(['before', 'from here', 'from there'])
-    await until(async () => (await bob.texts(roomId)).length === 3)
-    expect(await bob.texts(roomId)).toEqual(['before', 'from here', 'from there'])
-  })
+  test.each(['1', '3', '6', '11', '12'])(
+    'joins a room of version %s and talks',
+    async (version) => {
+      const roomId = await publicRoom(version)
+      await alice.say(roomId, 'before')
+      await join(bob, roomId)
+      expect(await bob.membershipOf(roomId, alice.userId)).toBe('join')
+      await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
+      await alice.say(roomId, 'from here')
+      await until(async () => (await bob.texts(roomId)).includes('from here'))
+      await bob.say(roomId, 'from there')
+      await until(async () => (await alice.texts(roomId)).includes('from there'))
+      expect(await alice.texts(roomId)).toEqual(['before', 'from here', 'from there'])
+      await until(async () => (await bob.texts(roomId)).length === 3)
+      expect(await bob.texts(roomId)).toEqual(['before', 'from here', 'from there'])
+    },
+  )
 
   test('is invited, sees it, and joins or declines', async () => {
     const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'private_chat' })
