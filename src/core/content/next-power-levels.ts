@@ -26,8 +26,9 @@ export function nextPowerLevels(
   if (isObject(content['notifications']))
     levels['notifications'] = levelsIn(old.version, content['notifications'])
   const users = levelsIn(old.version, content['users'])
-  // Before v12 creators have what is written, or 100 without the event; since then all power.
-  if (old.version.privilegedCreators || !old.content)
+  // Before v12 creators have what is written, or 100 without the event. Since then they have all power
+  // of their room, and of the next one only if they are named to be its creators.
+  if (old.version.privilegedCreators ? !version.privilegedCreators : !old.content)
     for (const user of old.creators) users[user] = Math.max(100, Number(users[user] ?? 0))
   // v12+: creators are not named.
   levels['users'] = version.privilegedCreators ? without(users, ...creators) : users

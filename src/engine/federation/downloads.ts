@@ -130,9 +130,7 @@ export class Downloads {
  * before it, and proxies in front of them, answer with other statuses and without a code.
  */
 const isUnknownRoute = ({ status, errcode }: RemoteError): boolean =>
-  errcode === 'M_UNRECOGNIZED'
-    ? [400, 404, 405].includes(status)
-    : status === 404 && errcode === 'M_UNKNOWN'
+  [400, 404, 405].includes(status) && (errcode === 'M_UNRECOGNIZED' || errcode === 'M_UNKNOWN')
 
 /** Where a URL leads. */
 function targetOf(location: string, destination: string) {

@@ -38,7 +38,7 @@ export async function walkSpace(
   walker: Walker,
   walk: Walk,
 ): Promise<{ rooms: JsonObject[]; more: boolean }> {
-  const { userId, roomId, maxDepth, suggestedOnly, skip, limit } = walk
+  const { roomId, maxDepth, suggestedOnly, skip, limit } = walk
   const start: SpaceChild = {
     roomId,
     via: [domainOf(roomId) ?? ''].filter((name) => name !== '' && name !== walker.serverName),
@@ -46,7 +46,7 @@ export async function walkSpace(
     order: undefined,
     originServerTs: 0,
   }
-  const [root] = await reveal(walker, userId, [start])
+  const [root] = await reveal(walker, walk, [start])
   if (!root) throw forbidden('There is no such room that you may see')
   const seen = new Set([roomId])
   const open: { room: SpaceRoom; depth: number }[] = [{ room: root, depth: 0 }]
@@ -65,7 +65,7 @@ export async function walkSpace(
     const found: SpaceRoom[] = []
     const need = wanted - shown.length
     for (let from = 0; from < fresh.length && found.length < need; from += batch)
-      found.push(...(await reveal(walker, userId, fresh.slice(from, from + batch))))
+      found.push(...(await reveal(walker, walk, fresh.slice(from, from + batch))))
     for (const each of found) seen.add(each.summary.room_id)
     for (const each of found.toReversed()) open.push({ room: each, depth: depth + 1 })
   }
@@ -75,7 +75,7 @@ export async function walkSpace(
 /** These children as far as the user may see them, in their order. */
 async function reveal(
   walker: Walker,
-  userId: string,
+  { userId, skip }: Pick<Walk, 'userId' | 'skip'>,
   children: readonly SpaceChild[],
 ): Promise<SpaceRoom[]> {
   if (children.length === 0) return []
@@ -86,7 +86,7 @@ async function reveal(
   for (let from = 0; from < others.length; from += maxAsked) {
     const asked = others.slice(from, from + maxAsked).map(async ({ roomId, via }) => {
       const servers = via.filter((name) => name !== serverName)
-      const found = await remoteSpaces.find(roomId, servers)
+      const found = await remoteSpaces.find(roomId, servers, { later: skip > 0 })
       if (found) known.set(roomId, found.room)
     })
     await Promise.all(asked)

@@ -18,7 +18,12 @@ export type AskForSpace = (
   deadlineMs: number,
 ) => Promise<JsonObject>
 
-type Entry = { readonly answer: Promise<RemoteSpace | undefined>; readonly until: number }
+type Asked = {
+  readonly found: RemoteSpace | undefined
+  /** Servers answered, and none told. */
+  readonly refused: boolean
+}
+type Entry = { readonly answer: Promise<Asked>; readonly until: number; readonly refused: boolean }
 
 const keptMs = 300_000
 const failureKeptMs = 30_000
@@ -44,39 +49,52 @@ export class RemoteSpaces {
     this.#clock = clock
   }
 
-  /** Undefined if none of the servers tells. */
-  find(roomId: string, via: readonly string[]): Promise<RemoteSpace | undefined> {
+  /**
+   * Undefined if none of the servers tells. That servers refuse counts for the later pages of a walk
+   * only: they may tell the moment that a user of ours, or one of theirs, joins a room.
+   */
+  async find(
+    roomId: string,
+    via: readonly string[],
+    { later = false }: { later?: boolean } = {},
+  ): Promise<RemoteSpace | undefined> {
     const kept = this.#kept.get(roomId)
-    if (kept && kept.until > this.#clock()) return kept.answer
+    if (kept && kept.until > this.#clock() && (later || !kept.refused))
+      return (await kept.answer).found
     const answer = this.#ask(roomId, via.slice(0, maxAsked))
-    this.#keep(roomId, answer, keptMs)
-    answer.then(
-      (found) => found ?? this.#keep(roomId, answer, failureKeptMs),
-      () => this.#kept.delete(roomId),
-    )
-    return answer
+    this.#keep(roomId, { answer, until: this.#clock() + keptMs, refused: false })
+    try {
+      const { found, refused } = await answer
+      if (!found) this.#keep(roomId, { answer, until: this.#clock() + failureKeptMs, refused })
+      return found
+    } catch (error) {
+      this.#kept.delete(roomId)
+      throw error
+    }
   }
 
-  #keep(roomId: string, answer: Entry['answer'], ms: number): void {
+  #keep(roomId: string, entry: Entry): void {
     this.#kept.delete(roomId)
-    this.#kept.set(roomId, { answer, until: this.#clock() + ms })
+    this.#kept.set(roomId, entry)
     const [oldest] = this.#kept.keys()
     if (this.#kept.size > maxKept && oldest !== undefined) this.#kept.delete(oldest)
   }
 
-  async #ask(roomId: string, via: readonly string[]): Promise<RemoteSpace | undefined> {
+  async #ask(roomId: string, via: readonly string[]): Promise<Asked> {
     const until = this.#clock() + deadlineMs
+    let refused = true
     for (const destination of via) {
       const left = until - this.#clock()
-      if (left <= 0) return undefined
+      if (left <= 0) return { found: undefined, refused: false }
       try {
         const found = read(roomId, await this.#askFor(destination, roomId, left))
-        if (found) return found
+        if (found) return { found, refused: false }
       } catch (error) {
         if (!(error instanceof RemoteError)) throw error
+        if (error.status !== 404) refused = false
       }
     }
-    return undefined
+    return { found: undefined, refused }
   }
 }
 

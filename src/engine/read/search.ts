@@ -98,15 +98,15 @@ export async function searchEvents(
     }),
     search.words(sql, request.term.replaceAll('\0', ' ')),
   ])
-  const told = rows.slice(0, limit)
-  const last = told.at(-1)
+  const last = rows.at(-1)
   const untils = new Map(rooms.map(({ room, until }) => [room.roomNid, until]))
-  const shown = await showResults(reader, request, told, new Map(rooms.map(byNid)), untils, ignored)
+  const shown = await showResults(reader, request, rows, new Map(rooms.map(byNid)), untils, ignored)
   return {
     ...shown,
     count: rows[0]?.total ?? 0,
     highlights,
-    next: last && rows.length > limit ? encodeNext(request, last) : undefined,
+    // Whether anything follows a full page is found out by who asks for it.
+    next: last && rows.length === limit ? encodeNext(request, last) : undefined,
     untils,
   }
 }

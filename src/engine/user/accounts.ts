@@ -162,6 +162,11 @@ export class Accounts {
     return userId
   }
 
+  /** Whether a user calls themselves by a name or an ID, as when logging in. */
+  isName(name: string, userId: string): boolean {
+    return this.#userId(name.toLowerCase()) === userId
+  }
+
   async #named(who: Identifier): Promise<string | undefined> {
     if ('email' in who) {
       const address = emailAddress(who.email)

@@ -49,7 +49,7 @@ export type FoundRow = {
 /** Matches that are put in order; of more only the latest are looked at. */
 const maxMatches = 10_000
 
-/** Events with all words of a term in some rooms: one more than the limit if there are more. */
+/** Events with all words of a term in some rooms. */
 export const find = (sql: Sql, search: Search) =>
   sql<FoundRow[]>`
     with room as (
@@ -98,7 +98,7 @@ export const find = (sql: Sql, search: Search) =>
         : sql`true`
     }
     order by value desc, event_nid desc
-    limit ${search.limit + 1}`
+    limit ${search.limit}`
 
 /** Rooms by the words that name them: no text makes such a word, so that only numbers are in here. */
 const roomWords = ({ rooms: list }: Search): string =>

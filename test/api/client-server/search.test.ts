@@ -80,6 +80,13 @@ describe('a search', () => {
         expect(found.next_batch === undefined).toBe(page === 2)
       }
       expect(seen.toSorted()).toEqual(ids.toSorted())
+      // A page that is full may have been the last.
+      const { next_batch: end } = await find(alice, 'kiwi', {
+        order_by: order,
+        filter: { limit: 5 },
+      })
+      const beyond = await find(alice, 'kiwi', { order_by: order }, `?next_batch=${end}`)
+      expect([beyond.ids, beyond.next_batch]).toEqual([[], undefined])
     }
   })
 

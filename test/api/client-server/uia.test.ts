@@ -71,8 +71,6 @@ describe('proving who one is', () => {
     const { session } = body
     const wrong = [
       password(alice.userId, session, 'wrong'),
-      password(bob.userId, session),
-      password('@nobody:here.example', session),
       { type: 'm.login.password', identifier: { type: 'm.id.phone' }, password: 'secret', session },
     ]
     const texts = new Set<string>()
@@ -83,6 +81,20 @@ describe('proving who one is', () => {
       texts.add(answer.body.error)
     }
     expect(texts.size).toBe(1)
+    // Another user is none, whether the password is right, wrong, or of nobody.
+    const others = [
+      password(bob.userId, session),
+      password(bob.userId, session, 'wrong'),
+      password('@nobody:here.example', session),
+    ]
+    for (const auth of others)
+      expect(await alice.client.post('/delete_devices', { devices: [], auth })).toMatchObject({
+        status: 403,
+        body: {
+          errcode: 'M_FORBIDDEN',
+          error: 'Only the user who is logged in can prove that it is them',
+        },
+      })
     for (const type of [
       'm.login.dummy',
       'm.login.terms',

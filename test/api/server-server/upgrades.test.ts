@@ -108,6 +108,22 @@ describe('a room that is replaced', () => {
     expect(none).toBeUndefined()
   })
 
+  test('has no creators of the old one, of version 12, but those that are named', async () => {
+    const { room_id: roomId } = await alice.do('POST', 'createRoom', {
+      preset: 'public_chat',
+      room_version: '12',
+      power_level_content_override: { users: { [carol.userId]: 150 } },
+    })
+    await carol.do('POST', `join/${enc(roomId)}`, {})
+    const { body } = await upgrade(carol, roomId, { new_version: '12' })
+    const next = body.replacement_room
+    expect((await stateOf(carol, next, 'm.room.power_levels')).users).toEqual({})
+    // Where creators have no power of their own, they keep what others could have.
+    const old = await upgrade(carol, next, { new_version: '11' })
+    const { users } = await stateOf(carol, old.body.replacement_room, 'm.room.power_levels')
+    expect(users).toEqual({ [carol.userId]: 100 })
+  })
+
   test('is replaced by a moderator who keeps no more power than before', async () => {
     const { room_id: roomId } = await alice.do('POST', 'createRoom', {
       preset: 'public_chat',

@@ -122,11 +122,13 @@ describe('media of another server', () => {
   })
 
   test('is asked for in the old way where a proxy does not know the new one', async () => {
-    peer.answer = ({ uri }) =>
-      uri.startsWith('/_matrix/media/v3/')
-        ? new Response('old')
-        : new Response('404 page not found', { status: 404 })
-    expect(await fetchIt()).toMatchObject({ bytes: 3 })
+    for (const status of [400, 404, 405]) {
+      peer.answer = ({ uri }) =>
+        uri.startsWith('/_matrix/media/v3/')
+          ? new Response('old')
+          : new Response('page not found', { status })
+      expect(await fetchIt()).toMatchObject({ bytes: 3 })
+    }
   })
 
   test('is not asked for in the old way when it is not there', async () => {

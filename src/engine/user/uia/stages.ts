@@ -26,7 +26,7 @@ export type StageOptions = {
   policies: string
 }
 
-/** What a stage proves; it throws what is wrong with an attempt. */
+/** What a stage proves; it throws what is wrong with an attempt, 401 if another one may do. */
 export type Stages = { readonly [S in Stage]: (attempt: Attempt) => Promise<Proof> }
 
 export const stagesOf = ({ sql, accounts, emails, clock, policies }: StageOptions): Stages => ({
@@ -36,10 +36,13 @@ export const stagesOf = ({ sql, accounts, emails, clock, policies }: StageOption
     // Whoever is logged in need not say who they are.
     const isNamed = ['identifier', 'user', 'medium'].some((key) => Object.hasOwn(auth, key))
     const named = userId === undefined || isNamed ? identifierOf(auth) : { user: userId }
+    // Nobody else can prove anything here, so their password is not even looked at.
+    if (named && 'user' in named && userId !== undefined && !accounts.isName(named.user, userId))
+      throw forbidden('Only the user who is logged in can prove that it is them')
     const proved = named && (await accounts.authenticate(named, password))
-    // Somebody else's password proves nothing, and must not say that it is theirs.
+    // An address of somebody else proves nothing, and must not be told to be theirs.
     if (proved === undefined || (userId !== undefined && proved !== userId))
-      throw forbidden('The user name or the password is wrong')
+      throw new MatrixError(401, 'M_FORBIDDEN', 'The user name or the password is wrong')
     return { userId: proved }
   },
 

@@ -142,7 +142,7 @@ export class Uia {
       return await this.#stages[stage](attempt)
     } catch (error) {
       // What is wrong with the attempt is said with the session, so that another one can follow.
-      const again = error instanceof MatrixError && (error.status === 401 || error.status === 403)
+      const again = error instanceof MatrixError && error.status === 401
       if (!again || error.errcode === 'M_USER_LOCKED') throw error
       const { errcode, message } = error
       throw this.#more(asked, key, completed, { errcode, message })
