@@ -30,7 +30,7 @@ export function readTyping(
   const { at, epoch } = typing
   const known = since?.epoch === epoch
   if (known ? since.at === at : at === 0 && !since?.rooms.length)
-    return { rooms, point: known ? since : undefined }
+    return { rooms, point: known ? since : { epoch, at, rooms: [] } }
   const told = new Set(since?.rooms)
   const low = known ? since.at : 0
   const loud: number[] = []

@@ -114,6 +114,7 @@ function updateDevice(owners: Users, edu: DeviceListEdu): Promise<unknown> {
     streamId,
     prevIds: [...prevIds],
     deleted,
+    keyed: own,
     content: JSON.stringify({ device_display_name: displayName, keys: own ? keys : undefined }),
   })
 }

@@ -100,6 +100,8 @@ describe('between two servers', () => {
 
   test('who joins a room with another server is introduced to it', async () => {
     const carol = await there.person('carol')
+    const { keys } = new Device({ userId: carol.userId, deviceId: 'D' })
+    await carol.do('POST', 'keys/upload', { device_keys: keys })
     const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'public_chat' })
     await carol.do('POST', `join/${enc(roomId)}?via=here.test`, {})
     const known = () =>

@@ -38,6 +38,7 @@ const remoteUpdate = (userId: string) =>
     streamId: ++count,
     prevIds: [],
     deleted: false,
+    keyed: true,
     content: '{}',
   })
 

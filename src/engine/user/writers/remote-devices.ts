@@ -12,6 +12,8 @@ export type RemoteDevice = {
   /** The updates before it; one that we do not know means that we missed some. */
   prevIds: number[]
   deleted: boolean
+  /** Whether it has keys. */
+  keyed: boolean
   /** The update as JSON text. */
   content: string
 }
@@ -61,7 +63,7 @@ type State = Pick<remoteDevices.KnownList, 'stream_id' | 'stale' | 'cached'>
 type Change = Place & { deviceId: string; deleted: boolean; content: string }
 
 /**
- * Takes in updates of device lists. Of a list that is not kept, only that it changed is noted. A list
+ * Takes in updates of device lists. Of a list that is not kept, only that its keys changed is noted. A list
  * that is kept and gets an update that does not follow the last one is stale until it is fetched.
  *
  * Spec: server-server-api/#device-management
@@ -75,10 +77,13 @@ async function updateRemoteDevices(
   const lists = new Map<string, remoteDevices.DeviceList>()
   const changes: Change[] = []
   for (const { shard, userId, position, args } of calls) {
-    const [{ streamId, prevIds, deviceId, deleted, content }] = args
+    const [{ streamId, prevIds, deviceId, deleted, keyed, content }] = args
     const state = states.get(userId) ?? { stream_id: null, stale: false, cached: false }
     // The same again changes nothing, and gets no new position.
     if (streamId === state.stream_id) continue
+    // A device without keys never had any: it is nothing to clients, who only ask for keys. Whoever
+    // comes to a room is introduced by their server, and need not be news twice.
+    if (!state.cached && !keyed && !deleted) continue
     const follows = state.stream_id !== null && prevIds.includes(state.stream_id)
     const stale = state.cached && (state.stale || !follows)
     if (state.cached && !stale) changes.push({ shard, userId, deviceId, deleted, content })

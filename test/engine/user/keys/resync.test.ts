@@ -38,6 +38,7 @@ const update = (streamId: number, prevIds: number[]) =>
     streamId,
     prevIds,
     deleted: false,
+    keyed: true,
     content: JSON.stringify({ keys: device.keys }),
   })
 const answerWith = (streamId: number) => {

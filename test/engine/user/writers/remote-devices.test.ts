@@ -25,6 +25,7 @@ describe("device lists of other servers' users", () => {
     streamId,
     prevIds,
     deleted,
+    keyed: true,
     content: `{"n":${streamId}}`,
   })
   const list = async (userId: string) =>
@@ -92,6 +93,24 @@ describe("device lists of other servers' users", () => {
     expect(await list(userId)).toMatchObject({ stream_id: 9, stale: false, cached: false })
     expect((await list(userId))!['position']).toBeGreaterThan(position as number)
     expect(await devices(userId)).toHaveLength(0)
+  })
+
+  test('that are not kept do not change by a device without keys, but by its end', async () => {
+    const users = owner()
+    const userId = user()
+    await users.call('updateRemoteDevice', userId, { ...update(1, []), keyed: false })
+    expect(await list(userId)).toBeUndefined()
+    const { position } = await users.call('updateRemoteDevice', userId, update(2, [1]))
+    await users.call('updateRemoteDevice', userId, { ...update(3, [2]), keyed: false })
+    expect(await list(userId)).toMatchObject({ stream_id: 2, position })
+    const gone = { ...update(4, [3], 'A', true), keyed: false }
+    await users.call('updateRemoteDevice', userId, gone)
+    expect((await list(userId))!['position']).toBeGreaterThan(position)
+    // Of a list that is kept everything is followed.
+    const kept = user()
+    await keep(users, kept, 5)
+    await users.call('updateRemoteDevice', kept, { ...update(6, [5], 'B'), keyed: false })
+    expect(await list(kept)).toMatchObject({ stream_id: 6, stale: false })
   })
 
   test('that changed while they were asked for are not kept', async () => {
