@@ -283,6 +283,12 @@ export const Config = t.Object(
         },
       ),
     }),
+    user_directory: section('Searching for people.', {
+      all_accounts: flag(
+        false,
+        'Whether every account of this server is found by every user. False: only those with whom a room is shared, or who are in a published one.',
+      ),
+    }),
     media,
     url_previews: urlPreviews,
     calls,

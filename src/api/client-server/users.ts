@@ -30,7 +30,12 @@ export const searchUserDirectory = op({
       .filter((word) => word !== '')
       .slice(0, maxWords)
     if (words.length === 0) return { results: [], limited: false }
-    const rows = await findUsers.search(ctx.sql, userId, words, limit + 1)
+    const rows = await findUsers.search(ctx.sql, {
+      asker: userId,
+      words,
+      limit: limit + 1,
+      allAccounts: ctx.config.user_directory.all_accounts,
+    })
     return {
       results: rows.slice(0, limit).map(({ user_id, name, avatar }) => ({
         user_id,

@@ -24,23 +24,22 @@ export type FoundUser = { user_id: string; name: string | null; avatar: string |
 /** Members of rooms that are looked at for one search. */
 const maxMembers = 20_000
 
+export type UserSearch = {
+  asker: string
+  words: readonly string[]
+  limit: number
+  /** Whether accounts of this server are found by everybody. */
+  allAccounts: boolean
+}
+
 /**
- * Users whose ID or name holds every word, those first who begin with the first: accounts of this server by
- * their profiles; others who share a room with the one who asks, or are in a published one, as that room knows
- * them.
+ * Users whose ID or name holds every word, those first who begin with the first: who shares a room with
+ * the one who asks, or is in a published one. Accounts of this server are found by their profiles, and
+ * others as such a room knows them.
  */
-export const search = (sql: Sql, asker: string, words: readonly string[], limit: number) =>
+export const search = (sql: Sql, { asker, words, limit, allAccounts }: UserSearch) =>
   sql<FoundUser[]>`
-    with known as (
-      select u.user_id, n.value::jsonb #>> '{}' as name, a.value::jsonb #>> '{}' as avatar
-      from users u
-      left join profile_fields n on n.shard = u.shard and n.user_id = u.user_id
-        and n.name = 'displayname'
-      left join profile_fields a on a.shard = u.shard and a.user_id = u.user_id
-        and a.name = 'avatar_url'
-      where not u.deactivated and not u.guest
-    ),
-    open as (
+    with open as materialized (
       select r.shard, r.room_nid, r.generation
       from user_ids me
       join memberships m on m.user_nid = me.user_nid and m.membership = 'join'
@@ -49,6 +48,21 @@ export const search = (sql: Sql, asker: string, words: readonly string[], limit:
       union
       select r.shard, r.room_nid, r.generation
       from published_rooms p join rooms r on r.room_id = p.room_id where r.kind = 'joined'
+    ),
+    known as (
+      select u.user_id, n.value::jsonb #>> '{}' as name, a.value::jsonb #>> '{}' as avatar
+      from users u
+      left join profile_fields n on n.shard = u.shard and n.user_id = u.user_id
+        and n.name = 'displayname'
+      left join profile_fields a on a.shard = u.shard and a.user_id = u.user_id
+        and a.name = 'avatar_url'
+      where not u.deactivated and not u.guest and (${allAccounts} or exists (
+        select from user_ids i
+        join memberships m on m.user_nid = i.user_nid and m.membership = 'join'
+        join open o on o.shard = m.shard and o.room_nid = m.room_nid
+          and o.generation = m.generation
+        where i.user_id = u.user_id
+      ))
     ),
     members as materialized (
       select distinct on (m.user_nid) m.user_nid, m.shard, m.event_nid

@@ -19,6 +19,9 @@ describe('searching for users', () => {
 
   test('finds accounts of this server by ID and by name, in any case, and not oneself', async () => {
     const zoe = await home.person('zoe')
+    expect((await search(alice, 'zoe')).ids).toEqual([])
+    const room = await home.story.room(alice.userId)
+    await room.member(zoe.userId, 'join', { content: { displayname: 'Secret' } })
     const name = { displayname: 'Zoë de Groot' }
     await zoe.client.put(`/profile/${enc(zoe.userId)}/displayname`, name)
     expect((await search(alice, 'ZOE')).ids).toEqual([zoe.userId])
@@ -27,6 +30,19 @@ describe('searching for users', () => {
     ])
     expect((await search(alice, zoe.userId)).ids).toEqual([zoe.userId])
     expect((await search(zoe, 'groot')).ids).toEqual([])
+    expect((await search(alice, 'secret')).ids).toEqual([])
+    expect((await search(bob, 'zoe')).ids).toEqual([])
+    await room.member(zoe.userId, 'leave')
+    expect((await search(alice, 'zoe')).ids).toEqual([])
+  })
+
+  test('finds every account of this server where the operator says so', async () => {
+    const open = await Home.open(await testDatabase(), {
+      config: { user_directory: { all_accounts: true } },
+    })
+    const [asker, other] = [await open.person('asker'), await open.person('other')]
+    const { body } = await asker.client.post('/user_directory/search', { search_term: 'other' })
+    expect(body).toEqual({ results: [{ user_id: other.userId }], limited: false })
   })
 
   test('finds others only where they share a room, or are in a published one', async () => {
@@ -43,7 +59,9 @@ describe('searching for users', () => {
   })
 
   test('says when there are more, and finds nothing for no words', async () => {
-    for (let each = 0; each < 3; each++) await home.person('many')
+    const room = await home.story.room(alice.userId)
+    for (let each = 0; each < 3; each++)
+      await room.member((await home.person('many')).userId, 'join')
     const answer = await search(alice, 'many', 2)
     expect([answer.ids.length, answer.limited]).toEqual([2, true])
     expect((await search(alice, 'many', 3)).limited).toBe(false)
