@@ -2,6 +2,7 @@ import { type Static, Type as t } from '@sinclair/typebox'
 import { requireClaim } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
+import { takeSettingsAlong } from '#api/client-server/room/settings.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { requireWilling } from '#api/client-server/room/willing.ts'
 import { op } from '#api/http/op.ts'
@@ -72,6 +73,7 @@ export const createRoom = op({
     }
     if (visibility === 'public') await publishedRooms.add(ctx.sql, roomId, ctx.clock())
     await inviteAll(ctx, roomId, plan.invites, profiles)
+    if (body.creation_content?.['predecessor']) await takeSettingsAlong(ctx, userId, roomId)
     return { room_id: roomId }
   },
 })

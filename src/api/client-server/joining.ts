@@ -1,6 +1,7 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
+import { takeSettingsAlong } from '#api/client-server/room/settings.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { requireNamed, throughOthers } from '#api/client-server/room/through.ts'
 import { op } from '#api/http/op.ts'
@@ -96,7 +97,10 @@ async function join(
     via: others,
   })
   landed(ctx, at)
-  if (access?.standing?.membership !== 'join') introduce(ctx, userId, roomId)
+  if (access?.standing?.membership !== 'join') {
+    introduce(ctx, userId, roomId)
+    await takeSettingsAlong(ctx, userId, roomId)
+  }
   return { room_id: roomId }
 }
 

@@ -3,6 +3,7 @@ import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
 import { maySendState } from '#api/client-server/room/power.ts'
 import { accessOf } from '#api/client-server/room/reading.ts'
+import { takeSettingsAlong } from '#api/client-server/room/settings.ts'
 import { op } from '#api/http/op.ts'
 import { forbidden, invalidParam, MatrixError } from '#core/error.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
@@ -68,6 +69,7 @@ export const upgradeRoom = op({
     await roomAliases.move(ctx.sql, roomId, plan.roomId)
     await publishedRooms.move(ctx.sql, roomId, plan.roomId)
     await close(ctx, userId, roomId, plan.roomId, state)
+    await takeSettingsAlong(ctx, userId, plan.roomId)
     return { replacement_room: plan.roomId }
   },
 })

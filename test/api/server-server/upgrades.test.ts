@@ -93,6 +93,37 @@ describe('a room that is replaced', () => {
     expect(talk.status).toBe(403)
   })
 
+  test('is to each user what the old one was: its tags and push rules', async () => {
+    const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'public_chat' })
+    await bob.do('POST', `join/${enc(roomId)}?via=here.test`, {})
+    const ruleOf = (kind: string, id: string) => `pushrules/global/${kind}/${enc(id)}`
+    const tags = (who: Person, id: string) => `user/${enc(who.userId)}/rooms/${enc(id)}/tags`
+    for (const who of [alice, bob]) {
+      await who.do('PUT', ruleOf('room', roomId), { actions: ['notify'] })
+      await who.do('PUT', `${tags(who, roomId)}/m.favourite`, { order: 0.5 })
+    }
+    const condition = { kind: 'event_match', key: 'room_id', pattern: roomId }
+    await bob.do('PUT', ruleOf('override', roomId), { actions: [], conditions: [condition] })
+    const replaced = await upgrade(alice, roomId, { new_version: '11' })
+    const next = replaced.body.replacement_room as string
+    await bob.do('POST', `join/${enc(next)}?via=here.test`, {})
+    for (const who of [alice, bob]) {
+      expect((await who.do('GET', ruleOf('room', next))).actions).toEqual(['notify'])
+      expect((await who.do('GET', tags(who, next))).tags).toEqual({ 'm.favourite': { order: 0.5 } })
+    }
+    expect((await bob.do('GET', ruleOf('override', next))).conditions).toEqual([
+      { ...condition, pattern: next },
+    ])
+    // Who makes the new room by hand has them, too; and what is there already stays.
+    const content = { creation_content: { predecessor: { room_id: roomId } } }
+    const { room_id: byHand } = await alice.do('POST', 'createRoom', content)
+    expect((await alice.do('GET', ruleOf('room', byHand))).actions).toEqual(['notify'])
+    await bob.do('PUT', ruleOf('room', next), { actions: [] })
+    await bob.do('POST', path(next, 'leave'), {})
+    await bob.do('POST', `join/${enc(next)}?via=here.test`, {})
+    expect((await bob.do('GET', ruleOf('room', next))).actions).toEqual([])
+  })
+
   test('has the further creators that are named, in versions that know them', async () => {
     const { room_id: roomId } = await alice.do('POST', 'createRoom', { room_version: '11' })
     const more = { new_version: '12', additional_creators: [carol.userId] }
