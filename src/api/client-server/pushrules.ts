@@ -1,6 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { readRules } from '#api/client-server/push/rules.ts'
 import { op } from '#api/http/op.ts'
+import { invalidParam, notFound } from '#core/error.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 import { type RuleEdit, findRule, ruleKind } from '#core/push/ruleset.ts'
 import { Content, open } from '#core/schema.ts'
@@ -129,8 +130,7 @@ export const setPushRuleActions = op({
 })
 
 async function readRule(ctx: Context, userId: string, { kind, ruleId }: RuleName) {
-  const known = ruleKind(kind)
-  return findRule(await readRules(ctx, userId), known, ruleId)
+  return findRule(await readRules(ctx, userId), ruleKind(kind), ruleId)
 }
 
 type EditOf<E> = E extends RuleEdit ? Omit<E, 'kind' | 'ruleId'> : never
@@ -141,6 +141,12 @@ async function change(
   { kind, ruleId }: RuleName,
   edit: EditOf<RuleEdit>,
 ): Promise<Record<string, never>> {
-  await ctx.users.call('editPushRule', userId, { kind: ruleKind(kind), ruleId, ...edit })
+  const known = ruleKind(kind)
+  // There is none to change, but one could be wanted.
+  if (!known)
+    throw edit.edit === 'put'
+      ? invalidParam(`There are no rules of kind '${kind}'`)
+      : notFound('There is no such push rule')
+  await ctx.users.call('editPushRule', userId, { kind: known, ruleId, ...edit })
   return {}
 }

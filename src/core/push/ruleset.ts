@@ -52,16 +52,13 @@ export function rulesetOf(userId: string, stored: Json | undefined): PushRuleset
   return Object.fromEntries(merged) as PushRuleset
 }
 
-/** The kind of rules that a text names. */
-export function ruleKind(text: string): RuleKind {
-  const kind = ruleKinds.find((each) => each === text)
-  if (!kind) throw invalidParam(`There are no rules of kind '${text}'`)
-  return kind
-}
+/** The kind of rules that a text names; undefined if there are none. */
+export const ruleKind = (text: string): RuleKind | undefined =>
+  ruleKinds.find((kind) => kind === text)
 
 /** One rule of a user. */
-export function findRule(rules: PushRuleset, kind: RuleKind, ruleId: string): PushRule {
-  const rule = rules[kind].find((each) => each.rule_id === ruleId)
+export function findRule(rules: PushRuleset, kind: RuleKind | undefined, ruleId: string): PushRule {
+  const rule = kind && rules[kind].find((each) => each.rule_id === ruleId)
   if (!rule) throw notFound('There is no such push rule')
   return rule
 }

@@ -67,6 +67,7 @@ test('a rule is placed by its neighbours, and what does not fit is refused', asy
   expect(await put('nothing/c', word)).toEqual([400, 'M_INVALID_PARAM'])
   expect(await put('content/a/enabled', { enabled: 'yes' })).toEqual([400, 'M_BAD_JSON'])
   expect(await put('content/nobody/enabled', { enabled: true })).toEqual([404, 'M_NOT_FOUND'])
+  expect(await put('nothing/a/enabled', { enabled: true })).toEqual([404, 'M_NOT_FOUND'])
   const unknown = { conditions: [{ kind: 'org.example.odd', x: 1 }], actions: ['notify'] }
   expect(await put('override/odd', unknown)).toEqual([200, undefined])
   expect((await client.get('/pushrules/global/override/odd')).body.conditions).toEqual(
