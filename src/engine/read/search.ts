@@ -32,7 +32,7 @@ export type SearchRequest = {
 export type Result = {
   readonly event: ReadEvent
   readonly rank: number
-  /** Oldest first, both. */
+  /** Those nearest to it first, as of contexts of events. */
   readonly before: readonly ReadEvent[]
   readonly after: readonly ReadEvent[]
   readonly start: string | undefined
@@ -82,7 +82,7 @@ export async function searchEvents(
   if (rooms.length === 0) return nothing
   await reader.eventIndex?.reach(rooms.map(({ room }) => room.shard))
   const { only: senders, not } = filter.senders
-  const [rows, highlights] = await Promise.all([
+  const [page, highlights] = await Promise.all([
     search.find(sql, {
       rooms: rooms.map(({ room, until }) => ({
         ...room,
@@ -98,12 +98,13 @@ export async function searchEvents(
     }),
     search.words(sql, request.term.replaceAll('\0', ' ')),
   ])
+  const rows = page.filter((row) => row.event_nid !== null)
   const last = rows.at(-1)
   const untils = new Map(rooms.map(({ room, until }) => [room.roomNid, until]))
   const shown = await showResults(reader, request, rows, new Map(rooms.map(byNid)), untils, ignored)
   return {
     ...shown,
-    count: rows[0]?.total ?? 0,
+    count: page[0]!.total,
     highlights,
     // Whether anything follows a full page is found out by who asks for it.
     next: last && rows.length === limit ? encodeNext(request, last) : undefined,
@@ -177,14 +178,14 @@ async function showResults(
     const own = near.filter((each) => each.of_nid === event.nid)
     const side = (older: boolean) =>
       own.filter((each) => each.older === older).flatMap((each) => show(each.event_nid) ?? [])
-    const [before, after] = [side(true).reverse(), side(false)]
+    const [before, after] = [side(true), side(false)]
     return [
       {
         event,
         rank: row.rank,
         before,
         after,
-        start: placeBy(before[0] ?? event, 'before'),
+        start: placeBy(before.at(-1) ?? event, 'before'),
         end: placeBy(after.at(-1) ?? event, 'after'),
       },
     ]

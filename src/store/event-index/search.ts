@@ -46,12 +46,14 @@ export type FoundRow = {
   total: number
 }
 
+type NoRow = { total: number; event_nid: null }
+
 /** Matches that are put in order; of more only the latest are looked at. */
 const maxMatches = 10_000
 
-/** Events with all words of a term in some rooms. */
+/** A page of the events with all words of a term in some rooms; a row of nothing if it is empty. */
 export const find = (sql: Sql, search: Search) =>
-  sql<FoundRow[]>`
+  sql<(FoundRow | NoRow)[]>`
     with room as (
       select * from unnest(
         ${search.rooms.map((each) => each.shard)}::smallint[],
@@ -83,22 +85,26 @@ export const find = (sql: Sql, search: Search) =>
       order by w.origin_server_ts desc, w.event_nid desc
       limit ${maxMatches}
     ), ranked as (
-      select m.shard, m.event_nid, m.room_nid, count(*) over ()::integer as total,
+      select m.shard, m.event_nid, m.room_nid,
         ts_rank(m.words, (select words from wanted))::float8 as rank, m.origin_server_ts
       from match m
     ), valued as (
-      select shard, event_nid, room_nid, total, rank,
+      select shard, event_nid, room_nid, rank,
         ${search.byRank ? sql`rank` : sql`origin_server_ts::float8`} as value
       from ranked
+    ), page as (
+      select * from valued
+      where ${
+        search.after
+          ? sql`(value, event_nid) < (${search.after.value}::float8, ${search.after.nid}::bigint)`
+          : sql`true`
+      }
+      order by value desc, event_nid desc
+      limit ${search.limit}
     )
-    select * from valued
-    where ${
-      search.after
-        ? sql`(value, event_nid) < (${search.after.value}::float8, ${search.after.nid}::bigint)`
-        : sql`true`
-    }
-    order by value desc, event_nid desc
-    limit ${search.limit}`
+    select counted.total, page.*
+    from (select count(*)::integer as total from match) counted left join page on true
+    order by value desc, event_nid desc`
 
 /** Rooms by the words that name them: no text makes such a word, so that only numbers are in here. */
 const roomWords = ({ rooms: list }: Search): string =>

@@ -86,7 +86,7 @@ describe('a search', () => {
         filter: { limit: 5 },
       })
       const beyond = await find(alice, 'kiwi', { order_by: order }, `?next_batch=${end}`)
-      expect([beyond.ids, beyond.next_batch]).toEqual([[], undefined])
+      expect([beyond.ids, beyond.next_batch, beyond.count]).toEqual([[], undefined, 5])
     }
   })
 
@@ -124,6 +124,7 @@ describe('a search', () => {
     const [alice, bob] = [someone('alice'), someone('bob')]
     const [one, two] = [await story.room(alice), await story.room(alice)]
     await one.member(bob, 'join', { content: { displayname: 'Bob' } })
+    const long = await one.send(alice, 'long before')
     const before = await one.send(alice, 'before')
     const first = await one.send(bob, 'lemon')
     const after = await one.send(alice, 'after')
@@ -137,7 +138,7 @@ describe('a search', () => {
     expect(await filtered({ contains_url: true })).toEqual([])
     const grouped = await find(alice, 'lemon', {
       groupings: { group_by: [{ key: 'room_id' }, { key: 'sender' }] },
-      event_context: { before_limit: 1, after_limit: 1, include_profile: true },
+      event_context: { before_limit: 2, after_limit: 1, include_profile: true },
       include_state: true,
     })
     expect(grouped.groups).toEqual({
@@ -151,7 +152,7 @@ describe('a search', () => {
       },
     })
     expect(grouped.results[1]!.context).toMatchObject({
-      events_before: [{ event_id: before.eventId }],
+      events_before: [{ event_id: before.eventId }, { event_id: long.eventId }],
       events_after: [{ event_id: after.eventId }],
       profile_info: { [bob]: { displayname: 'Bob' } },
     })
