@@ -126,6 +126,44 @@ describe('registration with policies', () => {
   })
 })
 
+describe('registration of several stages', () => {
+  const config = { enabled: true, tokens: true, policies: [policy] }
+  const client = home.under({ registration: config })
+  const terms = 'm.login.terms'
+  const byToken = 'm.login.registration_token'
+
+  test('wants all of them in one session, in any order, and uses it up', async () => {
+    const { body: made } = await admin.post(`${tokens}/new`, { uses_allowed: 5 })
+    const who = someone()
+    const ask = async (auth: object, as: object = who) => client.post('/register', { ...as, auth })
+    const [one, two] = [
+      await client.post('/register', who),
+      await client.post('/register', someone()),
+    ]
+    expect(one.body.flows.map((flow: any) => flow.stages.toSorted())).toEqual([
+      [byToken, terms].toSorted(),
+    ])
+    const [first, second] = [one.body.session, two.body.session]
+    // Neither the last stage alone nor both in two sessions are enough, nor one of them twice.
+    for (let times = 0; times < 2; times++) {
+      const skipped = await ask({ type: terms, session: first })
+      expect([skipped.status, skipped.body.completed]).toEqual([401, [terms]])
+    }
+    const apart = await ask({ type: byToken, token: made.token, session: second })
+    expect([apart.status, apart.body.completed]).toEqual([401, [byToken]])
+    for (const session of [first, second]) expect((await ask({ session })).status).toBe(401)
+    // A stage that is none here, and one that is asked for elsewhere, complete nothing.
+    for (const type of ['m.login.dummy', 'm.login.password', '__proto__'])
+      expect(outcome(await ask({ type, session: first }))).toEqual([401, 'M_UNAUTHORIZED'])
+    expect((await ask({ type: byToken, token: made.token, session: first })).status).toBe(200)
+    // Whoever finished makes one account.
+    const replayed = await ask({ session: first }, someone())
+    expect([replayed.status, replayed.body.completed]).toEqual([401, undefined])
+    const { body } = await admin.get(`${tokens}/${made.token}`)
+    expect(body).toMatchObject({ completed: 1, pending: 1 })
+  })
+})
+
 describe('registration by e-mail', () => {
   const client = home.under({
     registration: { enabled: true, email: true },
