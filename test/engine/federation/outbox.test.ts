@@ -227,13 +227,13 @@ describe('a transaction', () => {
   })
 })
 
-describe('EDUs', () => {
-  const edu = (n: number) => `{"edu_type":"m.direct_to_device","content":{"n":${n}}}`
-  const edusOf = (to: Peer) =>
-    to.transactions.flatMap(({ edus }) =>
-      (edus as { content: { n: number } }[]).map(({ content }) => content.n),
-    )
+const edu = (n: number) => `{"edu_type":"m.direct_to_device","content":{"n":${n}}}`
+const edusOf = (to: Peer) =>
+  to.transactions.flatMap(({ edus }) =>
+    (edus as { content: { n: number } }[]).map(({ content }) => content.n),
+  )
 
+describe('EDUs', () => {
   test('that must not be lost come before events, a hundred at a time, in their order', async () => {
     await outboxEdus.add(
       db.pool,
@@ -312,6 +312,48 @@ describe('a server that was away', () => {
     expect(lines!['count']).toBe(304)
     await outbox.sweep(db.pool, 0, 0)
     expect((await db.pool`select 1 from outbox_events`).length).toBe(0)
+  })
+
+  test('gets what must not be lost after days, once and in order, whatever became of the events', async () => {
+    const day = 86_400_000
+    let now = Date.now()
+    const restart = async () => {
+      await engine?.stop()
+      engine = await startEngine(
+        db.pool,
+        testOptions(
+          'here.test',
+          { peers: [peer, second], authority },
+          { retryMinMs: 1_000, retryMaxMs: 3_600_000 },
+        ),
+        { clock: () => now },
+      )
+    }
+    const put = (n: number) => outboxEdus.add(db.pool, [{ server: 'peer.test', json: edu(n) }])
+    peer.answer = () => new Response('', { status: 502 })
+    for (const n of [1, 2, 3]) await put(n)
+    await commit(messages(1, 120))
+    await restart()
+    await until(() => peer.transactions.length === 1)
+    await until(() => sent(second).length === 120)
+    // Both sides are down for a day, and it is down for two more.
+    for (const days of [1, 3]) {
+      now += days * day + 3_600_000
+      await put(3 + days)
+      const before = peer.transactions.length
+      await restart()
+      await until(() => peer.transactions.length > before)
+      await outbox.sweep(db.pool, now - day, now - 30 * day)
+    }
+    const before = peer.transactions.length
+    peer.answer = (request) => peer.usual(request)
+    now += 2 * 3_600_000
+    await restart()
+    await until(isEmpty)
+    const got = peer.transactions.slice(before)
+    expect(edusOf(peer).slice(-5)).toEqual([1, 2, 3, 4, 6])
+    expect(got.flatMap(({ edus }) => edus as object[])).toHaveLength(5)
+    expect(sent(peer).at(-1)).toBe(120)
   })
 
   test('is tried again by itself until it answers', async () => {
