@@ -103,19 +103,22 @@ export class Intake {
     if (current?.txnId === txnId) return current.answer
     if (current) throw limitExceeded(500)
     if (this.#inFlight.size >= this.#limits.maxInFlight) throw limitExceeded(1_000)
-    this.#shed(origin, transaction.pdus.length)
-    const answer = this.#take(origin, txnId, transaction).finally(() =>
-      this.#inFlight.delete(origin),
-    )
+    if (this.#lag.ms > this.#limits.maxLagMs)
+      throw limitExceeded(1_000 + Math.ceil(1_000 * Math.random()))
+    const refusal = this.#refusalOf(origin, transaction.pdus.length)
+    const taking = refusal
+      ? this.#refuse(origin, transaction, refusal)
+      : this.#take(origin, txnId, transaction)
+    const answer = taking.finally(() => this.#inFlight.delete(origin))
     this.#inFlight.set(origin, { txnId, answer })
     return answer
   }
 
-  #shed(origin: string, pdus: number): void {
-    const { maxLagMs, maxBacklog, pdusPerSecond, pdusAtOnce } = this.#limits
-    if (this.#lag.ms > maxLagMs) throw limitExceeded(1_000 + Math.ceil(1_000 * Math.random()))
+  /** Why a server has to wait: it sends more events than are worked off. */
+  #refusalOf(origin: string, pdus: number): MatrixError | undefined {
+    const { maxBacklog, pdusPerSecond, pdusAtOnce } = this.#limits
     this.#countBacklog()
-    if ((this.#backlog.get(origin) ?? 0) > maxBacklog) throw limitExceeded(5_000)
+    if ((this.#backlog.get(origin) ?? 0) > maxBacklog) return limitExceeded(5_000)
 
     const now = performance.now()
     const bucket = this.#buckets.get(origin) ?? { tokens: pdusAtOnce, at: now }
@@ -123,7 +126,14 @@ export class Intake {
     const tokens = Math.min(pdusAtOnce, bucket.tokens + gained)
     // A debt is paid before the next transaction.
     this.#buckets.set(origin, { tokens: tokens < 0 ? tokens : tokens - pdus, at: now })
-    if (tokens < 0) throw limitExceeded(Math.ceil((-tokens / pdusPerSecond) * 1000))
+    return tokens < 0 ? limitExceeded(Math.ceil((-tokens / pdusPerSecond) * 1000)) : undefined
+  }
+
+  /** Keys do not wait for events: they are taken now, and the repetition doubles nothing. */
+  async #refuse(origin: string, { edus }: Transaction, refusal: MatrixError): Promise<string> {
+    const durable = edus.filter(isDurable)
+    if (durable.length > 0) await this.#options.takeEdus(origin, durable)
+    throw refusal
   }
 
   async #take(origin: string, txnId: string, { pdus, edus }: Transaction): Promise<string> {

@@ -5,6 +5,7 @@ import * as transactions from '#api/server-server/transactions.ts'
 import type { InboxEntry } from '#engine/worker/protocol.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
+import { Device } from '#test/device.ts'
 import { plant } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
@@ -295,7 +296,8 @@ describe('EDUs', () => {
   })
 
   test('of device lists are noted if a room is shared, and are else nothing to us', async () => {
-    const content = { user_id: alice, device_id: 'X', stream_id: 5, prev_id: [], keys: { a: 1 } }
+    const { keys } = new Device({ userId: alice, deviceId: 'X' })
+    const content = { user_id: alice, device_id: 'X', stream_id: 5, prev_id: [], keys }
     const edus = [{ edu_type: 'm.device_list_update', content }]
     const lists = () => db.pool`select user_id, stream_id from remote_device_lists`
     await db.pool`truncate remote_device_lists, memberships`
@@ -310,6 +312,22 @@ describe('EDUs', () => {
       on conflict do nothing`
     await send([], { edus })
     expect([...(await lists())]).toEqual([{ user_id: alice, stream_id: 5 }])
+  })
+
+  test('are stored although the events that they come with have to wait', async () => {
+    await stage.close()
+    stage = await Stage.open(db.pool, Object.values(transactions), [peer], {
+      pdusPerSecond: 1,
+      pdusAtOnce: 1,
+    })
+    await plant(db.pool, stage.snapshots, room)
+    const texts = Array.from({ length: 3 }, (_, index) => room.say(alice, `${index}`).text)
+    expect((await send(texts)).status).toBe(200)
+    const edus = [toDevice(`@bob:${here}`, 'flood')]
+    for (let times = 0; times < 2; times++)
+      expect((await send(texts, { edus, txnId: 'flooding' })).status).toBe(429)
+    expect(await stored()).toHaveLength(1)
+    expect(await inbox()).toHaveLength(3)
   })
 
   test('are stored although the inbox cannot be written', async () => {
