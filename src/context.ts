@@ -22,6 +22,7 @@ import type { Departures } from '#engine/user/departures.ts'
 import type { EmailValidations } from '#engine/user/email-validations.ts'
 import type { Keys } from '#engine/user/keys/keys.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
+import type { SyncFilters } from '#engine/user/sync-filters.ts'
 import type { Receipts } from '#engine/live/receipts.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Uia } from '#engine/user/uia/uia.ts'
@@ -90,6 +91,8 @@ export type Context = {
   readonly remoteSpaces: RemoteSpaces
   /** What users have not read, as it was counted last. */
   readonly unread: UnreadCounts
+  /** Filters of /sync that were read before. */
+  readonly syncFilters: SyncFilters
   /** What lazy loading has told each client. */
   readonly sentMembers: SentMembers
 }

@@ -20,6 +20,7 @@ import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import { startSweeping } from '#engine/user/sweep.ts'
+import { SyncFilters } from '#engine/user/sync-filters.ts'
 import { takeEdus } from '#engine/user/take-edus.ts'
 import { RoomPool } from '#engine/worker/pool.ts'
 import type { Rooms, Signal } from '#engine/worker/protocol.ts'
@@ -118,6 +119,7 @@ export async function createContext(
     positions,
     eventIndex,
     snapshots: new StoredSnapshots(),
+    syncFilters: new SyncFilters(sql),
     sentMembers: new SentMembers(),
     unread: new UnreadCounts(),
     remoteSpaces: new RemoteSpaces(

@@ -111,12 +111,12 @@ export const ownEnvironment = () =>
 export class Login {
   readonly userId: string
   readonly #base: string
-  readonly #token: string
+  readonly token: string
 
   constructor(base: string, userId: string, token: string) {
     this.#base = base
     this.userId = userId
-    this.#token = token
+    this.token = token
   }
 
   get<T>(path: string): Promise<T> {
@@ -134,7 +134,7 @@ export class Login {
   request(method: string, path: string, body?: object): Promise<Response> {
     return fetch(this.#base + path, {
       method,
-      headers: { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${this.token}`, 'content-type': 'application/json' },
       ...(body && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(60_000),
     })

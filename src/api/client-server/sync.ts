@@ -1,12 +1,9 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
-import { forbidden, invalidParam } from '#core/error.ts'
-import { type Filter, parseFilter } from '#core/filter.ts'
+import { forbidden } from '#core/error.ts'
 import { Content, open } from '#core/schema.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
 import { sync as answerSync } from '#engine/sync/v3.ts'
-import * as filters from '#store/user/filters.ts'
-import type { Context } from '#src/context.ts'
 
 /** Not spec: the longest that one request waits. A client asks again at once. */
 const maxTimeoutMs = 120_000
@@ -37,7 +34,7 @@ export const sync = op({
     if (who.appservice && !request.query.has('user_id'))
       throw forbidden("An application service names the user whose events it wants: 'user_id'")
     const { userId, deviceId = '' } = who
-    const filter = await filterOf(ctx, userId, query.filter)
+    const filter = await ctx.syncFilters.of(userId, query.filter)
     const since = query.since === undefined ? undefined : decodeToken(query.since)
     return answerSync(
       ctx,
@@ -58,24 +55,3 @@ export const sync = op({
     )
   },
 })
-
-/** A filter by its ID, or as JSON: then it begins with a brace. */
-async function filterOf(ctx: Context, userId: string, text: string | undefined): Promise<Filter> {
-  const filter = parseFilter(await filterJson(ctx, userId, text))
-  if (typeof filter === 'string') throw invalidParam(`'filter': ${filter}`)
-  return filter
-}
-
-async function filterJson(ctx: Context, userId: string, text: string | undefined) {
-  if (text === undefined || text === '') return {}
-  if (text.startsWith('{')) {
-    try {
-      return JSON.parse(text) as unknown
-    } catch {
-      throw invalidParam("'filter' begins like JSON, and is none")
-    }
-  }
-  const stored = text.includes('\0') ? undefined : await filters.get(ctx.sql, userId, text)
-  if (stored === undefined) throw invalidParam(`There is no filter ${text}`)
-  return JSON.parse(stored) as unknown
-}

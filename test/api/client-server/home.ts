@@ -12,6 +12,7 @@ import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import type { Mail } from '#engine/user/mail.ts'
+import { SyncFilters } from '#engine/user/sync-filters.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
@@ -110,6 +111,7 @@ export class Home {
       eventIndex: story.eventIndex,
       positions,
       snapshots,
+      syncFilters: new SyncFilters(sql),
       sentMembers,
       unread: story.unread,
       remoteSpaces: new RemoteSpaces(
