@@ -82,6 +82,32 @@ describe('keys that are uploaded', () => {
     expect(await upload(own.keys)).toEqual([200, undefined])
   })
 
+  test('cost as many statements for many users and devices as for one', async () => {
+    const alice = await home.person('alice')
+    const people = await Promise.all(Array.from({ length: 12 }, () => withKeys('many')))
+    const userIds = people.map(([{ userId }]) => userId)
+    for (const [{ userId }] of people.slice(0, 4))
+      for (let n = 0; n < 5; n++) await home.logIn(userId, { deviceId: `MORE${n}` })
+    const asked: string[] = []
+    const options = db.pool.options as { debug: unknown }
+    const statementsOf = async (path: string, body: object) => {
+      await home.ctx.tokens.flush()
+      asked.length = 0
+      options.debug = (_connection: number, text: string) => asked.push(text)
+      expect((await alice.client.post(path, body)).status).toBe(200)
+      options.debug = false
+      return asked.length
+    }
+    const queryOf = (ids: readonly string[]) => ({
+      device_keys: Object.fromEntries(ids.map((id) => [id, []])),
+    })
+    // Who Alice is has been asked by then.
+    await query(alice, {})
+    const one = await statementsOf('/keys/query', queryOf(userIds.slice(0, 1)))
+    expect(one).toBeGreaterThan(0)
+    expect(await statementsOf('/keys/query', queryOf(userIds))).toBe(one)
+  })
+
   test('a second time are no news, and are gone with their device', async () => {
     const [alice, device] = await withKeys('alice', 2)
     const before = await home.story.sync(alice.userId, { deviceId: alice.deviceId })
