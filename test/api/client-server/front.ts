@@ -6,6 +6,7 @@ import { ops } from '#api/index.ts'
 import { noAppservices } from '#core/appservice.ts'
 import { SigningKey } from '#core/signing.ts'
 import { UserShards } from '#engine/user/owner.ts'
+import { SyncFilters } from '#engine/user/sync-filters.ts'
 import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
 import type { Context } from '#src/context.ts'
 import { MadeUpFederation } from '#test/builders.ts'
@@ -64,6 +65,7 @@ export class Front {
       sql,
       positions,
       snapshots,
+      syncFilters: new SyncFilters(sql),
       sentMembers,
       eventIndex: story.eventIndex,
       signingKey: new SigningKey('a', new Uint8Array(32)),
