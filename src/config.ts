@@ -1,6 +1,7 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { type Budget, type LimitClass, defaultBudgets } from '#api/http/rate-limit.ts'
 import { media, urlPreviews } from '#src/config/media.ts'
+import { policyServer, presence } from '#src/config/live.ts'
 import { calls, support } from '#src/config/offers.ts'
 import { flag, oneOf, privateRanges, seconds, section, texts, whole } from '#src/config/options.ts'
 import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
@@ -289,10 +290,12 @@ export const Config = t.Object(
         'Whether every account of this server is found by every user. False: only those with whom a room is shared, or who are in a published one.',
       ),
     }),
+    presence,
     media,
     url_previews: urlPreviews,
     calls,
     support,
+    policy_server: policyServer,
     rate_limits: section(
       'How often a user, or an address where nobody is logged in, may call: per second in the long run, and how often at once.',
       { enabled: flag(true, 'False: no limits.'), ...budgetsByClass },

@@ -9,6 +9,7 @@ import type { Media } from '#engine/media/media.ts'
 import type { Previews } from '#engine/media/previews.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
 import type { Thumbnails } from '#engine/media/thumbnails.ts'
+import type { Presence } from '#engine/live/presence.ts'
 import type { Typing } from '#engine/live/typing.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { RemoteSpaces } from '#engine/read/remote-spaces.ts'
@@ -79,6 +80,8 @@ export type Context = {
   readonly previews: Previews
   /** Who types where. */
   readonly typing: Typing
+  /** Who is there; undefined where the operator wants nobody to know. */
+  readonly presence: Presence | undefined
   /** What callers may still ask; shared by all listeners. */
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */

@@ -71,7 +71,8 @@ export async function createContext(
 
   const media = await startMedia({ config, sql, log, clock, started, federation })
 
-  const live = startLive({
+  const live = await startLive({
+    config,
     sql,
     serverName,
     log,

@@ -35,6 +35,8 @@ import * as mutualRooms from '#api/client-server/mutual-rooms.ts'
 import * as oauthServerMetadata from '#api/client-server/oauth-server-metadata.ts'
 import * as openid from '#api/client-server/openid.ts'
 import * as passwordManagement from '#api/client-server/password-management.ts'
+import * as policyServer from '#api/client-server/policy-server.ts'
+import * as presence from '#api/client-server/presence.ts'
 import * as profile from '#api/client-server/profile.ts'
 import * as pushrules from '#api/client-server/pushrules.ts'
 import * as read_markers from '#api/client-server/read-markers.ts'
@@ -126,6 +128,8 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/oauth-server-metadata': oauthServerMetadata,
   'client-server/openid': openid,
   'client-server/password-management': passwordManagement,
+  'client-server/policy-server': policyServer,
+  'client-server/presence': presence,
   'client-server/profile': profile,
   'client-server/pushrules': pushrules,
   'client-server/read-markers': read_markers,

@@ -36,22 +36,28 @@ export const sync = op({
     const { userId, deviceId = '' } = who
     const filter = await ctx.syncFilters.of(userId, query.filter)
     const since = query.since === undefined ? undefined : decodeToken(query.since)
-    return answerSync(
-      ctx,
-      {
-        userId,
-        deviceId,
-        since,
-        filter,
-        fullState: query.full_state ?? false,
-        stateAfter: query.use_state_after
-          ? 'state_after'
-          : query['org.matrix.msc4222.use_state_after']
-            ? 'org.matrix.msc4222.state_after'
-            : undefined,
-      },
-      request.signal,
-      Math.min(query.timeout ?? 0, maxTimeoutMs),
-    )
+    // Whoever waits is there.
+    const end = ctx.presence?.begin(userId, deviceId, query.set_presence)
+    try {
+      return await answerSync(
+        ctx,
+        {
+          userId,
+          deviceId,
+          since,
+          filter,
+          fullState: query.full_state ?? false,
+          stateAfter: query.use_state_after
+            ? 'state_after'
+            : query['org.matrix.msc4222.use_state_after']
+              ? 'org.matrix.msc4222.state_after'
+              : undefined,
+        },
+        request.signal,
+        Math.min(query.timeout ?? 0, maxTimeoutMs),
+      )
+    } finally {
+      end?.()
+    }
   },
 })

@@ -32,6 +32,9 @@ export type Track = {
   nudge: number
 }
 
+/** Told of each membership of a local user that changed; without a room, of any of them. */
+export type OnMember = (userId: string, roomNid?: number, isJoined?: boolean) => void
+
 type Load = { userId: string; resolve: (track: Track) => void; reject: (error: unknown) => void }
 
 /**
@@ -45,6 +48,8 @@ type Load = { userId: string; resolve: (track: Track) => void; reject: (error: u
 export class Interest {
   readonly #serverName: string
   readonly #max: number
+  /** Called where the step is taken in, before anybody who waits goes on. */
+  onMember: OnMember = () => {}
   readonly #tracks = new Map<string, Track>()
   readonly #watchers = new Map<number, Set<Track>>()
   readonly #lastPosition = new Map<number, number>()
@@ -133,8 +138,14 @@ export class Interest {
         this.#remember(room_nid, position)
         for (const track of this.#watchers.get(room_nid) ?? []) woken.add(track)
       }
-      for (const row of members) this.#move(row, woken)
-      for (const { user_id } of stale) this.#drop(user_id)
+      for (const row of members) {
+        this.#move(row, woken)
+        if (row.user_id) this.onMember(row.user_id, row.room_nid, row.membership === 'join')
+      }
+      for (const { user_id } of stale) {
+        this.#drop(user_id)
+        this.onMember(user_id)
+      }
       for (const { user_id } of users) {
         const track = this.#tracks.get(user_id)
         if (track) woken.add(track)
@@ -184,15 +195,18 @@ export class Interest {
     return false
   }
 
-  /** Wakes who is in some rooms, for what has no position: who types, who is there. */
-  nudge(roomNids: Iterable<number>): void {
+  /** Wakes who is in some rooms, for what has no position: who types, who is there. Answers how many waited. */
+  nudge(roomNids: Iterable<number>): number {
     const nudge = ++this.#nudges
+    let woken = 0
     for (const roomNid of roomNids)
       for (const track of this.#watchers.get(roomNid) ?? []) {
         if (track.nudge === nudge) continue
         track.nudge = nudge
+        woken += track.waiters.size
         wake(track)
       }
+    return woken
   }
 
   wakeAll(): void {

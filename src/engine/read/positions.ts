@@ -2,7 +2,7 @@ import type { Pool } from '#store/db.ts'
 import type { Log } from '#src/log.ts'
 import * as changes from '#store/room/read-changes.ts'
 import { unavailable } from '#core/error.ts'
-import { Interest, type Place, type Track } from './interest.ts'
+import { Interest, type OnMember, type Place, type Track } from './interest.ts'
 import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 
 /** Between two looks while news keeps coming: under a flood a look costs as much as a commit. */
@@ -143,9 +143,14 @@ export class Positions {
     await this.#interest.wait(track, signal, timeoutMs)
   }
 
-  /** Wakes who is in some rooms, for what has no position: who types, who is there. */
-  nudge(roomNids: Iterable<number>): void {
-    this.#interest.nudge(roomNids)
+  /** Tells one listener of every membership of a local user that changes. */
+  watchMembers(onMember: OnMember): void {
+    this.#interest.onMember = onMember
+  }
+
+  /** Wakes who is in some rooms, for what has no position: who types, who is there. Answers how many waited. */
+  nudge(roomNids: Iterable<number>): number {
+    return this.#interest.nudge(roomNids)
   }
 
   #advance(vector: Float64Array, pairs: Pairs): void {

@@ -7,20 +7,26 @@ import { type Vector, newVector } from './vector.ts'
  * Sync tokens: `s`, then in base64url a format byte, the room shards' positions and the user shards'
  * positions as varints, a run of zeros as 0 and its length. What follows are parts that not every
  * token has, each a number that names it and then its own: 1 is how far to-device messages were told,
- * 2 what was told of who types: an epoch, a position, and the rooms where somebody did, by number.
+ * 2 what was told of who types: an epoch, a position, and the rooms where somebody did, by number; 3 what
+ * was told of who is there: an epoch and a position.
  *
  * Nothing of a token is kept by the server: it is good on any process, and after a restart.
  */
 const format = 1
 const toDevicePart = 1
 const typingPart = 2
+const presencePart = 3
 
 /** A point in the streams, with what was not told up to it. */
 export type SyncToken = Vector & {
   /** In the stream of the user: to-device messages were told up to here only. */
   readonly toDevice?: number
   readonly typing?: TypingPoint
+  readonly presence?: PresencePoint
 }
+
+/** What was told of who is there: up to a position in one life of the server. */
+export type PresencePoint = { readonly epoch: number; readonly at: number }
 
 /** What was told of who types: up to a position in one life of the server. */
 export type TypingPoint = {
@@ -35,7 +41,7 @@ const maxTypingRooms = 16
 // 128 positions of 8 bytes, 16 rooms, and some room.
 const maxLength = 1800
 
-export function encodeToken({ rooms, users, toDevice, typing }: SyncToken): string {
+export function encodeToken({ rooms, users, toDevice, typing, presence }: SyncToken): string {
   const bytes: number[] = [format]
   writePositions(bytes, rooms)
   writePositions(bytes, users)
@@ -48,6 +54,8 @@ export function encodeToken({ rooms, users, toDevice, typing }: SyncToken): stri
     for (const each of [typing.epoch, typing.at, typing.rooms.length, ...typing.rooms])
       writeVarint(bytes, each)
   }
+  if (presence !== undefined)
+    for (const each of [presencePart, presence.epoch, presence.at]) writeVarint(bytes, each)
   return `s${Buffer.from(bytes).toString('base64url')}`
 }
 
@@ -77,6 +85,10 @@ function parseToken(text: string): SyncToken | undefined {
       const typing = readTypingPoint(reader)
       if (!typing) return undefined
       token = { ...token, typing }
+    } else if (part === presencePart && token.presence === undefined) {
+      const [epoch, at] = [reader.varint(), reader.varint()]
+      if (epoch === undefined || at === undefined) return undefined
+      token = { ...token, presence: { epoch, at } }
     } else return undefined
   }
   return token

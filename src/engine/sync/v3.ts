@@ -1,5 +1,6 @@
 import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
+import type { Presence } from '#engine/live/presence.ts'
 import type { Typing } from '#engine/live/typing.ts'
 import type { EventIndex } from '#engine/read/event-index.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
@@ -15,6 +16,7 @@ import { readAccountData } from './account-data.ts'
 import { readEphemeral } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
+import { readPresence } from './presence.ts'
 import { readReceipts } from './receipts.ts'
 import { readRelated } from './related.ts'
 import type { SentMembers } from './sent-members.ts'
@@ -32,6 +34,7 @@ export type Syncing = Reader & {
   readonly eventIndex?: EventIndex
   readonly erased?: Erased
   readonly typing?: Typing
+  readonly presence?: Presence | undefined
   readonly unread?: UnreadCounts
 }
 
@@ -112,10 +115,17 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const { toldTo } = toDevice
   const ephemeral = readEphemeral(reader, request, view, accountData.ignored, receipts)
+  const presence = readPresence(
+    reader.presence,
+    { filter: request.filter, since, ignored: accountData.ignored },
+    view.places,
+    plan.rooms.flatMap(({ fresh, room }) => (fresh ? [room] : [])),
+  )
   const nextBatch = encodeToken({
     ...view.vector,
     ...(toldTo !== undefined && { toDevice: toldTo }),
     ...(ephemeral.typing && { typing: ephemeral.typing }),
+    ...(presence.point && { presence: presence.point }),
   })
   memory.keep(nextBatch)
   return writeAnswer(reader, request, {
@@ -131,6 +141,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     relations,
     accountData,
     ephemeral: ephemeral.rooms,
+    presence: presence.events,
     unread,
     toDevice,
     keySupply,

@@ -32,6 +32,8 @@ export type Parts = {
   readonly accountData: AccountData
   /** What passes, by room number. */
   readonly ephemeral: ReadonlyMap<number, readonly JsonObject[]>
+  /** Who is there, or not any more. */
+  readonly presence: readonly JsonObject[]
   /** What was not read, by room number. */
   readonly unread: ReadonlyMap<number, Unread>
   readonly toDevice: ToDeviceSection
@@ -61,12 +63,13 @@ export function writeAnswer(
   }))
     if (Object.keys(section).length > 0) rooms[name] = section
   const global = parts.accountData.global.filter((entry) => filter.accountData.accepts(entry))
-  const { toDevice, keySupply, deviceLists } = parts
+  const { toDevice, keySupply, deviceLists, presence } = parts
   const { changed, left } = deviceLists
   const hasNews =
     Object.keys(rooms).length > 0 ||
     global.length > 0 ||
     toDevice.events.length > 0 ||
+    presence.length > 0 ||
     changed.length > 0 ||
     left.length > 0
   return {
@@ -75,6 +78,7 @@ export function writeAnswer(
       next_batch: parts.nextBatch,
       ...(Object.keys(rooms).length > 0 && { rooms }),
       ...(global.length > 0 && { account_data: { events: global } }),
+      ...(presence.length > 0 && { presence: { events: [...presence] } }),
       ...(toDevice.events.length > 0 && { to_device: { events: [...toDevice.events] } }),
       // Required even when there are none.
       device_one_time_keys_count: { ...keySupply.oneTimeKeys },

@@ -4,7 +4,9 @@ import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
+import { Presence } from '#engine/live/presence.ts'
 import { Receipts } from '#engine/live/receipts.ts'
+import { tellPresence } from '#engine/live/tell-presence.ts'
 import { ErasedUsers } from '#engine/read/erased.ts'
 import { queryHierarchy } from '#engine/federation/remote-queries.ts'
 import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
@@ -15,7 +17,7 @@ import type { Mail } from '#engine/user/mail.ts'
 import { SyncFilters } from '#engine/user/sync-filters.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
-import type { RoomCalls, Rooms } from '#engine/worker/protocol.ts'
+import type { RoomCalls, Rooms, Signal } from '#engine/worker/protocol.ts'
 import { makeAccounts } from '#src/accounts.ts'
 import { Config } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
@@ -106,6 +108,7 @@ export class Home {
       }),
       tokens,
       receipts: this.#receipts(users),
+      presence: this.#presence(),
       erased: new ErasedUsers(sql),
       limits: new RateLimits(undefined, clock),
       eventIndex: story.eventIndex,
@@ -128,6 +131,7 @@ export class Home {
     afterAll(async () => {
       await this.ctx.profileNews.close()
       await this.ctx.departures.close()
+      await this.ctx.presence?.close()
       mail?.close()
       await users.close()
       positions.close()
@@ -186,6 +190,24 @@ export class Home {
         throw error
       },
     })
+  }
+
+  #presence(): Presence {
+    const { sql, serverName, positions } = this.story
+    const clock = () => this.now
+    const federation = { signal: (signal: Signal) => signal.s === 'edu' && this.edus.push(signal) }
+    const presence = new Presence({
+      sql,
+      serverName,
+      clock,
+      epoch: this.now,
+      onChange: (roomNids) => positions.nudge(roomNids),
+      onOwn: (entries) => tellPresence({ sql, serverName, clock, federation }, entries),
+      // The database may be gone before the last has been noted.
+      onFault: () => {},
+    })
+    positions.watchMembers((...moved) => presence.moved(...moved))
+    return presence
   }
 
   #rooms(): Rooms {
