@@ -3,17 +3,26 @@ import { op } from '#api/http/op.ts'
 import { open } from '#core/schema.ts'
 
 /**
- * Versions of the specification from which clients may draw conclusions. No version is served as a
- * whole yet (test/spec/not-yet.txt). Up to v1.2 a client only calls what it needs, and is told with
- * `M_UNRECOGNIZED` what is missing; from v1.3 on it would leave to the server what it otherwise does
- * itself (relations, threads).
+ * The newest version of the specification whose parts for clients are all here: clients choose by it
+ * which of two ways to go, and some take the older way, or none, below it. v1.17 has devices of
+ * application services, v1.18 policy servers. What is missing of older ones (test/spec/not-yet.txt) is
+ * refused with `M_UNRECOGNIZED`.
  */
-const versions = ['r0.6.1', 'v1.1', 'v1.2']
+const newest = 16
 
-/** Parts of later versions that are there as a whole. */
+const versions = ['r0.6.1', ...Array.from({ length: newest }, (_, index) => `v1.${index + 1}`)]
+
+/** What is of none of these versions, or is looked for by its old name even so. */
 const unstableFeatures = {
-  // Media for those who say who they are, v1.11.
+  // v1.11: media for those who say who they are.
   'org.matrix.msc3916.stable': true,
+  // v1.16: more fields of profiles.
+  'uk.tcpip.msc4133.stable': true,
+  // v1.18: no invites from anybody.
+  'org.matrix.msc4380.stable': true,
+  // v1.19: rooms that two users share.
+  'uk.half-shot.msc2666.query_mutual_rooms': true,
+  'uk.half-shot.msc2666.query_mutual_rooms.stable': true,
 }
 
 export const getVersions = op({
