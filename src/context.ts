@@ -15,6 +15,7 @@ import type { Positions } from '#engine/read/positions.ts'
 import type { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
+import type { Sliding } from '#engine/sync/sliding/sliding.ts'
 import type { UnreadCounts } from '#engine/sync/unread.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { Accounts } from '#engine/user/accounts.ts'
@@ -98,4 +99,6 @@ export type Context = {
   readonly syncFilters: SyncFilters
   /** What lazy loading has told each client. */
   readonly sentMembers: SentMembers
+  /** What clients of sliding sync were told, and what it keeps of rooms. */
+  readonly sliding: Sliding
 }

@@ -10,6 +10,7 @@ import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
+import { Sliding } from '#engine/sync/sliding/sliding.ts'
 import { UnreadCounts } from '#engine/sync/unread.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
@@ -119,10 +120,8 @@ export async function createContext(
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,
-    snapshots: new StoredSnapshots(),
+    ...memories(),
     syncFilters: new SyncFilters(sql),
-    sentMembers: new SentMembers(),
-    unread: new UnreadCounts(),
     remoteSpaces: new RemoteSpaces(
       (destination, roomId, deadlineMs) =>
         queryHierarchy(federation, destination, roomId, { deadlineMs }),
@@ -131,6 +130,14 @@ export async function createContext(
     signal: (signal) => federation.signal(signal),
   }
 }
+
+/** What is kept in memory of what was read, and of what clients were told. */
+const memories = () => ({
+  snapshots: new StoredSnapshots(),
+  sentMembers: new SentMembers(),
+  sliding: new Sliding(),
+  unread: new UnreadCounts(),
+})
 
 /** What takes in the transactions of other servers. */
 function startIntake(

@@ -53,6 +53,7 @@ import * as roomSummary from '#api/client-server/room-summary.ts'
 import * as roomUpgrades from '#api/client-server/room-upgrades.ts'
 import * as rooms from '#api/client-server/rooms.ts'
 import * as search from '#api/client-server/search.ts'
+import * as slidingSync from '#api/client-server/sliding-sync.ts'
 import * as spaceHierarchy from '#api/client-server/space-hierarchy.ts'
 import * as support from '#api/client-server/support.ts'
 import * as sync from '#api/client-server/sync.ts'
@@ -146,6 +147,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/room-upgrades': roomUpgrades,
   'client-server/rooms': rooms,
   'client-server/search': search,
+  'client-server/sliding-sync': slidingSync,
   'client-server/space-hierarchy': spaceHierarchy,
   'client-server/support': support,
   'client-server/sync': sync,

@@ -57,7 +57,7 @@ export async function readReceipts(
     (row) => ephemeral.senders.accepts(row.user_id) && !ignored.has(row.user_id),
   )
   const section = new Map<number, JsonObject>()
-  for (const [roomId, content] of contents(shown)) {
+  for (const [roomId, content] of contentsOfReceipts(shown)) {
     const roomNid = nids.get(roomId)
     if (roomNid !== undefined) section.set(roomNid, { type: 'm.receipt', content })
   }
@@ -70,7 +70,8 @@ function stretchesOf({ users: from }: Vector, { users: to }: Vector) {
   )
 }
 
-function contents(rows: readonly receipts.ReceiptRow[]): Map<string, JsonObject> {
+/** What receipts say, by room ID, as clients get it. */
+export function contentsOfReceipts(rows: readonly receipts.ReceiptRow[]): Map<string, JsonObject> {
   const rooms = new Map<string, JsonObject>()
   const inner = (object: JsonObject, key: string): JsonObject => {
     if (!Object.hasOwn(object, key)) setKey(object, key, {})

@@ -25,24 +25,26 @@ export async function readToDevice(
   deviceId: string,
   since: SyncToken | undefined,
   vector: Vector,
+  limit = maxMessages,
 ): Promise<ToDeviceSection> {
   const shard = shardOf(userId)
   const device = { shard, userId, deviceId }
   const low = since ? (since.toDevice ?? since.users[shard]!) : 0
   const high = vector.users[shard]!
-  const rows = await toDevice.waiting(sql, device, low, high, maxMessages + 1)
+  const most = Math.min(limit, maxMessages)
+  const rows = await toDevice.waiting(sql, device, low, high, most + 1)
   if (rows[0]?.position === 0) {
     await toDevice.acknowledge(sql, device, low)
     rows.shift()
   }
-  const told = rows.slice(0, maxMessages)
+  const told = rows.slice(0, most)
   return {
     events: told.map(({ sender, type, content }) => ({
       sender,
       type,
       content: JSON.parse(content) as JsonObject,
     })),
-    toldTo: rows.length > maxMessages ? told.at(-1)!.position : undefined,
+    toldTo: rows.length > most ? (told.at(-1)?.position ?? low) : undefined,
   }
 }
 

@@ -14,6 +14,7 @@ import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import type { Mail } from '#engine/user/mail.ts'
+import { Sliding } from '#engine/sync/sliding/sliding.ts'
 import { SyncFilters } from '#engine/user/sync-filters.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
@@ -116,6 +117,7 @@ export class Home {
       snapshots,
       syncFilters: new SyncFilters(sql),
       sentMembers,
+      sliding: new Sliding(),
       unread: story.unread,
       remoteSpaces: new RemoteSpaces(
         (destination, roomId, deadlineMs) =>

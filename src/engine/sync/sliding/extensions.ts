@@ -1,0 +1,240 @@
+import type { JsonObject } from '#core/json.ts'
+import { shardOf } from '#core/shard.ts'
+import type { Typing } from '#engine/live/typing.ts'
+import type { Place } from '#engine/read/interest.ts'
+import type { View } from '#engine/read/positions.ts'
+import type { Reader } from '#engine/read/room.ts'
+import type { TypingPoint } from '#engine/read/sync-token.ts'
+import * as roomLists from '#store/user/read-room-lists.ts'
+import type { AccountData } from '#engine/sync/account-data.ts'
+import { readDeviceLists } from '#engine/sync/device-lists.ts'
+import { contentsOfReceipts, readReceipts } from '#engine/sync/receipts.ts'
+import { readKeySupply, readToDevice } from '#engine/sync/to-device.ts'
+import { readTyping } from '#engine/sync/typing.ts'
+import type { Choice } from './choose.ts'
+import type { Link, Point } from './connections.ts'
+import { asSyncRequest, type Extensions, type Scope, type SlidingRequest } from './request.ts'
+
+/** What an extension tells, and whether a client that waits should hear it at once. */
+type Section = { json: JsonObject; hasNews: boolean }
+
+export type ExtensionNews = {
+  readonly json: JsonObject
+  readonly hasNews: boolean
+  readonly typing: TypingPoint | undefined
+  readonly scopes: Point['scopes']
+  /** Rooms in which receipts moved. */
+  readonly read: readonly Place[]
+}
+
+type Reading = Pick<Reader, 'sql' | 'positions'> & { readonly typing?: Typing | undefined }
+
+/** What an answer tells that is no part of rooms. */
+export type Asking = {
+  readonly request: SlidingRequest
+  readonly view: View
+  readonly link: Link
+  readonly choice: Choice
+  readonly accountData: AccountData
+  /** Events that are told, by the number of their room: where the room is told anew. */
+  readonly anew: ReadonlyMap<number, readonly string[]>
+}
+
+/** The sections that a request asks for. */
+export async function readExtensions(reader: Reading, asking: Asking): Promise<ExtensionNews> {
+  const { request, link, accountData } = asking
+  const { extensions } = request
+  const scopes = {
+    accountData: placesIn(asking, extensions.accountData),
+    receipts: placesIn(asking, extensions.receipts),
+    typing: placesIn(asking, extensions.typing),
+  }
+  const typing = readTypists(reader, asking, scopes.typing)
+  const [toDevice, e2ee, ofRooms, receipts] = await Promise.all([
+    extensions.toDevice && readMessages(reader, asking, extensions.toDevice),
+    extensions.e2ee && readEncryption(reader, asking),
+    extensions.accountData && readRoomData(reader, asking, scopes.accountData),
+    extensions.receipts && readRead(reader, asking, scopes.receipts),
+  ])
+  const global = link.point
+    ? accountData.global
+    : accountData.global.toSorted((a, b) => (a.type < b.type ? -1 : 1))
+  const sections: Record<string, Section | undefined> = {
+    to_device: toDevice,
+    e2ee,
+    account_data: ofRooms && {
+      json: { global: global.map((entry) => ({ ...entry })), rooms: ofRooms },
+      hasNews: global.length > 0 || Object.keys(ofRooms).length > 0,
+    },
+    receipts: receipts && roomsOf(receipts),
+    typing: extensions.typing && roomsOf(typing.rooms),
+  }
+  const json: JsonObject = {}
+  let hasNews = false
+  for (const [name, section] of Object.entries(sections)) {
+    if (!section) continue
+    json[name] = section.json
+    hasNews ||= section.hasNews
+  }
+  const numbers = (places: readonly Place[]) => new Set(places.map(({ roomNid }) => roomNid))
+  return {
+    json,
+    hasNews,
+    typing: typing.point,
+    scopes: {
+      accountData: numbers(scopes.accountData),
+      receipts: numbers(scopes.receipts),
+      typing: numbers(scopes.typing),
+    },
+    read: [...(receipts?.keys() ?? [])],
+  }
+}
+
+function roomsOf(found: ReadonlyMap<Place, JsonObject>): Section {
+  const rooms: JsonObject = {}
+  for (const [{ roomId }, event] of found) rooms[roomId] = event
+  return { json: { rooms }, hasNews: found.size > 0 }
+}
+
+/**
+ * The joined rooms of an answer for which an extension is wanted.
+ *
+ * MSC4186: extensions are for the rooms that lists and subscriptions have, changed or not
+ */
+function placesIn({ choice, request }: Asking, scope: Scope | undefined): Place[] {
+  if (!scope) return []
+  const wanted = [...choice.wanted.values()]
+    .map(({ entry }) => entry.place)
+    .filter(({ membership }) => membership === 'join')
+  const { lists, rooms } = scope
+  if (!rooms) return wanted
+  const listed = new Set<string>()
+  for (const [name, { parts }] of choice.windows)
+    if (!lists || lists.has(name))
+      for (const { entries } of parts) for (const { place } of entries) listed.add(place.roomId)
+  return wanted.filter(
+    ({ roomId }) => listed.has(roomId) || (rooms.has(roomId) && request.subscriptions.has(roomId)),
+  )
+}
+
+/** MSC3885 */
+async function readMessages(
+  { sql }: Reading,
+  { request: { userId, deviceId }, view: { vector } }: Asking,
+  { since, limit }: NonNullable<Extensions['toDevice']>,
+): Promise<Section> {
+  const high = vector.users[shardOf(userId)]!
+  // Of another life of the database: nothing up to it may be taken for told.
+  if (since > high) return { json: { next_batch: String(since), events: [] }, hasNews: false }
+  const from = { ...vector, toDevice: since }
+  const { events, toldTo } = await readToDevice(sql, userId, deviceId, from, vector, limit)
+  return {
+    json: { next_batch: String(toldTo ?? high), events: [...events] },
+    hasNews: events.length > 0,
+  }
+}
+
+/** MSC3884 */
+async function readEncryption(
+  { sql, positions }: Reading,
+  { request: { userId, deviceId }, view: { vector, places }, link: { point } }: Asking,
+): Promise<Section> {
+  const [supply, lists] = await Promise.all([
+    readKeySupply(sql, userId, deviceId),
+    readDeviceLists(sql, positions, userId, places, point?.vector, vector),
+  ])
+  const changed = [...lists.changed]
+  const left = [...lists.left]
+  return {
+    json: {
+      device_one_time_keys_count: { ...supply.oneTimeKeys },
+      device_unused_fallback_key_types: [...supply.unusedFallbacks],
+      ...(point && { device_lists: { changed, left } }),
+    },
+    hasNews: changed.length > 0 || left.length > 0,
+  }
+}
+
+/** MSC3959: of rooms that come into view all there is, of the others what is new. */
+async function readRoomData(
+  { sql }: Reading,
+  { request: { userId }, view: { vector }, link: { point }, accountData }: Asking,
+  places: readonly Place[],
+): Promise<JsonObject> {
+  const known = point?.scopes.accountData
+  const rooms: JsonObject = {}
+  const anew = known ? places.filter(({ roomNid }) => !known.has(roomNid)) : []
+  for (const { roomId, roomNid } of places) {
+    if (known && !known.has(roomNid)) continue
+    const entries = accountData.rooms.get(roomId)
+    if (entries) rooms[roomId] = entries.map((entry) => ({ ...entry }))
+  }
+  if (anew.length > 0) {
+    const shard = shardOf(userId)
+    const roomIds = anew.map(({ roomId }) => roomId)
+    const rows = await roomLists.ofRooms(sql, shard, userId, roomIds, vector.users[shard]!)
+    for (const { room_id: roomId, type, content } of rows) {
+      const entry = { type, content: JSON.parse(content) as JsonObject }
+      const list = rooms[roomId] as JsonObject[] | undefined
+      if (list) list.push(entry)
+      else rooms[roomId] = [entry]
+    }
+  }
+  return rooms
+}
+
+/** MSC3960: of rooms that come into view the user's own, and those on what is told of them. */
+async function readRead(
+  { sql, positions }: Reading,
+  { request, view, link: { point }, accountData, anew }: Asking,
+  places: readonly Place[],
+): Promise<Map<Place, JsonObject>> {
+  const { userId } = request
+  const { ignored } = accountData
+  const known = point?.scopes.receipts
+  const isNew = ({ roomNid }: Place) => !known?.has(roomNid) || anew.has(roomNid)
+  const fresh = places.filter(isNew)
+  const live = point ? places.filter((place) => !isNew(place)) : []
+  const plan = { rooms: [], invites: [], knocks: [], refused: [] }
+  const asked = asSyncRequest(request, point?.vector)
+  const eventIds = fresh.flatMap(({ roomNid }) => anew.get(roomNid) ?? [])
+  const roomIds = fresh.map(({ roomId }) => roomId)
+  const [rows, moved] = await Promise.all([
+    fresh.length
+      ? roomLists.receiptsOn(sql, shardOf(userId), userId, roomIds, eventIds)
+      : ([] as roomLists.ReceiptRow[]),
+    live.length
+      ? readReceipts(sql, positions, asked, { ...view, places: live }, plan, ignored)
+      : new Map<number, JsonObject>(),
+  ])
+  const contents = contentsOfReceipts(rows.filter(({ user_id: user }) => !ignored.has(user)))
+  const found = new Map<Place, JsonObject>()
+  for (const place of places) {
+    const content = contents.get(place.roomId)
+    const event = content ? { type: 'm.receipt', content } : moved.get(place.roomNid)
+    if (event) found.set(place, event)
+  }
+  return found
+}
+
+/** MSC3961 */
+function readTypists(
+  { typing }: Reading,
+  { link: { point }, accountData: { ignored }, request }: Asking,
+  places: readonly Place[],
+): { rooms: Map<Place, JsonObject>; point: TypingPoint | undefined } {
+  const rooms = new Map<Place, JsonObject>()
+  if (!request.extensions.typing) return { rooms, point: point?.typing }
+  const known = point?.scopes.typing
+  const isKnown = ({ roomNid }: Place) => known?.has(roomNid) === true
+  const told = readTyping(typing, places.filter(isKnown), () => true, ignored, point?.typing)
+  const fresh = places.filter((place) => !isKnown(place))
+  const anew = readTyping(typing, fresh, () => true, ignored, undefined)
+  for (const place of places) {
+    const event = told.rooms.get(place.roomNid) ?? anew.rooms.get(place.roomNid)
+    if (event) rooms.set(place, event)
+  }
+  const now = anew.point ?? told.point
+  const loud = [...(told.point?.rooms ?? []), ...(anew.point?.rooms ?? [])]
+  return { rooms, point: now && { ...now, rooms: loud.slice(0, 16) } }
+}

@@ -1,0 +1,326 @@
+import { EventFilter } from '#core/filter.ts'
+import type { JsonObject } from '#core/json.ts'
+import { type Audience, type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { Place } from '#engine/read/interest.ts'
+import type { View } from '#engine/read/positions.ts'
+import { encodeToken } from '#engine/read/sync-token.ts'
+import { readStripped } from '#engine/read/stripped.ts'
+import type { Seen } from '#engine/read/visible.ts'
+import { type AccountData, readAccountData } from '#engine/sync/account-data.ts'
+import { readRelated } from '#engine/sync/related.ts'
+import { type Timeline, readTimelines } from '#engine/sync/timelines.ts'
+import { type Unread, UnreadCounts } from '#engine/sync/unread.ts'
+import type { Syncing } from '#engine/sync/v3.ts'
+import { AwayRooms, isAsked } from './away.ts'
+import { type Choice, type Indexes, chooseRooms } from './choose.ts'
+import { type Link, type SentRoom, SlidingConnections } from './connections.ts'
+import { readExtensions } from './extensions.ts'
+import { OwnLists } from './own-lists.ts'
+import { readRoomStates } from './read-state.ts'
+import { asSyncRequest, type SlidingRequest } from './request.ts'
+import { RoomIndex } from './room-index.ts'
+import { type Telling, planTellings } from './tell.ts'
+import { type RoomParts, unreadOf, writeRoom } from './write-rooms.ts'
+
+/** What sliding sync remembers: what rooms are like, and what clients were told. */
+export class Sliding implements Indexes {
+  readonly connections: SlidingConnections
+  readonly rooms = new RoomIndex()
+  readonly away = new AwayRooms()
+  readonly own = new OwnLists()
+
+  constructor(limits: { rooms?: number } = {}) {
+    this.connections = new SlidingConnections(limits)
+  }
+}
+
+type Body = {
+  lists: { [name: string]: { count: number; ops: JsonObject[] } }
+  rooms: JsonObject
+  extensions: JsonObject
+}
+type Answer = Body & { pos: string }
+type Reading = Syncing & { readonly sliding: Sliding }
+
+/** State entries of one room that are kept in mind as told, at most. */
+const maxRequired = 1000
+
+/**
+ * Answers one request of sliding sync: at once if it is the first of a connection or there is anything
+ * to tell, else as soon as there is, else when `timeoutMs` is over.
+ *
+ * Each round is read anew from what the client has, for a vector fixed first; nothing is kept of it
+ * but, with the token of the answer, what the answer told.
+ *
+ * MSC4186
+ */
+export async function slidingSync(
+  reader: Reading,
+  request: SlidingRequest,
+  signal: AbortSignal,
+  timeoutMs: number,
+): Promise<Answer> {
+  const deadline = performance.now() + timeoutMs
+  const { userId, deviceId, connId, pos } = request
+  const link = reader.sliding.connections.open(userId, deviceId, connId, pos)
+  for (;;) {
+    const view = await reader.positions.view(userId)
+    const round = await readRound(reader, request, view, link)
+    const left = deadline - performance.now()
+    const mayWait = link.point !== undefined && !reader.positions.closed
+    if (round.hasNews || !mayWait || left <= 0 || signal.aborted)
+      return { pos: round.keep(), ...round.json }
+    await reader.positions.waitFor(userId, view.vector, signal, left, view.nudge)
+  }
+}
+
+type Round = { json: Body; hasNews: boolean; keep: () => string }
+
+async function readRound(
+  reader: Reading,
+  request: SlidingRequest,
+  view: View,
+  link: Link,
+): Promise<Round> {
+  const { sql, sliding } = reader
+  const { vector } = view
+  const { userId } = request
+  const accountData = await readAccountData(sql, userId, link.point?.vector, vector)
+  const choice = await chooseRooms(reader, sliding, request, view, link, accountData)
+  const tellings = await planTellings(sql, reader.positions, choice.wanted.values(), view)
+  const members = link.members()
+  const parts = await readRooms(reader, request, view, {
+    link,
+    choice,
+    accountData,
+    tellings,
+    members,
+  })
+  const extensions = await readExtensions(reader, {
+    request,
+    view,
+    link,
+    choice,
+    accountData,
+    anew: anewIn(tellings, parts),
+  })
+  const read = extensions.read.filter(({ roomNid }) => !parts.unread.has(roomNid))
+  const unread = await countUnread(reader, userId, accountData, read, view)
+  const { rooms, sent } = writeRooms(reader, request, view, { link, tellings, parts, read, unread })
+  const counts = new Map(Array.from(choice.windows, ([name, { count }]) => [name, count]))
+  const told = link.point?.counts
+  const listsMoved = [...counts].some(([name, count]) => told?.get(name) !== count)
+  return {
+    hasNews: Object.keys(rooms).length > 0 || extensions.hasNews || listsMoved,
+    json: { lists: writeLists(choice), rooms, extensions: extensions.json },
+    keep: () =>
+      link.keep(
+        { vector, typing: extensions.typing, counts, scopes: extensions.scopes, rooms: sent },
+        members,
+      ),
+  }
+}
+
+/** MSC3575, which clients still may read: the rooms that stand in each range. */
+function writeLists({ windows }: Choice): Body['lists'] {
+  const lists: Body['lists'] = {}
+  for (const [name, { count, parts }] of windows)
+    lists[name] = {
+      count,
+      ops: parts.map(({ range, entries }) => ({
+        op: 'SYNC',
+        range: [...range],
+        room_ids: entries.map(({ place }) => place.roomId),
+      })),
+    }
+  return lists
+}
+
+type Reads = {
+  link: Link
+  choice: Choice
+  accountData: AccountData
+  tellings: readonly Telling[]
+  members: ReturnType<Link['members']>
+}
+
+async function readRooms(
+  reader: Reading,
+  request: SlidingRequest,
+  { vector, ...view }: View,
+  { link, choice, accountData, tellings, members }: Reads,
+): Promise<RoomParts> {
+  const { sql } = reader
+  const { userId } = request
+  const { ignored } = accountData
+  const asked = tellings.map(({ entry }) => entry.place).filter(isAsked)
+  const { timelines, seen } = await readAllTimelines(reader, userId, ignored, tellings)
+  const places = tellings
+    .map(({ entry }) => entry.place)
+    .filter(({ membership }) => membership === 'join')
+  const [stripped, { states, extra }, unread, relations, out] = await Promise.all([
+    readStripped(
+      sql,
+      asked.filter((place) => place.eventNid !== undefined) as (Place & { eventNid: number })[],
+    ),
+    readRoomStates(sql, userId, reader.clock(), tellings, timelines, members),
+    countUnread(reader, userId, accountData, places, { vector, ...view }),
+    readRelated(reader, asSyncRequest(request, undefined), timelines, seen, ignored),
+    readEndings(reader, tellings),
+  ])
+  return {
+    timelines,
+    seen,
+    states,
+    extra: new Map([...extra, ...out]),
+    relations,
+    asked: stripped,
+    unread,
+    own: choice.own,
+    prevBatch: encodeToken(vector),
+    since: link.point?.vector.rooms,
+  }
+}
+
+/** Rooms differ in how long their timelines are: each length is read at once. */
+async function readAllTimelines(
+  { sql, snapshots }: Reading,
+  userId: string,
+  ignored: ReadonlySet<string>,
+  tellings: readonly Telling[],
+) {
+  const timelines = new Map<number, Timeline>()
+  const seen = new Map<number, Seen>()
+  const lengths = Map.groupBy(
+    tellings.filter(({ plan, config }) => plan && config.limit > 0),
+    ({ config }) => config.limit,
+  )
+  const read = await Promise.all(
+    Array.from(lengths, ([limit, some]) =>
+      readTimelines(
+        sql,
+        snapshots,
+        { userId, ignored, stateAfter: true },
+        new EventFilter({ limit }),
+        some.map(({ plan }) => plan!),
+      ),
+    ),
+  )
+  for (const each of read) {
+    for (const [roomNid, found] of each.timelines) timelines.set(roomNid, found)
+    for (const [nid, found] of each.seen) seen.set(nid, found)
+  }
+  return { timelines, seen }
+}
+
+/** The events that ended invites and knocks. */
+function readEndings(
+  { sql }: Reading,
+  tellings: readonly Telling[],
+): Promise<Map<number, ReadEvent>> {
+  const ended = tellings.flatMap(({ plan, entry: { place } }) =>
+    plan || isAsked(place) || place.eventNid === undefined ? [] : [place],
+  )
+  return loadEvents(
+    sql,
+    new Map(ended.map((place) => [place.roomNid, place])),
+    ended.map(({ shard, eventNid }) => ({ shard, nid: eventNid! })),
+  )
+}
+
+function countUnread(
+  { sql, positions, unread }: Reading,
+  userId: string,
+  { ignored }: AccountData,
+  places: readonly Place[],
+  { vector }: View,
+): Promise<Map<number, Unread>> {
+  const counts = unread ?? new UnreadCounts()
+  return counts.read({ sql, positions, userId, ignored }, places, vector)
+}
+
+/** What is told of rooms that are told anew, for receipts on it. */
+function anewIn(tellings: readonly Telling[], { timelines }: RoomParts): Map<number, string[]> {
+  const anew = new Map<number, string[]>()
+  for (const { initial, expanded, entry } of tellings)
+    if (initial || expanded) {
+      const { events } = timelines.get(entry.place.roomNid) ?? { events: [] }
+      anew.set(
+        entry.place.roomNid,
+        events.map(({ event }) => event.eventId),
+      )
+    }
+  return anew
+}
+
+type Writing = {
+  link: Link
+  tellings: readonly Telling[]
+  parts: RoomParts
+  /** Rooms in which receipts moved, and what is unread there. */
+  read: readonly Place[]
+  unread: ReadonlyMap<number, Unread>
+}
+
+function writeRooms(
+  { clock, erased }: Reading,
+  { userId, deviceId }: SlidingRequest,
+  { vector }: View,
+  { link, tellings, parts, read, unread }: Writing,
+) {
+  const now = clock()
+  const audience: Audience = {
+    userId,
+    deviceId,
+    now,
+    format: 'client',
+    withoutRoomId: true,
+    erased,
+  }
+  const rooms: JsonObject = {}
+  const sent = new Map<number, SentRoom>()
+  for (const telling of tellings) {
+    const { place } = telling.entry
+    const room = writeRoom(telling, parts, audience)
+    if (room) rooms[place.roomId] = room
+    sent.set(place.roomNid, sentOf(telling, parts, vector.rooms[place.shard]!))
+  }
+  for (const place of read) {
+    const counts = unreadOf(unread.get(place.roomNid))
+    const known = sent.get(place.roomNid) ?? link.room(place.roomNid)
+    const text = JSON.stringify(counts)
+    if (!known || known.counts === text) continue
+    rooms[place.roomId] ??= counts
+    sent.set(place.roomNid, { ...known, counts: text })
+  }
+  return { rooms, sent }
+}
+
+/** What the client then has of a room. */
+function sentOf(telling: Telling, { timelines, unread }: RoomParts, at: number): SentRoom {
+  const { entry, config, initial, sent, deltas } = telling
+  const { roomNid, membership, eventNid } = entry.place
+  const { required, limit } = config
+  // What it had before and did not ask for now is still true if nothing of it changed.
+  const isTrue =
+    !initial &&
+    sent !== undefined &&
+    deltas.every(
+      ({ type, state_key: key }) =>
+        type === null ||
+        key === null ||
+        required.matches(type, key) ||
+        !sent.required.matches(type, key),
+    )
+  const both = isTrue ? sent.required.union(required) : required
+  const has = both.size > maxRequired ? required : both
+  const gap = initial || timelines.get(roomNid)?.limited === true
+  return {
+    at,
+    membership,
+    eventNid,
+    limit: gap || !sent ? limit : Math.max(limit, sent.limit),
+    required: sent && has.name === sent.required.name ? sent.required : has,
+    counts: JSON.stringify(unreadOf(unread.get(roomNid))),
+  }
+}
