@@ -63,7 +63,10 @@ export const counts = (sql: Sql, keys: readonly DeviceKey[]) => {
 
 export type Claim = DeviceKey & { algorithm: string; count: number }
 
-/** Takes up to so many keys of devices, those first that were uploaded first. */
+/**
+ * Takes up to so many keys of devices, those first that were uploaded first. By their places in the table,
+ * which only the owner of the shard changes: joined by name, the choice would be made again for each key.
+ */
 export const claim = (sql: Sql, claims: readonly Claim[], at: number) => {
   const [shards, userIds, deviceIds] = names(claims)
   return sql<(StoredKey & { position: number })[]>`
@@ -74,14 +77,13 @@ export const claim = (sql: Sql, claims: readonly Claim[], at: number) => {
       ${claims.map((each) => each.count)}::integer[]
     ) w (shard, user_id, device_id, algorithm, count)
     cross join lateral (
-      select f.key_id from one_time_keys f
+      select f.ctid from one_time_keys f
       where f.shard = w.shard and f.user_id = w.user_id and f.device_id = w.device_id
         and f.algorithm = w.algorithm and f.claimed_at is null
       order by f.position, f.key_id
       limit w.count
     ) next
-    where k.shard = w.shard and k.user_id = w.user_id and k.device_id = w.device_id
-      and k.algorithm = w.algorithm and k.key_id = next.key_id
+    where k.ctid = next.ctid
     returning k.user_id, k.device_id, k.algorithm, k.key_id, k.json, k.position`
 }
 
