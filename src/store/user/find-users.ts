@@ -23,6 +23,11 @@ export type FoundUser = { user_id: string; name: string | null; avatar: string |
 
 /** Members of rooms that are looked at for one search. */
 const maxMembers = 20_000
+/** Users who fit of whom it is looked whether the asker may find them. */
+const maxFitting = 500
+
+/** The pattern of what holds a word. */
+const within = (word: string): string => `%${word.replace(/[\\%_]/g, '\\$&')}%`
 
 export type UserSearch = {
   asker: string
@@ -50,19 +55,14 @@ export const search = (sql: Sql, { asker, words, limit, allAccounts }: UserSearc
       from published_rooms p join rooms r on r.room_id = p.room_id where r.kind = 'joined'
     ),
     known as (
-      select u.user_id, n.value::jsonb #>> '{}' as name, a.value::jsonb #>> '{}' as avatar
+      select u.user_id, n.value::jsonb #>> '{}' as name, a.value::jsonb #>> '{}' as avatar,
+        not ${allAccounts} as asks
       from users u
       left join profile_fields n on n.shard = u.shard and n.user_id = u.user_id
         and n.name = 'displayname'
       left join profile_fields a on a.shard = u.shard and a.user_id = u.user_id
         and a.name = 'avatar_url'
-      where not u.deactivated and not u.guest and (${allAccounts} or exists (
-        select from user_ids i
-        join memberships m on m.user_nid = i.user_nid and m.membership = 'join'
-        join open o on o.shard = m.shard and o.room_nid = m.room_nid
-          and o.generation = m.generation
-        where i.user_id = u.user_id
-      ))
+      where not u.deactivated and not u.guest
     ),
     members as materialized (
       select distinct on (m.user_nid) m.user_nid, m.shard, m.event_nid
@@ -76,25 +76,35 @@ export const search = (sql: Sql, { asker, words, limit, allAccounts }: UserSearc
     ),
     others as (
       select u.user_id, j.json::jsonb #>> '{content,displayname}' as name,
-        j.json::jsonb #>> '{content,avatar_url}' as avatar
+        j.json::jsonb #>> '{content,avatar_url}' as avatar, false as asks
       from members m
       join user_ids u on u.user_nid = m.user_nid
       join event_json j on j.shard = m.shard and j.event_nid = m.event_nid
       where not exists (select from users l where l.user_id = u.user_id)
     ),
-    fitting as (
+    everybody as (
       select *, lower(coalesce(name, '')) as lower_name, lower(substr(user_id, 2)) as lower_id
       from (select * from known union all select * from others) all_users
       where user_id <> ${asker}
+        and lower(concat(name, ' ', substr(user_id, 2))) like all(${words.map(within)}::text[])
+    ),
+    fitting as materialized (
+      select user_id, name, avatar, asks,
+        case when lower_name = ${words[0]!} or split_part(lower_id, ':', 1) = ${words[0]!} then 0
+          when starts_with(lower_name, ${words[0]!}) or starts_with(lower_id, ${words[0]!}) then 1
+          else 2 end as rank
+      from everybody
+      order by rank, name is null, user_id collate "C"
+      limit ${maxFitting}
     )
     select user_id, name, avatar from fitting
-    where (
-      select bool_and(strpos(lower_name, w) > 0 or strpos(lower_id, w) > 0)
-      from unnest(${words as string[]}::text[]) w
+    where not asks or (
+      -- For each of these few: a hash of all members of all rooms could be asked, too, and is large.
+      select true from user_ids i
+      join memberships m on m.user_nid = i.user_nid and m.membership = 'join'
+      where i.user_id = fitting.user_id
+        and (m.shard, m.room_nid, m.generation) in (select shard, room_nid, generation from open)
+      limit 1
     )
-    order by
-      case when lower_name = ${words[0]!} or split_part(lower_id, ':', 1) = ${words[0]!} then 0
-        when starts_with(lower_name, ${words[0]!}) or starts_with(lower_id, ${words[0]!}) then 1
-        else 2 end,
-      name is null, user_id collate "C"
+    order by rank, name is null, user_id collate "C"
     limit ${limit}`
