@@ -47,6 +47,7 @@ import * as registrationTokens from '#api/client-server/registration-tokens.ts'
 import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as reportContent from '#api/client-server/report-content.ts'
+import * as roomEventByTimestamp from '#api/client-server/room-event-by-timestamp.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as roomSummary from '#api/client-server/room-summary.ts'
@@ -141,6 +142,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/registration-tokens': registrationTokens,
   'client-server/relations': relations,
   'client-server/report-content': reportContent,
+  'client-server/room-event-by-timestamp': roomEventByTimestamp,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/room-summary': roomSummary,

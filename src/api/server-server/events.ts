@@ -1,3 +1,4 @@
+import { Type as t } from '@sinclair/typebox'
 import { erasedFor } from '#engine/read/erased.ts'
 import { forbidden, notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
@@ -12,10 +13,12 @@ import {
 } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
 import { idsOf, listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
+import { servedAtTime } from '#engine/read/timestamp.ts'
 import * as serve from '#store/federation/serve.ts'
 
 const params = open({ roomId: RoomId })
 const query = open({ event_id: EventId })
+const Time = t.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 
 export const getRoomState = op({
   id: 'getRoomState',
@@ -74,5 +77,22 @@ export const getEvent = op({
     const text = erased.size > 0 ? redactedText(room, row) : servedText(room, row)
     const head = { origin: ctx.serverName, origin_server_ts: ctx.clock() }
     return jsonText(`${JSON.stringify(head).slice(0, -1)},"pdus":[${text}]}`)
+  },
+})
+
+export const getEventByTimestamp = op({
+  id: 'getEventByTimestamp',
+  method: 'GET',
+  path: '/_matrix/federation/v1/timestamp_to_event/:roomId',
+  auth: 'server',
+  params,
+  query: open({ ts: Time, dir: t.Union([t.Literal('f'), t.Literal('b')]) }),
+  response: open({ event_id: EventId, origin_server_ts: t.Integer() }),
+
+  async run({ who, params: { roomId }, query: { ts, dir } }, ctx) {
+    const room = await requireInRoom(ctx, roomId, who.origin)
+    const found = await servedAtTime(ctx, room, who.origin, ts, dir)
+    if (!found) throw notFound('There is no event that way of the time')
+    return { event_id: found.eventId, origin_server_ts: found.originServerTs }
   },
 })

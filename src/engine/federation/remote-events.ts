@@ -1,4 +1,5 @@
 import { RemoteError } from '#core/error.ts'
+import { isEventId } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import {
   type Ask,
@@ -174,4 +175,39 @@ export async function backfill(
     ...ask,
   })
   return objectsOf(destination, answer, 'pdus', maxBackfill)
+}
+
+/** The event of a room that the other server has nearest to a time; undefined if it has none. */
+export async function timestampToEvent(
+  federation: Federation,
+  destination: string,
+  roomId: string,
+  ts: number,
+  direction: 'f' | 'b',
+  ask: Ask = {},
+): Promise<{ eventId: string; originServerTs: number } | undefined> {
+  try {
+    const answer = await askForObject(federation, {
+      destination,
+      method: 'GET',
+      uri:
+        pathOf(`${v1}/timestamp_to_event`, roomId) +
+        queryOf([
+          ['ts', String(ts)],
+          ['dir', direction],
+        ]),
+      deadlineMs: 8_000,
+      maxBytes: 64 * 1024,
+      ...ask,
+    })
+    const { event_id: eventId, origin_server_ts: originServerTs } = answer
+    if (typeof eventId !== 'string' || !isEventId(eventId))
+      throw malformedAnswer(destination, 'names no event')
+    if (!Number.isSafeInteger(originServerTs)) throw malformedAnswer(destination, 'has no time')
+    return { eventId, originServerTs: originServerTs as number }
+  } catch (error) {
+    if (error instanceof RemoteError && (error.status === 404 || error.status === 403))
+      return undefined
+    throw error
+  }
 }

@@ -24,7 +24,7 @@ const enc = encodeURIComponent
 beforeEach(async () => {
   await db.pool`
     truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers,
-      redactions`
+      redactions, spans`
   stage = await Stage.open(db.pool, ops, [peer, other, outside])
   room = MadeUpRoom.create('11', alice, peer, other, outside)
 })
@@ -127,6 +127,50 @@ describe('the state', () => {
     await chat()
     const { status, body } = await ask(peer, `/state_ids/${enc(room.roomId)}`)
     expect([status, body['errcode']]).toEqual([400, 'M_MISSING_PARAM'])
+  })
+})
+
+describe('the event at a time', () => {
+  const at = (from: MadeUpServer, ts: number | string, dir: string) =>
+    ask(from, `/timestamp_to_event/${enc(room.roomId)}?ts=${ts}&dir=${dir}`)
+
+  /** Puts the planted events into one chain, in their order. */
+  async function chain() {
+    await db.pool`update events set chain = 64 + shard, chain_index = position`
+    await db.pool`
+      insert into spans (shard, room_nid, order_key, chain)
+      select distinct shard, room_nid, '\\x80'::bytea, 64 + shard from events`
+  }
+
+  test('is the nearest one here that a user of the asking server may see', async () => {
+    room.add(alice, 'm.room.history_visibility', { history_visibility: 'joined' }, { stateKey: '' })
+    const ts = 2_000_000_000_000
+    const before = room.say(alice, 'before', { ts })
+    room.member(bob, bob, 'join', { ts: ts + 1 })
+    const after = room.say(alice, 'after', { ts: ts + 2 })
+    const rejected = room.say(alice, 'rejected', { ts: ts + 3 })
+    await plant(db.pool, stage.snapshots, room, { flags: new Map([[idOf(rejected), 1]]) })
+    await chain()
+    const found = (made: Made, time: number) => ({ event_id: idOf(made), origin_server_ts: time })
+    expect((await at(peer, ts, 'f')).body).toEqual(found(before, ts))
+    expect((await at(other, ts, 'f')).body).toMatchObject({ origin_server_ts: ts + 1 })
+    expect((await at(other, ts + 9, 'b')).body).toEqual(found(after, ts + 2))
+    expect((await at(other, ts + 3, 'f')).status).toBe(404)
+    expect(stage.federation.requests).toEqual([])
+  })
+
+  test('is told to servers in the room alone, if they ask for one', async () => {
+    await chat()
+    await chain()
+    expect((await at(outside, 1, 'f')).status).toBe(403)
+    for (const [ts, dir] of [
+      ['-1', 'f'],
+      ['x', 'f'],
+      ['1', 'up'],
+    ] as const)
+      expect((await at(peer, ts, dir)).status).toBe(400)
+    const unknown = await ask(peer, `/timestamp_to_event/${enc('!no:here.test')}?ts=1&dir=f`)
+    expect(unknown.status).toBe(404)
   })
 })
 

@@ -28,6 +28,8 @@ type Telling = {
   /** Changes no state though it is a state event. */
   withoutEffect?: boolean
   internal?: object
+  /** What its sender's clock said. */
+  ts?: number
   /** What its push rules ask of it; who is mentioned by name. */
   pushFlags?: number
   mentions?: readonly string[]
@@ -122,7 +124,7 @@ export class StoryRoom {
       users: isMember ? [sender, stateKey] : [sender],
       stateKeys: stateKey === undefined ? [] : [[type, stateKey]],
     })
-    const originServerTs = this.#story.now()
+    const originServerTs = more.ts ?? this.#story.now()
     const pdu: JsonObject = {
       type,
       sender,
