@@ -93,6 +93,6 @@ export function takePassing(
   return (origin, edus) => {
     passing.take(origin, edus)
     receipts.take(origin, edus)
-    presence?.takeRemote(edus.flatMap((edu) => (edu.type === 'm.presence' ? edu.updates : [])))
+    presence?.take(edus)
   }
 }

@@ -25,6 +25,7 @@ export const deactivateByAdmin = op({
     if (userId === who.userId) throw forbidden('Nobody can take their own account away here')
     await ctx.accounts.deactivate(userId, erase)
     ctx.departures.wake()
+    ctx.presence?.forget(userId)
     if (erase) await ctx.erased.refresh()
     return { id_server_unbind_result: 'success' }
   },

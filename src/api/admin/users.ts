@@ -173,6 +173,7 @@ async function change(
   if (deactivated === true && !before.deactivated) {
     await ctx.accounts.deactivate(userId, false)
     ctx.departures.wake()
+    ctx.presence?.forget(userId)
     return
   }
   if (deactivated === false && before.deactivated)

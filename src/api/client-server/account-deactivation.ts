@@ -24,6 +24,7 @@ export const deactivateAccount = op({
     if (userId === undefined) throw forbidden('It was not said whose account this is')
     await ctx.accounts.deactivate(userId, erase)
     ctx.departures.wake()
+    ctx.presence?.forget(userId)
     if (erase) await ctx.erased.refresh()
     // Nothing is ever bound at an identity server from here.
     return { id_server_unbind_result: 'success' }

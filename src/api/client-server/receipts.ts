@@ -25,6 +25,7 @@ export const postReceipt = op({
     if (threadId !== undefined && type === 'm.fully_read')
       throw invalidParam('m.fully_read is of the room and not of a thread')
     await ctx.receipts.post(who.userId, roomId, [{ type, eventId, threadId }])
+    ctx.presence?.active(who.userId, who.deviceId)
     return {}
   },
 })

@@ -35,6 +35,7 @@ export const sendMessage = op({
       ...massaged(who, query.ts),
       txn: { userId, deviceId: deviceId ?? '', path: `${roomId}/send/${eventType}`, txnId },
     })
+    ctx.presence?.active(userId, deviceId)
     return { event_id: landed(ctx, at) }
   },
 })

@@ -18,12 +18,13 @@ export const setTyping = op({
   body: open({ typing: t.Boolean(), timeout: t.Optional(t.Integer({ minimum: 0 })) }),
   response: open({}),
 
-  async run({ who: { userId }, params, body }, ctx) {
+  async run({ who: { userId, deviceId }, params, body }, ctx) {
     if (params.userId !== userId) throw forbidden('Only they themselves say that a user types')
     const access = await findAccess(ctx.sql, params.roomId, userId)
     if (access?.standing?.membership !== 'join') throw notInRoom(userId, params.roomId)
     if (body.typing) ctx.typing.start(access.room, userId, body.timeout ?? usualMs)
     else ctx.typing.stop(access.room, userId)
+    if (body.typing) ctx.presence?.active(userId, deviceId)
     return {}
   },
 })

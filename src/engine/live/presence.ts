@@ -1,4 +1,4 @@
-import type { PresenceUpdate } from '#core/event/edu.ts'
+import type { Edu } from '#core/event/edu.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { Sql } from '#store/db.ts'
 import * as stored from '#store/user/presence.ts'
@@ -12,6 +12,7 @@ import {
   showOf,
 } from './presence-entry.ts'
 import { type LogLimits, PresenceLog } from './presence-log.ts'
+import { before, note, recall } from './presence-notes.ts'
 import { Pace } from './presence-pace.ts'
 
 export type PresenceOptions = {
@@ -40,13 +41,11 @@ const sweepEveryMs = 5_000
 const maxAtOnce = 500
 /** Users of other servers of whom news waits; of more it is lost. */
 const maxWaiting = 10_000
-/** Updates of one transaction. */
-const maxUpdates = 1_000
+/** Updates of one EDU, and of one transaction. */
+const maxUpdates = 500
+const maxOfAll = 5_000
 /** Characters of another server's status message. */
 export const maxStatus = 1_024
-
-/** The device of who was here when the server went down. */
-const before = '\0'
 
 /**
  * Who is there. It lives in memory; what was last told of each user, and the status message, are noted
@@ -81,15 +80,7 @@ export class Presence {
   /** Takes up what was noted in the life before, and keeps time from now on. */
   async start(): Promise<void> {
     const { sql, serverName, clock } = this.#options
-    const now = clock()
-    for (const row of await stored.present(sql, maxWaiting)) {
-      const entry = newEntry(row.user_id, serverName)
-      const state = row.presence === 'online' ? 'online' : 'unavailable'
-      const statusMsg = row.status_msg ?? undefined
-      Object.assign(entry, { statusMsg, knowsStatus: true, activeAt: row.active_at, toldAt: now })
-      if (entry.isOwn) entry.devices.set(before, { state, syncs: 0, seenAt: now })
-      else entry.said = { state, statusMsg, currentlyActive: false }
-      entry.heardAt = now
+    for (const entry of await recall(sql, serverName, clock(), maxWaiting)) {
       this.#restored.add(entry)
       if (entry.isOwn) this.log.add(entry)
       this.#mark(entry)
@@ -127,9 +118,9 @@ export class Presence {
   }
 
   /** A device that shows its user does something. Spec: client-server-api/#idle-timeout */
-  active(userId: string, deviceId: string): void {
+  active(userId: string, deviceId: string | undefined): void {
     const entry = this.#find(userId)
-    const device = entry?.devices.get(deviceId)
+    const device = entry?.devices.get(deviceId ?? '')
     if (!entry || !device) return
     device.state = 'online'
     entry.activeAt = device.seenAt = this.#options.clock()
@@ -140,17 +131,21 @@ export class Presence {
   forget(userId: string): void {
     const entry = this.#own(userId)
     entry.devices.clear()
+    entry.activeAt = 0
     entry.statusMsg = undefined
     entry.knowsStatus = true
     this.#unsaved.add(userId)
     this.#consider(entry)
   }
 
-  /** What another server says of its users. */
-  takeRemote(updates: readonly PresenceUpdate[]): void {
+  /** Takes what another server says of its users. Nobody waits for it, and what is too much is lost. */
+  take(edus: readonly Edu[]): void {
+    const updates = edus.flatMap((edu) =>
+      edu.type === 'm.presence' ? edu.updates.slice(0, maxUpdates) : [],
+    )
     const { clock, serverName } = this.#options
     const now = clock()
-    for (const update of updates.slice(0, maxUpdates)) {
+    for (const update of updates.slice(0, maxOfAll)) {
       const known = this.#find(update.userId)
       if (!known && this.#waiting.size >= maxWaiting) continue
       const entry = known ?? newEntry(update.userId, serverName)
@@ -232,6 +227,12 @@ export class Presence {
   async close(): Promise<void> {
     clearInterval(this.#timer)
     await this.#pace.stop()
+    // What was not told any more is what they find who ask after the restart.
+    for (const entry of this.#waiting.values()) {
+      if (this.log.find(entry.userId) !== entry || (entry.isOwn && !entry.knowsStatus)) continue
+      entry.shown = showOf(entry, this.#options.clock())
+      this.#unsaved.add(entry.userId)
+    }
     await this.#save()
   }
 
@@ -355,7 +356,6 @@ export class Presence {
     if (entry.isOwn && (isRetold || (isNew && !isRestored))) told.push(entry)
   }
 
-  /** Notes what changed; who is offline and has no more to say needs no row. */
   async #save(): Promise<void> {
     await this.#saving
     this.#saving = this.#saveNow().catch(this.#options.onFault)
@@ -363,19 +363,9 @@ export class Presence {
   }
 
   async #saveNow(): Promise<void> {
-    const { sql } = this.#options
     const userIds = [...this.#unsaved]
     this.#unsaved.clear()
-    const rows = userIds.flatMap((userId) => {
-      const { shown, activeAt = 0 } = this.log.find(userId) ?? {}
-      if (!shown || (shown.state === 'offline' && shown.statusMsg === undefined)) return []
-      const { state: presence, statusMsg: status_msg = null } = shown
-      return [{ user_id: userId, presence, status_msg, active_at: activeAt }]
-    })
-    const kept = new Set(rows.map((row) => row.user_id))
-    const gone = userIds.filter((userId) => !kept.has(userId))
-    if (rows.length > 0) await stored.put(sql, rows)
-    if (gone.length > 0) await stored.remove(sql, gone)
+    await note(this.#options.sql, this.log, userIds)
   }
 }
 
