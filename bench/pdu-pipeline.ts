@@ -1,6 +1,8 @@
 import { parseJson } from '#core/canonical-json.ts'
 import type { Json } from '#core/json.ts'
+import { SHARDS } from '#core/shard.ts'
 import { Intake } from '#engine/federation/intake.ts'
+import { EventIndex } from '#engine/read/event-index.ts'
 import { silentLog } from '#src/log.ts'
 import { MadeUpServer, type MadeUpRoom } from '#test/builders.ts'
 import { createRoom, joinFrom, openStage, type Stage } from '#test/room-engine.ts'
@@ -17,7 +19,7 @@ in rooms with a user of each origin; each origin has one transaction in hand at 
 
 Before that it takes in as many others (--warm), which are not counted: a server that runs for weeks
 has its code compiled once. Prints events per second, the CPU of server and PostgreSQL per event apart, and their sum beside the
-floor of ${floorUs} µs. Where the time goes: bun --cpu-prof bench/pdu-pipeline.ts
+floor of ${floorUs} µs; then what it costs the main thread to index them for relations and search. Where the time goes: bun --cpu-prof bench/pdu-pipeline.ts
 `
 
 const options = numbersOf(help, {
@@ -34,7 +36,10 @@ const options = numbersOf(help, {
 /** The bytes of a PDU that the floor was measured with. */
 const pduBytes = 771
 
-await withStand(run)
+/** What messages say: words, as many and as long as people's, for those who search. */
+const words = Array.from({ length: 200 }, (_, n) =>
+  (n * 2_654_435_761).toString(36).slice(0, 2 + (n % 8)),
+).join(' ')
 
 type Origin = { server: MadeUpServer; bodies: string[] }
 
@@ -55,7 +60,12 @@ async function run(stand: Stand): Promise<void> {
     await send(stand, stage, before, originsOf(servers, rooms, options.warm))
     const origins = originsOf(servers, rooms, options.events)
     Bun.gc(true)
+    const index = new EventIndex({ sql: stand.pool, log: silentLog, patienceMs: 600_000 })
+    const shards = Array.from({ length: SHARDS }, (_, shard) => shard)
+    await index.reach(shards)
     await measure(stand, stage, origins)
+    await measureIndex(stand, () => index.reach(shards))
+    await index.stop()
   } finally {
     await stage.stop()
   }
@@ -84,7 +94,7 @@ function originsOf(
 function message(room: MadeUpRoom, server: MadeUpServer): string {
   const user = server.user('bob')
   const bare = room.make(user, 'm.room.message', { msgtype: 'm.text', body: '' }).text.length
-  const { event, text } = room.say(user, 'x'.repeat(Math.max(0, pduBytes - bare)))
+  const { event, text } = room.say(user, words.slice(0, Math.max(0, pduBytes - bare)))
   // Only the last one is cited again.
   room.events.clear()
   room.events.set(event.eventId, { event, text })
@@ -157,3 +167,18 @@ async function measure(stand: Stand, stage: Stage, origins: readonly Origin[]): 
     ],
   )
 }
+
+/** What it costs to index what was persisted, which nobody waits for; the words of each are read. */
+async function measureIndex({ postgresUs }: Stand, index: () => Promise<void>): Promise<void> {
+  const [before, cpu, began] = [await postgresUs(), process.cpuUsage(), performance.now()]
+  await index()
+  const [ms, used] = [performance.now() - began, process.cpuUsage(cpu)]
+  const server = (used.user + used.system) / options.events
+  const postgres = ((await postgresUs()) - before) / options.events
+  printBlock(`pdu-pipeline: indexing them for relations and search`, [
+    ['rate', `${((1000 * options.events) / ms).toFixed(0)} PDU/s`],
+    ['CPU per PDU', `main thread ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs`],
+  ])
+}
+
+await withStand(run)

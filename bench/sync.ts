@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import type { Pool } from '#store/db.ts'
 import { Story, type StoryRoom } from '#test/engine/read/story.ts'
 import { numbersOf, printBlock, quantile, type Stand, withStand } from './stand.ts'
+import { costOf } from './statement-cost.ts'
 
 const help = `
 How long an incremental /sync takes for a user in many rooms of which one changed, how many statements
@@ -37,9 +37,9 @@ async function run({ pool }: Stand): Promise<void> {
   await measure(story, '1 room, changed', one, [only])
 }
 
-type Cost = { times: number[]; statements: number; server: number; postgres: number }
+type Sum = { times: number[]; statements: number; server: number; postgres: number }
 
-function nothing(): Cost {
+function nothing(): Sum {
   return { times: [], statements: 0, server: 0, postgres: 0 }
 }
 
@@ -92,28 +92,18 @@ async function readNewEvent(sql: Pool, shard: number, after: number): Promise<st
 }
 
 /** Adds what some work costs. */
-async function spend<T>(sql: Pool, cost: Cost, work: () => Promise<T>): Promise<T> {
-  const sessions = await sql<{ pid: number }[]>`
-    select pid from pg_stat_activity where datname = current_database()`
-  // What follows an answer is no part of what comes next.
-  await Bun.sleep(2)
-  const before = await backendsUs(sessions)
-  const settings = sql.options as { debug: unknown }
-  settings.debug = () => cost.statements++
-  const cpu = process.cpuUsage()
-  const start = performance.now()
-  const result = await work()
-  cost.times.push(performance.now() - start)
-  const used = process.cpuUsage(cpu)
-  settings.debug = false
-  cost.server += used.user + used.system
-  cost.postgres += (await backendsUs(sessions)) - before
+async function spend<T>(sql: Pool, sum: Sum, work: () => Promise<T>): Promise<T> {
+  const { cost, result } = await costOf(sql, work)
+  sum.times.push(cost.ms)
+  sum.statements += cost.statements
+  sum.server += cost.server
+  sum.postgres += cost.postgres
   return result
 }
 
 type Means = Record<'p50' | 'p99' | 'statements' | 'server' | 'postgres' | 'sum', number>
 
-function perRound({ times, statements, server, postgres }: Cost): Means {
+function perRound({ times, statements, server, postgres }: Sum): Means {
   times.sort((a, b) => a - b)
   return {
     p50: quantile(times, 0.5),
@@ -123,12 +113,4 @@ function perRound({ times, statements, server, postgres }: Cost): Means {
     postgres: postgres / times.length,
     sum: (server + postgres) / times.length,
   }
-}
-
-/** Processor time of sessions of PostgreSQL, in µs; the scheduler counts in nanoseconds. */
-async function backendsUs(sessions: readonly { pid: number }[]): Promise<number> {
-  const stats = await Promise.all(
-    sessions.map(({ pid }) => readFile(`/proc/${pid}/schedstat`, 'utf8').catch(() => '0')),
-  )
-  return stats.reduce((sum, stat) => sum + Number(stat.split(' ')[0]) / 1000, 0)
 }

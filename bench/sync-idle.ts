@@ -1,0 +1,179 @@
+import { numbersOf, printBlock, quantile } from './stand.ts'
+import { inParallel, mib, type WholeServer, withWholeServer } from './whole-server.ts'
+
+const help = `
+What it costs to have many clients wait: each in a long poll of /sync, over a connection of its own, its
+user in one room with a few others. Prints the memory of the server per poll, the CPU of server and
+PostgreSQL while nothing happens, and the latency and CPU of one message among them all: to a device of
+one user, and to a room of a few.
+
+  bun bench/sync-idle.ts [--polls 10000] [--members 10] [--seconds 30] [--wakes 200]
+
+The memory is that of the whole process: it holds what is remembered of users and rooms, connections,
+and the requests that wait. Each poll and the clients' side of it need a file descriptor: see ulimit -n.
+`
+
+const options = numbersOf(help, { polls: 10_000, members: 10, seconds: 30, wakes: 200 })
+
+type Person = Awaited<ReturnType<WholeServer['people']>>[number]
+
+async function run(server: WholeServer): Promise<void> {
+  const people = await server.people(options.polls)
+  const rooms = await makeRooms(people)
+  const polls = people.map((person) => new Poll(server.url, person))
+  await inParallel(polls, 100, (poll) => poll.ask(0))
+  await Bun.sleep(3_000)
+  const before = await server.memoryKib()
+  await inParallel(polls, 500, (poll) => poll.open())
+  await settle(server)
+  const during = await server.memoryKib()
+  const idle = await server.costOf(() => Bun.sleep(1000 * options.seconds))
+  printBlock(`sync-idle: ${polls.length} long polls, each user in a room of ${options.members}`, [
+    ['memory before', mib(before)],
+    ['memory with them', mib(during)],
+    ['memory per poll', `${((during - before) / polls.length).toFixed(1)} KiB`],
+    ['idle CPU', share(idle)],
+  ])
+
+  await wake(server, 'to-device message to 1 user', async (n) => {
+    const [from, to] = [people[n % people.length]!, polls[(n * 37 + 5) % polls.length]!]
+    const path = `/_matrix/client/v3/sendToDevice/m.bench/w${n}`
+    const messages = { [to.person.userId]: { '*': { n } } }
+    return { awaited: [to], done: from.ask('PUT', path, { messages }) }
+  })
+  await wake(server, `message to a room of ${options.members}`, async (n) => {
+    const { roomId, members } = rooms[n % rooms.length]!
+    const path = `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/send/m.room.message/w${n}`
+    const done = people[members[0]!]!.ask('PUT', path, { msgtype: 'm.text', body: `n ${n}` })
+    return { awaited: members.map((index) => polls[index]!), done }
+  })
+  for (const poll of polls) poll.close()
+  await Bun.sleep(5_000)
+  printBlock('sync-idle: afterwards', [['memory', mib(await server.memoryKib())]])
+}
+
+async function makeRooms(people: readonly Person[]) {
+  const count = Math.floor(people.length / options.members)
+  const rooms = Array.from({ length: count }, (_, n) => ({
+    roomId: '',
+    members: Array.from({ length: options.members }, (_unused, m) => n * options.members + m),
+  }))
+  await inParallel(rooms, 8, async (room) => {
+    const [creator, ...others] = room.members.map((index) => people[index]!)
+    const wish = { preset: 'public_chat' }
+    const made = await creator!.ask<{ room_id: string }>(
+      'POST',
+      '/_matrix/client/v3/createRoom',
+      wish,
+    )
+    room.roomId = made.room_id
+    for (const other of others)
+      await other.ask('POST', `/_matrix/client/v3/join/${encodeURIComponent(room.roomId)}`, {})
+  })
+  return rooms
+}
+
+/** Until the server does nothing any more, or for a while. */
+async function settle(server: WholeServer): Promise<void> {
+  for (let round = 0; round < 30; round++) {
+    const [own] = await server.costOf(() => Bun.sleep(1_000))
+    if (own < 50_000) return
+  }
+}
+
+function share([own, postgres]: [number, number]): string {
+  const percent = (us: number) => `${(us / options.seconds / 10_000).toFixed(2)} %`
+  return `server ${percent(own)}, PostgreSQL ${percent(postgres)} of a core`
+}
+
+/** Wakes polls, one event after the other; who is woken waits again. */
+async function wake(
+  server: WholeServer,
+  name: string,
+  act: (n: number) => Promise<{ awaited: Poll[]; done: Promise<unknown> }>,
+): Promise<void> {
+  const times: number[] = []
+  let woken = 0
+  const [own, postgres] = await server.costOf(async () => {
+    for (let n = 0; n < options.wakes; n++) {
+      const started = performance.now()
+      const { awaited, done } = await act(n)
+      await Promise.all(awaited.map((poll) => poll.answered))
+      times.push(performance.now() - started)
+      await done
+      woken += awaited.length
+      await Promise.all(awaited.map((poll) => poll.open()))
+    }
+  })
+  times.sort((a, b) => a - b)
+  const per = (us: number) => `${(us / options.wakes).toFixed(0)} µs`
+  printBlock(`sync-idle: ${options.wakes} times a ${name}`, [
+    [
+      'latency',
+      `p50 ${quantile(times, 0.5).toFixed(1)} ms, p99 ${quantile(times, 0.99).toFixed(1)} ms`,
+    ],
+    ['polls woken', (woken / options.wakes).toFixed(1)],
+    ['CPU each', `server ${per(own)}, PostgreSQL ${per(postgres)}`],
+  ])
+}
+
+/** One client: a connection of its own, and requests over it by hand, which cost this process little. */
+class Poll {
+  readonly person: Person
+  readonly #url: URL
+  #since = ''
+  #socket: Bun.Socket | undefined
+  #text = ''
+  #answer = Promise.withResolvers<void>()
+
+  constructor(url: string, person: Person) {
+    this.#url = new URL(url)
+    this.person = person
+  }
+
+  /** When the request that is open is answered. */
+  get answered(): Promise<void> {
+    return this.#answer.promise
+  }
+
+  async ask(timeoutMs: number): Promise<void> {
+    await this.open(timeoutMs)
+    await this.answered
+  }
+
+  /** Sends a request; does not wait for its answer. */
+  async open(timeoutMs = 120_000): Promise<void> {
+    this.#answer = Promise.withResolvers()
+    this.#text = ''
+    this.#socket ??= await this.#connect()
+    const query = `timeout=${timeoutMs}${this.#since && `&since=${this.#since}`}`
+    this.#socket.write(
+      `GET /_matrix/client/v3/sync?${query} HTTP/1.1\r\nHost: ${this.#url.host}\r\n` +
+        `Authorization: Bearer ${this.person.token}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n`,
+    )
+  }
+
+  close(): void {
+    this.#socket?.end()
+  }
+
+  #connect(): Promise<Bun.Socket> {
+    return Bun.connect({
+      hostname: this.#url.hostname,
+      port: Number(this.#url.port),
+      socket: { data: (_socket, bytes) => this.#take(bytes) },
+    })
+  }
+
+  #take(bytes: Buffer): void {
+    this.#text += bytes.toString('latin1')
+    const end = this.#text.indexOf('\r\n\r\n')
+    const length = /^content-length: (\d+)/im.exec(this.#text)?.[1]
+    if (end < 0 || length === undefined || this.#text.length < end + 4 + Number(length)) return
+    const { next_batch: since } = JSON.parse(this.#text.slice(end + 4)) as { next_batch: string }
+    this.#since = encodeURIComponent(since)
+    this.#answer.resolve()
+  }
+}
+
+await withWholeServer(run)
