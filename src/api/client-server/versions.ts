@@ -23,6 +23,8 @@ const unstableFeatures = {
   // v1.19: rooms that two users share.
   'uk.half-shot.msc2666.query_mutual_rooms': true,
   'uk.half-shot.msc2666.query_mutual_rooms.stable': true,
+  // MSC4186: of no version yet.
+  'org.matrix.simplified_msc3575': true,
 }
 
 export const getVersions = op({

@@ -10,7 +10,10 @@ test('the versions of the spec are told to anybody, but not to a token that is n
   const { body } = await home.client.get('/_matrix/client/versions')
   expect(body.versions.slice(0, 3)).toEqual(['r0.6.1', 'v1.1', 'v1.2'])
   expect(body.versions.at(-1)).toBe('v1.16')
-  expect(body.unstable_features).toMatchObject({ 'org.matrix.msc3916.stable': true })
+  expect(body.unstable_features).toMatchObject({
+    'org.matrix.msc3916.stable': true,
+    'org.matrix.simplified_msc3575': true,
+  })
   const odd = await home.client.as('nonsense').get('/_matrix/client/versions')
   expect(odd.body.errcode).toBe('M_UNKNOWN_TOKEN')
 })
@@ -48,6 +51,8 @@ test('what is told to be there is there', async () => {
   const unstable = '/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms'
   const { status } = await alice.client.get(`${unstable}?user_id=@somebody:far.example`)
   expect(status).toBe(200)
+  const sliding = '/_matrix/client/unstable/org.matrix.simplified_msc3575/sync'
+  expect((await alice.client.post(sliding, {})).status).toBe(200)
   const profile = `/profile/${alice.userId}`
   expect((await alice.client.put(`${profile}/m.tz`, { 'm.tz': 'Europe/Paris' })).status).toBe(200)
   expect((await alice.client.get(profile)).body).toEqual({ 'm.tz': 'Europe/Paris' })
