@@ -1,6 +1,6 @@
 import { Type as t, type Static } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
-import { forbidden } from '#core/error.ts'
+import { forbidden, invalidParam } from '#core/error.ts'
 import { Content, open } from '#core/schema.ts'
 import { slidingSync as answerSync } from '#engine/sync/sliding/sliding.ts'
 import { RequiredState } from '#engine/sync/sliding/required-state.ts'
@@ -24,6 +24,7 @@ const maxSubscriptions = 1000
 const maxRequired = 200
 const maxRanges = 20
 const maxNamed = 200
+const maxName = 64
 
 const Name = t.String({ maxLength: 255 })
 const Names = t.Array(Name, { maxItems: maxNamed })
@@ -63,7 +64,7 @@ const List = open({
 
 const Scoped = open({
   enabled: maybe(t.Boolean()),
-  lists: maybe(t.Array(t.String({ maxLength: 64 }), { maxItems: maxLists })),
+  lists: maybe(t.Array(t.String({ maxLength: maxName }), { maxItems: maxLists })),
   rooms: maybe(t.Array(Name, { maxItems: maxSubscriptions })),
 })
 
@@ -92,10 +93,10 @@ export const slidingSync = op({
     timeout: t.Optional(t.Integer({ minimum: 0 })),
   }),
   body: open({
-    conn_id: maybe(t.String({ maxLength: 64 })),
-    lists: maybe(t.Record(t.String({ maxLength: 64 }), List, { maxProperties: maxLists })),
+    conn_id: maybe(t.String({ maxLength: maxName })),
+    lists: maybe(t.Record(t.String(), List, { maxProperties: maxLists })),
     room_subscriptions: maybe(
-      t.Record(t.String({ maxLength: 255 }), open(roomConfig), { maxProperties: maxSubscriptions }),
+      t.Record(t.String(), open(roomConfig), { maxProperties: maxSubscriptions }),
     ),
     extensions: maybe(ExtensionRequests),
   }),
@@ -112,8 +113,10 @@ export const slidingSync = op({
       throw forbidden("An application service names the user whose events it wants: 'user_id'")
     const { userId, deviceId = '' } = who
     const lists = new Map<string, ListRequest>()
-    for (const [name, list] of Object.entries(body.lists ?? {}))
+    for (const [name, list] of Object.entries(body.lists ?? {})) {
+      if (name.length > maxName) throw invalidParam('The name of a list has 64 characters at most')
       lists.set(name, listOf(list, userId))
+    }
     const subscriptions = new Map<string, RoomConfig>()
     for (const [roomId, config] of Object.entries(body.room_subscriptions ?? {}))
       subscriptions.set(roomId, configOf(config, userId))

@@ -1,5 +1,5 @@
 import { EventFilter } from '#core/filter.ts'
-import type { JsonObject } from '#core/json.ts'
+import { type JsonObject, setKey } from '#core/json.ts'
 import { type Audience, type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { View } from '#engine/read/positions.ts'
@@ -125,14 +125,14 @@ async function readRound(
 function writeLists({ windows }: Choice): Body['lists'] {
   const lists: Body['lists'] = {}
   for (const [name, { count, parts }] of windows)
-    lists[name] = {
+    setKey(lists as JsonObject, name, {
       count,
       ops: parts.map(({ range, entries }) => ({
         op: 'SYNC',
         range: [...range],
         room_ids: entries.map(({ place }) => place.roomId),
       })),
-    }
+    })
   return lists
 }
 
