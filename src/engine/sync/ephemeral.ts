@@ -1,35 +1,45 @@
 import type { JsonObject } from '#core/json.ts'
+import type { Presence } from '#engine/live/presence.ts'
 import type { Typing } from '#engine/live/typing.ts'
 import type { View } from '#engine/read/positions.ts'
-import type { TypingPoint } from '#engine/read/sync-token.ts'
+import type { SyncToken } from '#engine/read/sync-token.ts'
 import type { SyncRequest } from './plan.ts'
+import { readPresence } from './presence.ts'
 import type { ReceiptSection } from './receipts.ts'
 import { readTyping, typingFilter } from './typing.ts'
 
-export type EphemeralNews = {
+export type PassingNews = {
   /** What passes in rooms, by room number. */
-  readonly rooms: ReadonlyMap<number, readonly JsonObject[]>
-  readonly typing: TypingPoint | undefined
+  readonly ephemeral: ReadonlyMap<number, readonly JsonObject[]>
+  readonly presence: readonly JsonObject[]
+  /** For the answer's token. */
+  readonly points: Pick<SyncToken, 'typing' | 'presence'>
 }
 
 /** What passes in the rooms of a user, and is no part of them. Spec: client-server-api/#syncing */
-export function readEphemeral(
-  { typing }: { readonly typing?: Typing },
+export function readPassing(
+  live: { readonly typing?: Typing; readonly presence?: Presence | undefined },
   { filter, since }: Pick<SyncRequest, 'filter' | 'since'>,
   { places }: View,
   ignored: ReadonlySet<string>,
   receipts: ReceiptSection,
-): EphemeralNews {
+  newRooms: readonly { readonly roomNid: number }[],
+): PassingNews {
   const accepts = typingFilter(filter.rooms, filter.ephemeral)
-  const news = readTyping(typing, places, accepts, ignored, since?.typing)
-  const rooms = new Map(Array.from(news.rooms, ([roomNid, event]) => [roomNid, [event]]))
+  const news = readTyping(live.typing, places, accepts, ignored, since?.typing)
+  const ephemeral = new Map(Array.from(news.rooms, ([roomNid, event]) => [roomNid, [event]]))
   for (const [roomNid, event] of receipts) {
-    const events = rooms.get(roomNid)
+    const events = ephemeral.get(roomNid)
     if (events) events.push(event)
-    else rooms.set(roomNid, [event])
+    else ephemeral.set(roomNid, [event])
   }
+  const told = readPresence(live.presence, { filter, since, ignored }, places, newRooms)
   return {
-    rooms,
-    typing: news.point,
+    ephemeral,
+    presence: told.events,
+    points: {
+      ...(news.point && { typing: news.point }),
+      ...(told.point && { presence: told.point }),
+    },
   }
 }

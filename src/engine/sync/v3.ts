@@ -9,14 +9,14 @@ import type { Erased } from '#engine/read/erased.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
+import { reaches } from '#engine/read/vector.ts'
 import { readStripped } from '#engine/read/stripped.ts'
 import { readSummaries } from '#engine/read/summary.ts'
 import type { Sql } from '#store/db.ts'
 import { readAccountData } from './account-data.ts'
-import { readEphemeral } from './ephemeral.ts'
+import { readPassing } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
-import { readPresence } from './presence.ts'
 import { readReceipts } from './receipts.ts'
 import { readRelated } from './related.ts'
 import type { SentMembers } from './sent-members.ts'
@@ -25,7 +25,7 @@ import { type Timeline, readTimelines } from './timelines.ts'
 import { readKeySupply, readToDevice } from './to-device.ts'
 import { UnreadCounts } from './unread.ts'
 import { decodeToken, encodeToken } from '#engine/read/sync-token.ts'
-import { type Answer, writeAnswer } from './write.ts'
+import { type Parts, writeAnswer } from './write.ts'
 
 /** What the answers of /sync are made of, and remembered by. */
 export type Syncing = Reader & {
@@ -55,9 +55,15 @@ export async function sync(
 ): Promise<JsonObject & { next_batch: string }> {
   const deadline = performance.now() + timeoutMs
   let { since } = request
+  let parts: Parts | undefined
   for (;;) {
     const view = await reader.positions.view(request.userId)
-    const answer = await readRound(reader, { ...request, since }, view)
+    const asked = { ...request, since }
+    parts =
+      parts && since && reaches(since, view.vector)
+        ? passingParts(reader, asked, view, parts)
+        : await readRound(reader, asked, view)
+    const answer = writeAnswer(reader, asked, parts)
     const left = deadline - performance.now()
     const mayWait = since !== undefined && !request.fullState && !reader.positions.closed
     if (answer.hasNews || !mayWait || left <= 0 || signal.aborted) return answer.json
@@ -68,7 +74,7 @@ export async function sync(
 }
 
 /** What there is to tell between two vectors. */
-async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Answer> {
+async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Parts> {
   const { sql } = reader
   const { userId, since } = request
   const { deviceId } = request
@@ -114,21 +120,15 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const { toldTo } = toDevice
-  const ephemeral = readEphemeral(reader, request, view, accountData.ignored, receipts)
-  const presence = readPresence(
-    reader.presence,
-    { filter: request.filter, since, ignored: accountData.ignored },
-    view.places,
-    plan.rooms.flatMap(({ fresh, room }) => (fresh ? [room] : [])),
-  )
+  const fresh = plan.rooms.filter((each) => each.fresh).map(({ room }) => room)
+  const passing = readPassing(reader, request, view, accountData.ignored, receipts, fresh)
   const nextBatch = encodeToken({
     ...view.vector,
+    ...passing.points,
     ...(toldTo !== undefined && { toDevice: toldTo }),
-    ...(ephemeral.typing && { typing: ephemeral.typing }),
-    ...(presence.point && { presence: presence.point }),
   })
   memory.keep(nextBatch)
-  return writeAnswer(reader, request, {
+  return {
     nextBatch,
     plan,
     places: view.places,
@@ -140,13 +140,27 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     extra,
     relations,
     accountData,
-    ephemeral: ephemeral.rooms,
-    presence: presence.events,
+    ephemeral: passing.ephemeral,
+    presence: passing.presence,
     unread,
     toDevice,
     keySupply,
     deviceLists,
-  })
+  }
+}
+
+/**
+ * What passes, where nothing else has happened since a round that had nothing to tell: it is all in memory,
+ * so that whoever comes or types costs no statement for each client that waits.
+ */
+function passingParts(reader: Syncing, request: SyncRequest, view: View, before: Parts): Parts {
+  const { userId, deviceId, since } = request
+  const passing = readPassing(reader, request, view, before.accountData.ignored, new Map(), [])
+  const nextBatch = encodeToken({ ...view.vector, ...passing.points })
+  const memory = reader.sentMembers.begin(userId, deviceId, since && encodeToken(since))
+  memory.keep(nextBatch)
+  const { ephemeral, presence } = passing
+  return { ...before, nextBatch, places: view.places, ephemeral, presence }
 }
 
 /** What the events of timelines replaced, and the events by which rooms were refused. */
