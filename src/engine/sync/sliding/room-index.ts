@@ -20,7 +20,7 @@ export type Traits = {
 
 /** What is known of a room, whoever is in it. */
 export type RoomFacts = {
-  /** Up to here, in its shard; and when that was. */
+  /** Up to here, in its shard; and when it was last known that nothing is newer. */
   at: number
   readAt: number
   /** When it was last active, in milliseconds; the second as its sender says. */
@@ -75,11 +75,15 @@ export class RoomIndex {
     const found = new Map<number, RoomFacts>()
     const stale: readActivity.Look[] = []
     const bare: readState.RoomAt[] = []
+    const now = clock()
     for (const { shard, roomNid } of places) {
       const high = vector.rooms[shard]!
       const facts = this.#rooms.get(roomNid)
       if (facts) found.set(roomNid, facts)
-      if (!facts || positions.roomChanged(shard, roomNid, facts.at) !== false)
+      if (facts && positions.roomChanged(shard, roomNid, facts.at) === false) {
+        facts.at = Math.max(facts.at, high)
+        facts.readAt = now
+      } else
         stale.push({
           shard,
           roomNid,
@@ -90,7 +94,7 @@ export class RoomIndex {
       if (withTraits && !facts?.traits) bare.push({ shard, roomNid, at: high })
     }
     if (stale.length > 0) {
-      const moved = await this.#look(sql, stale, found, clock())
+      const moved = await this.#look(sql, stale, found, now)
       if (withTraits) bare.push(...moved)
     }
     if (bare.length > 0)

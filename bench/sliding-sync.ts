@@ -1,0 +1,140 @@
+import { UnreadCounts } from '#engine/sync/unread.ts'
+import { RequiredState } from '#engine/sync/sliding/required-state.ts'
+import type { SlidingRequest } from '#engine/sync/sliding/request.ts'
+import { Sliding, slidingSync } from '#engine/sync/sliding/sliding.ts'
+import { Story, type StoryRoom } from '#test/engine/read/story.ts'
+import { numbersOf, printBlock, quantile, withStand } from './stand.ts'
+import { type Cost, costOf } from './statement-cost.ts'
+
+const help = `
+How long sliding sync takes for a user in many rooms, as Element X asks for them: the first request with
+a window of the 20 rooms on top, on a server that knows nothing of the rooms yet and on one that does; the
+window over all rooms; then each time one room changed. With the statements that it sends to PostgreSQL,
+the CPU of server and PostgreSQL apart, and the memory of the server after. Without HTTP.
+
+  bun bench/sliding-sync.ts [--rooms 1000] [--rounds 500]
+`
+
+const options = numbersOf(help, { rooms: 1000, rounds: 500 })
+const userId = '@many:here.example'
+
+await withStand(async ({ pool }) => {
+  const story = await Story.begin(pool)
+  const rooms: StoryRoom[] = []
+  for (let each = 0; each < options.rooms; each++) rooms.push(await story.room(userId))
+  await pool`analyze`
+  const before = memory()
+  const reader = readerOf(story)
+  const ask = (range: [number, number], pos?: string) =>
+    slidingSync(reader, requestOf(range, pos), new AbortController().signal, 0)
+  const measure = async (name: string, range: [number, number], pos?: string) => {
+    const { cost, result } = await costOf(pool, () => ask(range, pos))
+    const told = Object.keys(result.rooms).length
+    print(
+      `${name}: ${told} of ${options.rooms} rooms told`,
+      [cost],
+      [['answer', `${(JSON.stringify(result).length / 1024).toFixed(0)} KiB`]],
+    )
+    return result.pos
+  }
+  await measure('sliding sync, first, of a server that has just started', [0, 19])
+  let pos = await measure('sliding sync, first', [0, 19])
+  pos = await measure('sliding sync, the window over all', [0, options.rooms - 1], pos)
+  for (const [name, range] of [
+    ['a window of 20', [0, 19]],
+    ['a window of all', [0, options.rooms - 1]],
+  ] as const) {
+    const costs: Cost[] = []
+    const warmUp = Math.ceil(options.rounds / 10)
+    for (let round = 0; round < options.rounds + warmUp; round++) {
+      const room = rooms[Math.floor(Math.random() * rooms.length)]!
+      await room.send(userId, `round ${round}`)
+      await story.positions.settled()
+      const { cost, result } = await costOf(pool, () => ask([...range], pos))
+      if (!(room.roomId in result.rooms)) throw new Error('The room that changed was not told')
+      pos = result.pos
+      if (round >= warmUp) costs.push(cost)
+    }
+    print(`sliding sync, ${name}: one room changed, ${options.rounds} times`, costs)
+  }
+  printBlock('memory', [
+    [
+      'of the server',
+      `${memory().toFixed(0)} MiB, ${(memory() - before).toFixed(0)} MiB of it since`,
+    ],
+  ])
+})
+
+/** A server that has just started, but for the vector that it answers for. */
+function readerOf(story: Story) {
+  return Object.assign(Object.create(story) as Story, {
+    sliding: new Sliding(),
+    unread: new UnreadCounts(),
+    clock: Date.now,
+  })
+}
+
+function requestOf(range: [number, number], pos: string | undefined): SlidingRequest {
+  const required = RequiredState.parse(
+    [
+      ['m.room.name', ''],
+      ['m.room.encryption', ''],
+      ['m.room.member', '$LAZY'],
+      ['m.room.member', '$ME'],
+      ['m.room.topic', ''],
+      ['m.room.avatar', ''],
+      ['m.room.canonical_alias', ''],
+      ['m.room.power_levels', ''],
+      ['m.room.create', ''],
+      ['m.room.join_rules', ''],
+      ['m.room.tombstone', ''],
+      ['m.room.pinned_events', ''],
+    ],
+    userId,
+  )
+  const everywhere = { lists: undefined, rooms: undefined }
+  return {
+    userId,
+    deviceId: 'DEVICE',
+    connId: 'room-list',
+    pos,
+    lists: new Map([
+      [
+        'all_rooms',
+        {
+          config: { limit: 1, required },
+          ranges: [range],
+          filters: { notRoomTypes: new Set(['m.space']) },
+        },
+      ],
+    ]),
+    subscriptions: new Map(),
+    extensions: { accountData: everywhere, receipts: everywhere, typing: everywhere },
+  }
+}
+
+function print(title: string, costs: readonly Cost[], more: [string, string][] = []): void {
+  const times = costs.map(({ ms }) => ms).sort((a, b) => a - b)
+  const mean = (of: (cost: Cost) => number) =>
+    costs.reduce((sum, cost) => sum + of(cost), 0) / costs.length
+  const [server, postgres] = [mean((cost) => cost.server), mean((cost) => cost.postgres)]
+  const latency =
+    costs.length === 1
+      ? `${times[0]!.toFixed(1)} ms`
+      : `p50 ${quantile(times, 0.5).toFixed(2)} ms, p99 ${quantile(times, 0.99).toFixed(2)} ms`
+  printBlock(title, [
+    ['latency', latency],
+    ['statements', mean((cost) => cost.statements).toFixed(1)],
+    [
+      'CPU',
+      `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${(server + postgres).toFixed(0)} µs`,
+    ],
+    ...more,
+  ])
+}
+
+/** MiB that the process holds once what nobody needs is gone. */
+function memory(): number {
+  Bun.gc(true)
+  return process.memoryUsage.rss() / 2 ** 20
+}
