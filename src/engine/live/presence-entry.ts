@@ -84,7 +84,10 @@ export function showOf(entry: Entry, now: number): Shown {
 export const isSame = (a: Shown, b: Shown): boolean =>
   a.state === b.state && a.statusMsg === b.statusMsg
 
-/** The content of `m.presence`, and what is told to who asks. */
+/**
+ * The content of `m.presence`, and what is told to who asks. Not spec: it repeats no name or picture of
+ * the user, which member events say.
+ */
 export const contentOf = ({ activeAt }: Pick<Entry, 'activeAt'>, shown: Shown, now: number) => ({
   presence: shown.state,
   ...(activeAt > 0 && { last_active_ago: Math.max(0, now - activeAt) }),
