@@ -44,9 +44,16 @@ export function compileRules(rules: PushRuleset): CompiledRules {
   ]
 }
 
-/** What the rules of a user say of an event of somebody else; undefined: none of them matches. */
-export function evaluate(rules: CompiledRules, subject: PushEvent): Verdict | undefined {
-  const budget = new PatternBudget()
+/**
+ * What the rules of a user say of an event of somebody else; undefined: none of them matches. Of many
+ * events that are judged in one go a budget bounds what their patterns cost together.
+ */
+export function evaluate(
+  rules: CompiledRules,
+  subject: PushEvent,
+  whole?: PatternBudget,
+): Verdict | undefined {
+  const budget = new PatternBudget(undefined, whole)
   return rules.find(({ tests }) => tests.every((test) => test(subject, budget)))?.verdict
 }
 

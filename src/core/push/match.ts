@@ -1,25 +1,41 @@
-import { matchesGlob } from '#core/glob.ts'
+import { hasWildcard, matchesGlob } from '#core/glob.ts'
+
+/** Work for one event, and for all events of one read: 10 and 100 ms. */
+const stepsOfEvent = 1_000_000
+export const stepsOfRead = 10_000_000
 
 /**
- * Work that the patterns of a user may cost for one event, in pattern × text; patterns beyond it do
- * not match. A thousand keywords over a long message stay far below.
+ * Work that the patterns of a user may cost, in characters compared; patterns beyond it do not match.
+ * A thousand keywords over a long message stay far below.
  */
 export class PatternBudget {
+  readonly #whole: PatternBudget | undefined
   #left: number
 
-  constructor(steps = 10_000_000) {
+  /** For one event, as a part of what many events may cost. */
+  constructor(steps = stepsOfEvent, whole?: PatternBudget) {
     this.#left = steps
+    this.#whole = whole
   }
 
-  take(pattern: string, text: string): boolean {
-    this.#left -= pattern.length * text.length
-    return this.#left >= 0
+  take(steps: number): boolean {
+    this.#left -= steps
+    const rest = this.#whole?.take(steps) ?? true
+    return this.#left >= 0 && rest
   }
 }
 
+/** A `?` is tried character by character from each place; words alone are looked for, which is quick. */
+const stepsOf = (pattern: string, text: string): number =>
+  pattern.includes('?')
+    ? pattern.length * text.length
+    : 16 + (text.length / 8) * (1 + pattern.length / 32)
+
 /** Whether a whole text fits a glob, whatever the case. */
 export const matchesWhole = (pattern: string, text: string, budget: PatternBudget): boolean =>
-  budget.take(pattern, text) && matchesGlob(pattern, text.toLowerCase())
+  hasWildcard(pattern)
+    ? budget.take(pattern.length * text.length) && matchesGlob(pattern, text.toLowerCase())
+    : budget.take(16 + text.length / 8) && pattern === text.toLowerCase()
 
 /**
  * Whether some stretch of words of a text fits a glob, whatever the case: it starts and ends at the
@@ -31,7 +47,7 @@ export const matchesWhole = (pattern: string, text: string, budget: PatternBudge
  * Spec: client-server-api/#conditions-1
  */
 export function matchesWords(pattern: string, text: string, budget: PatternBudget): boolean {
-  if (!budget.take(pattern, text)) return false
+  if (!budget.take(stepsOf(pattern, text))) return false
   const subject = text.toLowerCase()
   const parts = pattern.split('*')
   const last = parts.length - 1

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { parseJson } from '#core/canonical-json.ts'
 import { type JsonObject, isObject } from '#core/json.ts'
 import { evaluate } from '#core/push/evaluate.ts'
+import { PatternBudget, stepsOfRead } from '#core/push/match.ts'
 import { pushFacts } from '#core/push/facts.ts'
 import { threadRootOf } from '#core/relations.ts'
 import { shardOf } from '#core/shard.ts'
@@ -134,16 +135,21 @@ export class UnreadCounts {
     const roomIds = new Map(rooms.map(({ roomNid, roomId }) => [roomNid, roomId]))
     const found = new Map<number, { main: Counts; items: Item[] }>()
     const rows = await readUnread.events(sql, userId, [...ignored], stretches, maxEvaluated)
+    const budget = new PatternBudget(stepsOfRead)
     for (const row of rows) {
       const json = parseJson(row.json) as JsonObject
       const verdict = row.own
         ? undefined
-        : evaluate(compiled!, {
-            event: { ...json, room_id: roomIds.get(row.room_nid)! },
-            joinedMembers: row.joined_members,
-            mayNotifyRoom: (row.push_flags & pushFacts.roomNotifier) !== 0,
-            displayName,
-          })
+        : evaluate(
+            compiled!,
+            {
+              event: { ...json, room_id: roomIds.get(row.room_nid)! },
+              joinedMembers: row.joined_members,
+              mayNotifyRoom: (row.push_flags & pushFacts.roomNotifier) !== 0,
+              displayName,
+            },
+            budget,
+          )
       const room = found.get(row.room_nid) ?? { main: none(), items: [] }
       found.set(row.room_nid, room)
       room.items.push({

@@ -68,10 +68,36 @@ describe('a pattern', () => {
         message({ x: 'a'.repeat(20_000) }),
       ),
     ).toBe(false)
-    const budget = new PatternBudget(20)
-    expect(matchesWords('a', 'a'.repeat(15), new PatternBudget(20))).toBe(false)
-    expect(matchesWords('a', 'a b a b a b a b', budget)).toBe(true)
-    expect(matchesWords('a', 'a b a b a b a b', budget)).toBe(false)
+    const budget = new PatternBudget(40)
+    expect(matchesWords('?', 'a b a b a b a b', budget)).toBe(true)
+    expect(matchesWords('?', 'a b a b a b a b', budget)).toBe(true)
+    expect(matchesWords('?', 'a b a b a b a b', budget)).toBe(false)
+  })
+
+  test('costs no more for many events together than a budget for all of them', () => {
+    // As much as one event may cost: of twenty, ten are judged.
+    const pattern = `*${'?'.repeat(48)}x`
+    const text = `${'a '.repeat(9_950)}${'a'.repeat(48)}x`
+    const rules = compileRules(only('content', { pattern }))
+    const whole = new PatternBudget(10 * pattern.length * text.length)
+    const verdicts = Array.from({ length: 20 }, () =>
+      evaluate(rules, { ...surroundings, event: message({ body: text }) }, whole),
+    )
+    expect(verdicts.map((verdict) => verdict !== undefined)).toEqual([
+      ...Array<boolean>(10).fill(true),
+      ...Array<boolean>(10).fill(false),
+    ])
+  })
+
+  test('that is a plain word is cheap: a thousand of them over a long message all count', () => {
+    const words = Array.from({ length: 1_000 }, (_, n) => own({ pattern: `keyword${n}` }))
+    const long = `${'lorem ipsum '.repeat(300)}keyword999`
+    expect(
+      evaluate(compileRules({ ...none, content: words }), {
+        ...surroundings,
+        event: message({ body: long }),
+      }),
+    ).toBeDefined()
   })
 
   test('matches nothing where there is no text', () => {
