@@ -91,6 +91,9 @@ export const slidingSync = op({
   query: open({
     pos: t.Optional(t.String({ maxLength: 100 })),
     timeout: t.Optional(t.Integer({ minimum: 0 })),
+    set_presence: t.Optional(
+      t.Union([t.Literal('offline'), t.Literal('online'), t.Literal('unavailable')]),
+    ),
   }),
   body: open({
     conn_id: maybe(t.String({ maxLength: maxName })),
@@ -120,20 +123,26 @@ export const slidingSync = op({
     const subscriptions = new Map<string, RoomConfig>()
     for (const [roomId, config] of Object.entries(body.room_subscriptions ?? {}))
       subscriptions.set(roomId, configOf(config, userId))
-    return answerSync(
-      ctx,
-      {
-        userId,
-        deviceId,
-        connId: body.conn_id ?? '',
-        pos: query.pos,
-        lists,
-        subscriptions,
-        extensions: extensionsOf(body.extensions ?? {}),
-      },
-      request.signal,
-      Math.min(query.timeout ?? 0, maxTimeoutMs),
-    )
+    // Whoever waits is there.
+    const end = ctx.presence?.begin(userId, deviceId, query.set_presence)
+    try {
+      return await answerSync(
+        ctx,
+        {
+          userId,
+          deviceId,
+          connId: body.conn_id ?? '',
+          pos: query.pos,
+          lists,
+          subscriptions,
+          extensions: extensionsOf(body.extensions ?? {}),
+        },
+        request.signal,
+        Math.min(query.timeout ?? 0, maxTimeoutMs),
+      )
+    } finally {
+      end?.()
+    }
   },
 })
 

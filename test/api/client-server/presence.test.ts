@@ -137,6 +137,19 @@ describe('presence', () => {
     ])
   })
 
+  test('follows sliding sync', async () => {
+    const { alice, bob } = await pair()
+    const where = '/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?timeout=0'
+    const ask = (query: string) => alice.client.post(`${where}${query}`, {})
+    expect((await ask('&set_presence=unavailable')).status).toBe(200)
+    expect((await get(bob, alice.userId)).body.presence).toBe('unavailable')
+    await ask('&set_presence=online')
+    expect((await get(bob, alice.userId)).body.presence).toBe('online')
+    await ask('&set_presence=offline')
+    expect((await get(bob, alice.userId)).body.presence).toBe('offline')
+    expect((await ask('&set_presence=dancing')).status).toBe(400)
+  })
+
   test('of who is in a room that is new to the client comes with the room', async () => {
     const alice = await home.person('alice')
     const bob = await home.person('bob')
