@@ -22,6 +22,8 @@ export type LanewayOptions = {
   /** Until another server is asked again, at least and at most. */
   retrySeconds?: readonly [min: number, max: number]
   requestTimeoutSeconds?: number
+  /** Whether whoever has a token may register; nobody may otherwise. */
+  registrationByToken?: boolean
 }
 
 /** Laneway as an operator runs it: a process of its own with one configuration file. */
@@ -81,17 +83,17 @@ export class Laneway {
   }
 
   /** Makes an account by the shared secret and logs it in. */
-  async register(name: string): Promise<Login> {
+  async register(name: string, admin = false): Promise<Login> {
     const url = `${this.clientUrl}/_synapse/admin/v1/register`
     const { nonce } = (await (await fetch(url)).json()) as { nonce: string }
     const password = `${name}-password`
     const mac = createHmac('sha1', secret)
-      .update([nonce, name, password, 'notadmin'].join('\0'))
+      .update([nonce, name, password, admin ? 'admin' : 'notadmin'].join('\0'))
       .digest('hex')
     const answer = await fetch(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ nonce, username: name, password, admin: false, mac }),
+      body: JSON.stringify({ nonce, username: name, password, admin, mac }),
     })
     const body = (await answer.json()) as { user_id: string; access_token: string }
     if (!answer.ok) throw new Error(`registering ${name}: ${JSON.stringify(body)}`)
@@ -174,6 +176,7 @@ const configuration = (
     databaseUrl,
     retrySeconds: [retryMin, retryMax] = [0.5, 5],
     requestTimeoutSeconds = 30,
+    registrationByToken = false,
   }: LanewayOptions,
 ) => `
 server_name = "${serverName}"
@@ -205,6 +208,8 @@ static_destinations = { ${Object.entries(staticDestinations)
 
 [registration]
 shared_secret = "${secret}"
+enabled = ${registrationByToken}
+tokens = ${registrationByToken}
 
 [passwords]
 memory_kib = 64

@@ -1,0 +1,68 @@
+import {
+  VerificationPhase,
+  type VerificationRequest,
+} from 'matrix-js-sdk/lib/crypto-api/verification.js'
+import { until } from '../until.ts'
+import type { EncryptedDevice } from './encrypted-person.ts'
+
+/** Two people compare what both screens show, by messages in their room. */
+export async function verifyEachOther(
+  one: EncryptedDevice,
+  two: EncryptedDevice,
+  roomId: string,
+): Promise<void> {
+  await untilKnown(one, two)
+  const request = await one.crypto.requestVerificationDM(two.userId, roomId)
+  const asked = () => two.crypto.findVerificationRequestDMInProgress(roomId, one.userId)
+  await until(() => asked() !== undefined)
+  await compare(request, asked()!)
+}
+
+/** Somebody's new device is verified by one that is already, by messages between the two. */
+export async function verifyOwnDevice(
+  fresh: EncryptedDevice,
+  verified: EncryptedDevice,
+): Promise<void> {
+  await untilKnown(fresh, verified)
+  const request = await fresh.crypto.requestOwnUserVerification()
+  const asked = () =>
+    verified.crypto
+      .getVerificationRequestsToDeviceInProgress(fresh.userId)
+      .find(({ otherDeviceId }) => otherDeviceId === fresh.deviceId)
+  await until(() => asked() !== undefined)
+  await compare(request, asked()!)
+}
+
+/** A device that is not known is not listened to. */
+async function untilKnown(one: EncryptedDevice, two: EncryptedDevice): Promise<void> {
+  for (const [here, there] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    await until(() => here.knows(there.userId, there.deviceId))
+    await until(() => here.crypto.userHasCrossSigningKeys(there.userId))
+  }
+}
+
+async function compare(ours: VerificationRequest, theirs: VerificationRequest): Promise<void> {
+  const both = [ours, theirs]
+  const untilBoth = async (what: string, isSo: (one: VerificationRequest) => boolean) =>
+    until(() => {
+      for (const { phase, cancellationCode } of both)
+        if (phase === VerificationPhase.Cancelled)
+          throw new Error(`cancelled before ${what}: ${cancellationCode}`)
+      return both.every(isSo)
+    })
+  await theirs.accept()
+  await untilBoth('ready', ({ phase }) => phase === VerificationPhase.Ready)
+  await ours.startVerification('m.sas.v1')
+  await untilBoth('started', ({ verifier }) => verifier !== undefined)
+  const done = Promise.all(both.map(({ verifier }) => verifier!.verify()))
+  const sas = (request: VerificationRequest) => request.verifier!.getShowSasCallbacks()
+  await untilBoth('shown', (request) => sas(request) !== null)
+  const [here, there] = both.map((request) => sas(request)!)
+  if (JSON.stringify(here!.sas) !== JSON.stringify(there!.sas))
+    throw new Error('The screens show different things')
+  await Promise.all([here!.confirm(), there!.confirm()])
+  await done
+}
