@@ -1,4 +1,3 @@
-import { matchesGlob } from '#core/glob.ts'
 import { isRoomId, isUserId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 
@@ -20,6 +19,9 @@ export type Filter = Readonly<{
   timeline: EventFilter
   roomAccountData: EventFilter
 }>
+
+/** Not spec: items of a list each of which is tried for each event. */
+const maxTried = 1_000
 
 /** A list of what to take and one of what to leave; leaving wins. */
 export class NameFilter {
@@ -50,23 +52,37 @@ export class NameFilter {
 
 class Names {
   readonly #plain: ReadonlySet<string>
-  readonly #globs: readonly string[]
+  readonly #globs: readonly Glob[]
 
   constructor(names: readonly string[], globs: boolean) {
     // Only `*` is a wildcard here, and only in types; a type with a `?` is plain.
-    this.#globs = globs ? names.filter((name) => name.includes('*')) : []
-    this.#plain = new Set(globs ? names.filter((name) => !name.includes('*')) : names)
+    this.#globs = globs ? names.filter(isGlob).map((name) => name.split('*')) : []
+    this.#plain = new Set(globs ? names.filter((name) => !isGlob(name)) : names)
   }
 
   has(name: string): boolean {
-    return this.#plain.has(name) || this.#globs.some((glob) => matchesStars(glob, name))
+    return this.#plain.has(name) || this.#globs.some((glob) => fits(glob, name))
   }
 }
 
-function matchesStars(glob: string, name: string): boolean {
-  if (!glob.includes('?')) return matchesGlob(glob, name)
-  // A `?` stands for itself: make it a character that no pattern knows.
-  return matchesGlob(glob.replaceAll('?', '\0'), name.replaceAll('?', '\0'))
+/** What stands between the stars. */
+type Glob = readonly string[]
+
+const isGlob = (name: string): boolean => name.includes('*')
+
+/** The parts are looked for from left to right, the first place of each: nothing is tried twice. */
+function fits(glob: Glob, name: string): boolean {
+  const [first, last] = [glob[0]!, glob.at(-1)!]
+  const end = name.length - last.length
+  let from = first.length
+  if (from > end || !name.startsWith(first) || !name.endsWith(last)) return false
+  for (let index = 1; index < glob.length - 1; index++) {
+    const part = glob[index]!
+    const at = name.indexOf(part, from)
+    if (at < 0 || at + part.length > end) return false
+    from = at + part.length
+  }
+  return true
 }
 
 /** An EventFilter or a RoomEventFilter; what the first lacks has its default. */
@@ -113,6 +129,7 @@ export function parseFilter(json: unknown): Filter | string {
   const { event_fields: fields, event_format: format = 'client', room = {} } = json
   if (!isObject(room)) return '`room` is not an object'
   if (fields !== undefined && !isTexts(fields)) return '`event_fields` is not a list of texts'
+  if (fields && fields.length > maxTried) return `\`event_fields\` has more than ${maxTried} items`
   if (format !== 'client' && format !== 'federation')
     return '`event_format` is neither `client` nor `federation`'
   if (!isOptional(room['include_leave'], 'boolean')) return '`include_leave` is not a boolean'
@@ -157,8 +174,13 @@ function checkEventFilter(json: Json | undefined): string | undefined {
   const { limit } = json
   if (limit !== undefined && !(Number.isSafeInteger(limit) && (limit as number) >= 0))
     return '`limit` is not an integer from 0 on'
-  for (const key of ['types', 'not_types'])
-    if (json[key] !== undefined && !isTexts(json[key])) return `\`${key}\` is not a list of texts`
+  for (const key of ['types', 'not_types']) {
+    const list = json[key]
+    if (list === undefined) continue
+    if (!isTexts(list)) return `\`${key}\` is not a list of texts`
+    if (list.filter(isGlob).length > maxTried)
+      return `\`${key}\` has more than ${maxTried} items with a \`*\``
+  }
   for (const key of booleans)
     if (!isOptional(json[key], 'boolean')) return `\`${key}\` is not a boolean`
   return (

@@ -8,7 +8,9 @@ import {
   project,
 } from '#core/filter.ts'
 import { parseJson } from '#core/canonical-json.ts'
+import { matchesGlob } from '#core/glob.ts'
 import type { JsonObject } from '#core/json.ts'
+import { Random } from './random.ts'
 
 const parse = (json: JsonObject) => parseFilter(json) as Filter
 
@@ -90,6 +92,16 @@ describe('a malformed filter is refused with a reason', () => {
     { room: { ephemeral: { not_senders: '@a:b' } } },
   ] as unknown[])('%j', (json) => expect(parseFilter(json)).toBeString())
 
+  test('with more that is tried for each event than anybody needs', () => {
+    const many = Array.from({ length: 1_001 }, (_, n) => `a.${n}`)
+    const stars = many.map((name) => `${name}*`)
+    expect(parseFilter({ event_fields: many })).toBeString()
+    expect(parseFilter({ event_fields: many.slice(1) })).toBeObject()
+    expect(parseEventFilter({ not_types: stars })).toBeString()
+    // Plain names cost nothing, however many they are.
+    expect(parseEventFilter({ not_types: [...many, ...stars.slice(1)] })).toBeObject()
+  })
+
   test('on its own too', () => {
     expect(parseEventFilter({ types: [5] })).toBeString()
     expect(parseEventFilter([])).toBeString()
@@ -122,6 +134,22 @@ describe('an event filter', () => {
     expect(accepts({ types: ['*?*'] }, { type: 'what?' })).toBe(true)
     expect(accepts({ types: ['*?*'] }, { type: 'what' })).toBe(false)
     expect(accepts({ types: [] }, { type: 'm.x' })).toBe(false)
+  })
+
+  test('takes types by wildcard as globs do, whatever stands between the stars', () => {
+    const random = new Random(7)
+    const text = (letters: string, most: number) =>
+      Array.from({ length: random.below(most) }, () => letters[random.below(letters.length)]).join(
+        '',
+      )
+    let taken = 0
+    for (let n = 0; n < 5_000; n++) {
+      const [glob, type] = [text('ab*', 7), text('ab', 7)]
+      const fits = accepts({ types: [glob] }, { type })
+      expect([glob, type, fits]).toEqual([glob, type, matchesGlob(glob, type)])
+      if (fits) taken++
+    }
+    expect(taken).toBeGreaterThan(500)
   })
 
   test('takes senders by name; what has none passes unless some are asked for', () => {
