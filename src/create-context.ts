@@ -16,6 +16,7 @@ import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
 import { Departures } from '#engine/user/departures.ts'
 import { GuestRooms } from '#engine/user/guest-rooms.ts'
+import { Introductions } from '#engine/user/keys/introductions.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
@@ -52,9 +53,7 @@ const clock = Date.now
 const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 
 /** Everything that handlers use, started and wired in dependency order. */
-export async function createContext(
-  parts: Parts,
-): Promise<Context & { signal: (signal: Signal) => void }> {
+export async function createContext(parts: Parts): Promise<Context> {
   const { config, appservices, log, database, started } = parts
   const { sql } = database
   const serverName = config.server_name
@@ -67,7 +66,7 @@ export async function createContext(
     federation.signal(signal)
   })
   const owners = await startUsers(parts, rooms, positions, federation)
-  const { keys, resync } = startKeys(parts, owners.users, federation)
+  const { keys, resync } = startKeys(parts, owners.users, federation, positions)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
 
   const media = await startMedia({ config, sql, log, clock, started, federation })
@@ -276,11 +275,12 @@ async function startUsers(
   return { users, tokens, ...made, profileNews, departures, erased }
 }
 
-/** What other servers and clients ask about keys, and the lists of devices that must be fetched. */
+/** What is asked about keys; lists of devices that must be fetched, and those that others must be told of. */
 function startKeys(
   { config, log, database: { sql }, started }: Parts,
   users: UserShards,
   federation: FederationThread,
+  positions: Positions,
 ) {
   const shared = { sql, serverName: config.server_name, clock, users, federation }
   const keys = new Keys({
@@ -294,5 +294,12 @@ function startKeys(
   })
   started.defer(() => resync.stop())
   resync.wake()
+  const introductions = new Introductions({
+    ...shared,
+    positions,
+    onFault: (error) => log.warn({ err: error }, 'servers were not told of devices'),
+  })
+  started.defer(() => introductions.close())
+  introductions.start()
   return { keys, resync }
 }

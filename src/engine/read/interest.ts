@@ -106,8 +106,15 @@ export class Interest {
     return this.#receipts.changed(roomNid, since)
   }
 
-  /** Reads what happened from one vector to the next, and answers the step that takes it in. */
-  async prepare(sql: Sql, from: Vector, to: Vector): Promise<() => void> {
+  /**
+   * Reads what happened from one vector to the next, and answers the step that takes it in; that answers
+   * how memberships of local users changed.
+   */
+  async prepare(
+    sql: Sql,
+    from: Vector,
+    to: Vector,
+  ): Promise<() => readonly changes.MemberChange[]> {
     const loads = this.#loads
     this.#loads = []
     try {
@@ -118,7 +125,12 @@ export class Interest {
     }
   }
 
-  async #read(sql: Sql, from: Vector, to: Vector, loads: Load[]): Promise<() => void> {
+  async #read(
+    sql: Sql,
+    from: Vector,
+    to: Vector,
+    loads: Load[],
+  ): Promise<() => readonly changes.MemberChange[]> {
     const stretches = stretchesOf(from.rooms, to.rooms)
     const wanted = [...new Set(loads.map((load) => load.userId))]
     const userStretches = stretchesOf(from.users, to.users)
@@ -159,6 +171,7 @@ export class Interest {
       this.#keep(wanted, rows, to)
       for (const load of loads) load.resolve(this.#tracks.get(load.userId)!)
       this.#trim(new Set(wanted))
+      return members
     }
   }
 

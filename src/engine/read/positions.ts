@@ -16,6 +16,9 @@ export type View = {
   readonly nudge: number
 }
 
+/** Told how memberships of local users changed, and up to which positions of the room shards. */
+type MembersListener = (moved: readonly changes.MemberChange[], rooms: Float64Array) => void
+
 type Pairs = readonly (readonly [shard: number, position: number])[]
 
 export type PositionsOptions = {
@@ -41,6 +44,7 @@ export class Positions {
   readonly #interest: Interest
   readonly #told = newVector()
   readonly #seen = newVector()
+  #onMembers: MembersListener = () => {}
   #looking: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
@@ -153,6 +157,15 @@ export class Positions {
     return this.#interest.nudge(roomNids)
   }
 
+  /**
+   * Tells of memberships from now on, in the order of their commits; answers up to which positions of the
+   * room shards it will not. For one listener.
+   */
+  followMembers(listener: MembersListener): Float64Array {
+    this.#onMembers = listener
+    return this.#seen.rooms.slice()
+  }
+
   #advance(vector: Float64Array, pairs: Pairs): void {
     let news = false
     for (const [shard, position] of pairs) {
@@ -205,7 +218,7 @@ export class Positions {
     // At once: whoever reads the memory reads the vector that it is true for.
     this.#seen.rooms.set(upTo.rooms)
     this.#seen.users.set(upTo.users)
-    apply()
+    this.#onMembers(apply(), upTo.rooms)
   }
 
   #schedule(): void {

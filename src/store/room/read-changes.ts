@@ -45,6 +45,7 @@ export type MemberChange = {
   user_id: string | null
   event_nid: number | null
   membership: string | null
+  old_membership: string | null
 }
 
 /** Changes of local users' memberships in these stretches, oldest first. */
@@ -58,7 +59,7 @@ export const memberChanges = (sql: Sql, serverName: string, stretches: readonly 
       ) as t (shard, low, high)
     )
     select d.shard, d.room_nid, r.room_id, r.version, d.position, k.state_key as user_id,
-      d.new_event_nid as event_nid, d.new_membership as membership
+      d.new_event_nid as event_nid, d.new_membership as membership, d.old_membership
     from stretch s
     join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
     left join state_keys k on k.state_key_nid = d.state_key_nid
