@@ -1,3 +1,4 @@
+import { starMatcher } from '#core/glob.ts'
 import { isRoomId, isUserId } from '#core/ids.ts'
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 
@@ -52,38 +53,20 @@ export class NameFilter {
 
 class Names {
   readonly #plain: ReadonlySet<string>
-  readonly #globs: readonly Glob[]
+  readonly #globs: readonly ((name: string) => boolean)[]
 
   constructor(names: readonly string[], globs: boolean) {
     // Only `*` is a wildcard here, and only in types; a type with a `?` is plain.
-    this.#globs = globs ? names.filter(isGlob).map((name) => name.split('*')) : []
+    this.#globs = globs ? names.filter(isGlob).map(starMatcher) : []
     this.#plain = new Set(globs ? names.filter((name) => !isGlob(name)) : names)
   }
 
   has(name: string): boolean {
-    return this.#plain.has(name) || this.#globs.some((glob) => fits(glob, name))
+    return this.#plain.has(name) || this.#globs.some((fits) => fits(name))
   }
 }
-
-/** What stands between the stars. */
-type Glob = readonly string[]
 
 const isGlob = (name: string): boolean => name.includes('*')
-
-/** The parts are looked for from left to right, the first place of each: nothing is tried twice. */
-function fits(glob: Glob, name: string): boolean {
-  const [first, last] = [glob[0]!, glob.at(-1)!]
-  const end = name.length - last.length
-  let from = first.length
-  if (from > end || !name.startsWith(first) || !name.endsWith(last)) return false
-  for (let index = 1; index < glob.length - 1; index++) {
-    const part = glob[index]!
-    const at = name.indexOf(part, from)
-    if (at < 0 || at + part.length > end) return false
-    from = at + part.length
-  }
-  return true
-}
 
 /** An EventFilter or a RoomEventFilter; what the first lacks has its default. */
 export class EventFilter {

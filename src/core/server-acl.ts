@@ -1,6 +1,8 @@
-import { hasWildcard, matchesGlob } from '#core/glob.ts'
+import { globMatcher, hasWildcard } from '#core/glob.ts'
 import { isIpLiteral, parseServerName } from '#core/ids.ts'
 import type { Json, JsonObject } from '#core/json.ts'
+
+const maxKnown = 1_000
 
 /**
  * Which servers may take part in a room. Built once per `m.room.server_acl` event: lists of
@@ -12,6 +14,8 @@ export class ServerAcl {
   readonly #allow: NameList
   readonly #deny: NameList
   readonly #ipLiterals: boolean
+  /** What was found of servers: an event may hold thousands of patterns, and its room many events. */
+  readonly #known = new Map<string, boolean>()
 
   constructor(content: JsonObject) {
     this.#allow = new NameList(content['allow'])
@@ -21,6 +25,16 @@ export class ServerAcl {
 
   /** Whether a server may; its port does not count, nor the case of its name. */
   allows(serverName: string): boolean {
+    let allowed = this.#known.get(serverName)
+    if (allowed === undefined) {
+      allowed = this.#judge(serverName)
+      if (this.#known.size >= maxKnown) this.#known.clear()
+      this.#known.set(serverName, allowed)
+    }
+    return allowed
+  }
+
+  #judge(serverName: string): boolean {
     const host = (parseServerName(serverName)?.host ?? serverName).toLowerCase()
     if (!this.#ipLiterals && isIpLiteral(host)) return false
     return !this.#deny.has(host) && this.#allow.has(host)
@@ -29,19 +43,19 @@ export class ServerAcl {
 
 class NameList {
   readonly #names = new Set<string>()
-  readonly #globs: string[] = []
+  readonly #globs: ((host: string) => boolean)[] = []
 
   constructor(list: Json | undefined) {
     if (!Array.isArray(list)) return
     for (const entry of list) {
       if (typeof entry !== 'string') continue
       const pattern = entry.toLowerCase()
-      if (hasWildcard(pattern)) this.#globs.push(pattern)
+      if (hasWildcard(pattern)) this.#globs.push(globMatcher(pattern))
       else this.#names.add(pattern)
     }
   }
 
   has(host: string): boolean {
-    return this.#names.has(host) || this.#globs.some((glob) => matchesGlob(glob, host))
+    return this.#names.has(host) || this.#globs.some((fits) => fits(host))
   }
 }
