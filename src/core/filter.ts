@@ -218,15 +218,21 @@ export function project(event: JsonObject, paths: readonly (readonly string[])[]
   return result
 }
 
-function copyPath(source: JsonObject, target: JsonObject, [key, ...rest]: readonly string[]): void {
+function copyPath(
+  source: JsonObject,
+  target: JsonObject,
+  path: readonly string[],
+  depth = 0,
+): void {
+  const key = path[depth]
   if (key === undefined || !Object.hasOwn(source, key)) return
   const value = source[key]!
-  if (rest.length === 0) return setKey(target, key, value)
+  if (depth === path.length - 1) return setKey(target, key, value)
   if (!isObject(value)) return
   const found = Object.hasOwn(target, key) ? target[key] : undefined
   // A shorter path may have copied all of it already.
   if (found === value) return
   const inner = isObject(found) ? found : {}
-  copyPath(value, inner, rest)
+  copyPath(value, inner, path, depth + 1)
   if (found === undefined && Object.keys(inner).length > 0) setKey(target, key, inner)
 }
