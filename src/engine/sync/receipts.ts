@@ -37,12 +37,10 @@ export async function readReceipts(
   )
   const whole = joined.map(({ room }) => room)
   const told = new Set(whole.map(({ roomNid }) => roomNid))
-  const nids = new Map(whole.map(({ roomId, roomNid }) => [roomId, roomNid]))
   const changed: string[] = []
   for (const place of places) {
     if (!since || place.membership !== 'join' || told.has(place.roomNid) || !isWanted(place))
       continue
-    nids.set(place.roomId, place.roomNid)
     if (positions.receiptsChanged(place.roomNid, since)) changed.push(place.roomId)
   }
   const shard = shardOf(userId)
@@ -57,6 +55,11 @@ export async function readReceipts(
     (row) => ephemeral.senders.accepts(row.user_id) && !ignored.has(row.user_id),
   )
   const section = new Map<number, JsonObject>()
+  if (shown.length === 0) return section
+  const nids = new Map(whole.map(({ roomId, roomNid }) => [roomId, roomNid]))
+  for (const place of places)
+    if (since && place.membership === 'join' && isWanted(place))
+      nids.set(place.roomId, place.roomNid)
   for (const [roomId, content] of contentsOfReceipts(shown)) {
     const roomNid = nids.get(roomId)
     if (roomNid !== undefined) section.set(roomNid, { type: 'm.receipt', content })

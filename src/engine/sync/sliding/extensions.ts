@@ -44,10 +44,11 @@ export type Asking = {
 export async function readExtensions(reader: Reading, asking: Asking): Promise<ExtensionNews> {
   const { request, link, accountData } = asking
   const { extensions } = request
+  const sightOf = sights(asking)
   const scopes = {
-    accountData: placesIn(asking, extensions.accountData),
-    receipts: placesIn(asking, extensions.receipts),
-    typing: placesIn(asking, extensions.typing),
+    accountData: sightOf(extensions.accountData, link.point?.scopes.accountData),
+    receipts: sightOf(extensions.receipts, link.point?.scopes.receipts),
+    typing: sightOf(extensions.typing, link.point?.scopes.typing),
   }
   const typing = readTypists(reader, asking, scopes.typing)
   const [toDevice, e2ee, ofRooms, receipts] = await Promise.all([
@@ -76,15 +77,14 @@ export async function readExtensions(reader: Reading, asking: Asking): Promise<E
     json[name] = section.json
     hasNews ||= section.hasNews
   }
-  const numbers = (places: readonly Place[]) => new Set(places.map(({ roomNid }) => roomNid))
   return {
     json,
     hasNews,
     typing: typing.point,
     scopes: {
-      accountData: numbers(scopes.accountData),
-      receipts: numbers(scopes.receipts),
-      typing: numbers(scopes.typing),
+      accountData: scopes.accountData.numbers,
+      receipts: scopes.receipts.numbers,
+      typing: scopes.typing.numbers,
     },
     read: [...(receipts?.keys() ?? [])],
   }
@@ -96,24 +96,51 @@ function roomsOf(found: ReadonlyMap<Place, JsonObject>): Section {
   return { json: { rooms }, hasNews: found.size > 0 }
 }
 
+/** Joined rooms of an answer for which an extension is told. */
+type Sight = {
+  readonly all: readonly Place[]
+  /** Those that it was told for before, and those that it was not. */
+  readonly known: readonly Place[]
+  readonly fresh: readonly Place[]
+  readonly numbers: ReadonlySet<number>
+}
+
 /**
- * The joined rooms of an answer for which an extension is wanted.
- *
- * MSC4186: extensions are for the rooms that lists and subscriptions have, changed or not
+ * Finds them out: extensions are for the rooms that lists and subscriptions have, changed or not. Mostly
+ * they all are for the same rooms, and these are those of the last time.
  */
-function placesIn({ choice, request }: Asking, scope: Scope | undefined): Place[] {
-  if (!scope) return []
-  const wanted = [...choice.wanted.values()]
-    .map(({ entry }) => entry.place)
-    .filter(({ membership }) => membership === 'join')
-  const { lists, rooms } = scope
-  if (!rooms) return wanted
+function sights({ choice, request }: Asking) {
+  const found = new Map<ReadonlySet<number> | undefined, Sight>()
+  const nowhere: Sight = { all: [], known: [], fresh: [], numbers: new Set() }
+  return (scope: Scope | undefined, told: ReadonlySet<number> | undefined): Sight => {
+    if (!scope) return nowhere
+    if (scope.rooms) return sightOf(placesIn(choice, request, scope), told)
+    const sight = found.get(told) ?? sightOf(choice.inSight, told)
+    found.set(told, sight)
+    return sight
+  }
+}
+
+function sightOf(all: readonly Place[], told: ReadonlySet<number> | undefined): Sight {
+  const fresh = all.filter(({ roomNid }) => !told?.has(roomNid))
+  const known = fresh.length === 0 ? all : all.filter(({ roomNid }) => told?.has(roomNid))
+  const isSame = fresh.length === 0 && told?.size === all.length
+  const numbers = isSame ? told : new Set(all.map(({ roomNid }) => roomNid))
+  return { all, known, fresh, numbers }
+}
+
+/** The rooms of some lists, and some that are subscribed to. */
+function placesIn(
+  { windows, inSight }: Choice,
+  { subscriptions }: SlidingRequest,
+  { lists, rooms }: Scope,
+): Place[] {
   const listed = new Set<string>()
-  for (const [name, { parts }] of choice.windows)
+  for (const [name, { parts }] of windows)
     if (!lists || lists.has(name))
       for (const { entries } of parts) for (const { place } of entries) listed.add(place.roomId)
-  return wanted.filter(
-    ({ roomId }) => listed.has(roomId) || (rooms.has(roomId) && request.subscriptions.has(roomId)),
+  return inSight.filter(
+    ({ roomId }) => listed.has(roomId) || (rooms?.has(roomId) && subscriptions.has(roomId)),
   )
 }
 
@@ -159,26 +186,23 @@ async function readEncryption(
 async function readRoomData(
   { sql }: Reading,
   { request: { userId }, view: { vector }, link: { point }, accountData }: Asking,
-  places: readonly Place[],
+  { all, known, fresh }: Sight,
 ): Promise<JsonObject> {
-  const known = point?.scopes.accountData
   const rooms: JsonObject = {}
-  const anew = known ? places.filter(({ roomNid }) => !known.has(roomNid)) : []
-  for (const { roomId, roomNid } of places) {
-    if (known && !known.has(roomNid)) continue
-    const entries = accountData.rooms.get(roomId)
-    if (entries) rooms[roomId] = entries.map((entry) => ({ ...entry }))
-  }
-  if (anew.length > 0) {
-    const shard = shardOf(userId)
-    const roomIds = anew.map(({ roomId }) => roomId)
-    const rows = await roomLists.ofRooms(sql, shard, userId, roomIds, vector.users[shard]!)
-    for (const { room_id: roomId, type, content } of rows) {
-      const entry = { type, content: JSON.parse(content) as JsonObject }
-      const list = rooms[roomId] as JsonObject[] | undefined
-      if (list) list.push(entry)
-      else rooms[roomId] = [entry]
+  if (accountData.rooms.size > 0)
+    for (const { roomId } of point ? known : all) {
+      const entries = accountData.rooms.get(roomId)
+      if (entries) rooms[roomId] = entries.map((entry) => ({ ...entry }))
     }
+  if (!point || fresh.length === 0) return rooms
+  const shard = shardOf(userId)
+  const roomIds = fresh.map(({ roomId }) => roomId)
+  const rows = await roomLists.ofRooms(sql, shard, userId, roomIds, vector.users[shard]!)
+  for (const { room_id: roomId, type, content } of rows) {
+    const entry = { type, content: JSON.parse(content) as JsonObject }
+    const list = rooms[roomId] as JsonObject[] | undefined
+    if (list) list.push(entry)
+    else rooms[roomId] = [entry]
   }
   return rooms
 }
@@ -187,33 +211,34 @@ async function readRoomData(
 async function readRead(
   { sql, positions }: Reading,
   { request, view, link: { point }, accountData, anew }: Asking,
-  places: readonly Place[],
+  sight: Sight,
 ): Promise<Map<Place, JsonObject>> {
   const { userId } = request
   const { ignored } = accountData
-  const known = point?.scopes.receipts
-  const isNew = ({ roomNid }: Place) => !known?.has(roomNid) || anew.has(roomNid)
-  const fresh = places.filter(isNew)
-  const live = point ? places.filter((place) => !isNew(place)) : []
+  const again = anew.size > 0 ? sight.known.filter(({ roomNid }) => anew.has(roomNid)) : []
+  const whole = [...sight.fresh, ...again]
+  const live =
+    again.length > 0 ? sight.known.filter(({ roomNid }) => !anew.has(roomNid)) : sight.known
   const plan = { rooms: [], invites: [], knocks: [], refused: [] }
+  const eventIds = whole.flatMap(({ roomNid }) => anew.get(roomNid) ?? [])
+  const roomIds = whole.map(({ roomId }) => roomId)
   const asked = asSyncRequest(request, point?.vector)
-  const eventIds = fresh.flatMap(({ roomNid }) => anew.get(roomNid) ?? [])
-  const roomIds = fresh.map(({ roomId }) => roomId)
   const [rows, moved] = await Promise.all([
-    fresh.length
+    whole.length
       ? roomLists.receiptsOn(sql, shardOf(userId), userId, roomIds, eventIds)
       : ([] as roomLists.ReceiptRow[]),
-    live.length
+    point && live.length
       ? readReceipts(sql, positions, asked, { ...view, places: live }, plan, ignored)
       : new Map<number, JsonObject>(),
   ])
   const contents = contentsOfReceipts(rows.filter(({ user_id: user }) => !ignored.has(user)))
   const found = new Map<Place, JsonObject>()
-  for (const place of places) {
-    const content = contents.get(place.roomId)
-    const event = content ? { type: 'm.receipt', content } : moved.get(place.roomNid)
-    if (event) found.set(place, event)
-  }
+  if (contents.size > 0 || moved.size > 0)
+    for (const place of sight.all) {
+      const content = contents.get(place.roomId)
+      const event = content ? { type: 'm.receipt', content } : moved.get(place.roomNid)
+      if (event) found.set(place, event)
+    }
   return found
 }
 
@@ -221,19 +246,17 @@ async function readRead(
 function readTypists(
   { typing }: Reading,
   { link: { point }, accountData: { ignored }, request }: Asking,
-  places: readonly Place[],
+  { all, known, fresh }: Sight,
 ): { rooms: Map<Place, JsonObject>; point: TypingPoint | undefined } {
   const rooms = new Map<Place, JsonObject>()
   if (!request.extensions.typing) return { rooms, point: point?.typing }
-  const known = point?.scopes.typing
-  const isKnown = ({ roomNid }: Place) => known?.has(roomNid) === true
-  const told = readTyping(typing, places.filter(isKnown), () => true, ignored, point?.typing)
-  const fresh = places.filter((place) => !isKnown(place))
+  const told = readTyping(typing, known, () => true, ignored, point?.typing)
   const anew = readTyping(typing, fresh, () => true, ignored, undefined)
-  for (const place of places) {
-    const event = told.rooms.get(place.roomNid) ?? anew.rooms.get(place.roomNid)
-    if (event) rooms.set(place, event)
-  }
+  if (told.rooms.size > 0 || anew.rooms.size > 0)
+    for (const place of all) {
+      const event = told.rooms.get(place.roomNid) ?? anew.rooms.get(place.roomNid)
+      if (event) rooms.set(place, event)
+    }
   const now = anew.point ?? told.point
   const loud = [...(told.point?.rooms ?? []), ...(anew.point?.rooms ?? [])]
   return { rooms, point: now && { ...now, rooms: loud.slice(0, 16) } }

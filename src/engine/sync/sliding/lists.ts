@@ -10,6 +10,8 @@ import type { Traits } from './room-index.ts'
 /** A room as lists order it. */
 export type Entry = {
   readonly place: Place
+  /** Nothing changed after this position, in the room's shard. */
+  readonly at: number
   /** When it was last active; and the same as its sender says, where that does not decide. */
   readonly stamp: number
   readonly sentAt: number
@@ -48,10 +50,9 @@ type Known = {
 
 /** The rooms of a list within its ranges; `entries` are in order. */
 export function windowOf(list: ListRequest, entries: readonly Entry[], known: Known): Window {
-  const isAll = Object.values(list.filters).every((filter) => filter === undefined)
-  const passed = isAll
-    ? entries
-    : entries.filter((entry) => passes(entry, list.filters, known) === true)
+  const tests = testsOf(list.filters, known)
+  const passed =
+    tests.length === 0 ? entries : entries.filter((entry) => tests.every((test) => test(entry)))
   const ranges = list.ranges ?? [[0, Math.max(0, passed.length - 1)] as const]
   return {
     count: passed.length,
@@ -59,27 +60,32 @@ export function windowOf(list: ListRequest, entries: readonly Entry[], known: Kn
   }
 }
 
-/** MSC4186: `SlidingRoomFilter` */
-function passes({ place, traits }: Entry, filters: Filters, { own, children }: Known): boolean {
-  const { roomId, membership } = place
+type Test = (entry: Entry) => boolean
+
+/** What the filters of a list ask of each room. MSC4186: `SlidingRoomFilter` */
+function testsOf(filters: Filters, { own, children }: Known): Test[] {
   const { isDm, isInvite, isEncrypted, roomTypes, notRoomTypes, nameLike } = filters
-  if (isDm !== undefined && own.direct.has(roomId) !== isDm) return false
-  if (isInvite !== undefined && (membership === 'invite') !== isInvite) return false
-  if (isEncrypted !== undefined && traits?.encrypted !== isEncrypted) return false
-  if (roomTypes || notRoomTypes) {
-    if (!traits) return false
-    const type = traits.type ?? null
-    if (roomTypes && !roomTypes.has(type)) return false
-    if (notRoomTypes?.has(type)) return false
-  }
-  if (nameLike !== undefined && !traits?.name?.toLowerCase().includes(nameLike)) return false
   const { tags, notTags, spaces } = filters
-  if (tags || notTags) {
+  const tests: Test[] = []
+  if (isDm !== undefined) tests.push(({ place }) => own.direct.has(place.roomId) === isDm)
+  if (isInvite !== undefined)
+    tests.push(({ place }) => (place.membership === 'invite') === isInvite)
+  if (isEncrypted !== undefined) tests.push(({ traits }) => traits?.encrypted === isEncrypted)
+  if (roomTypes)
+    tests.push(({ traits }) => traits !== undefined && roomTypes.has(traits.type ?? null))
+  if (notRoomTypes)
+    tests.push(({ traits }) => traits !== undefined && !notRoomTypes.has(traits.type ?? null))
+  if (nameLike !== undefined)
+    tests.push(({ traits }) => traits?.name?.toLowerCase().includes(nameLike) === true)
+  const hasOneOf = (roomId: string, some: ReadonlySet<string>) => {
     const given = own.tags.get(roomId)
-    if (tags && !(given && !given.isDisjointFrom(tags))) return false
-    if (notTags && given && !given.isDisjointFrom(notTags)) return false
+    return given !== undefined && !given.isDisjointFrom(some)
   }
-  return !spaces || spaces.some((space) => children.get(space)?.has(roomId))
+  if (tags) tests.push(({ place }) => hasOneOf(place.roomId, tags))
+  if (notTags) tests.push(({ place }) => !hasOneOf(place.roomId, notTags))
+  if (spaces)
+    tests.push(({ place }) => spaces.some((space) => children.get(space)?.has(place.roomId)))
+  return tests
 }
 
 /**

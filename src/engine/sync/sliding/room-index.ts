@@ -65,12 +65,15 @@ export class RoomIndex {
     this.#rooms = new LRUCache({ max })
   }
 
-  /** Of rooms that a user is joined to, as of a vector or later; with traits if a filter asks for them. */
+  /**
+   * Of rooms that a user is joined to, as of a vector or later; with traits if a filter asks for them.
+   * `floorOf` says when a room was last known to have nothing newer than it was read with.
+   */
   async read(
     { sql, positions, clock }: { sql: Sql; positions: Positions; clock: () => number },
     places: readonly Place[],
     vector: Vector,
-    withTraits: boolean,
+    { withTraits, floorOf }: { withTraits: boolean; floorOf: (roomNid: number) => number },
   ): Promise<Map<number, RoomFacts>> {
     const found = new Map<number, RoomFacts>()
     const stale: readActivity.Look[] = []
@@ -83,7 +86,8 @@ export class RoomIndex {
       if (facts && positions.roomChanged(shard, roomNid, facts.at) === false) {
         facts.at = Math.max(facts.at, high)
         facts.readAt = now
-      } else
+      } else {
+        if (facts) facts.readAt = Math.max(facts.readAt, floorOf(roomNid))
         stale.push({
           shard,
           roomNid,
@@ -91,6 +95,7 @@ export class RoomIndex {
           known: facts?.at ?? 0,
           traitsAt: facts?.traits ? facts.traitsAt : -1,
         })
+      }
       if (withTraits && !facts?.traits) bare.push({ shard, roomNid, at: high })
     }
     if (stale.length > 0) {

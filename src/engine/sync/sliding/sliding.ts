@@ -15,6 +15,7 @@ import { AwayRooms, isAsked } from './away.ts'
 import { type Choice, type Indexes, chooseRooms } from './choose.ts'
 import { type Link, type SentRoom, SlidingConnections } from './connections.ts'
 import { readExtensions } from './extensions.ts'
+import { JoinedOrder } from './joined-order.ts'
 import { OwnLists } from './own-lists.ts'
 import { readRoomStates } from './read-state.ts'
 import { asSyncRequest, type SlidingRequest } from './request.ts'
@@ -26,6 +27,7 @@ import { type RoomParts, unreadOf, writeRoom } from './write-rooms.ts'
 export class Sliding implements Indexes {
   readonly connections: SlidingConnections
   readonly rooms = new RoomIndex()
+  readonly joined = new JoinedOrder()
   readonly away = new AwayRooms()
   readonly own = new OwnLists()
 
@@ -35,7 +37,7 @@ export class Sliding implements Indexes {
 }
 
 type Body = {
-  lists: { [name: string]: { count: number; ops: JsonObject[] } }
+  lists: { [name: string]: { count: number; ops?: JsonObject[] } }
   rooms: JsonObject
   extensions: JsonObject
 }
@@ -70,7 +72,9 @@ export async function slidingSync(
     const mayWait = link.point !== undefined && !reader.positions.closed
     if (round.hasNews || !mayWait || left <= 0 || signal.aborted)
       return { pos: round.keep(), ...round.json }
-    await reader.positions.waitFor(userId, view.vector, signal, left, view.nudge)
+    await reader.positions.waitFor(userId, view.vector, signal, left, {
+      typing: view.nudges.typing,
+    })
   }
 }
 
@@ -87,7 +91,7 @@ async function readRound(
   const { userId } = request
   const accountData = await readAccountData(sql, userId, link.point?.vector, vector)
   const choice = await chooseRooms(reader, sliding, request, view, link, accountData)
-  const tellings = await planTellings(sql, reader.positions, choice.wanted.values(), view)
+  const tellings = await planTellings(sql, choice.wanted, view)
   const members = link.members()
   const parts = await readRooms(reader, request, view, {
     link,
@@ -121,18 +125,24 @@ async function readRound(
   }
 }
 
-/** MSC3575, which clients still may read: the rooms that stand in each range. */
+/** Rooms of a list that are named in each answer. */
+const maxNamed = 100
+
+/**
+ * How long the lists are. Not spec: as MSC3575 has it and other servers do, with the rooms that stand in
+ * each range, though clients go by `bump_stamp`; long lists do without.
+ */
 function writeLists({ windows }: Choice): Body['lists'] {
   const lists: Body['lists'] = {}
-  for (const [name, { count, parts }] of windows)
-    setKey(lists as JsonObject, name, {
-      count,
-      ops: parts.map(({ range, entries }) => ({
-        op: 'SYNC',
-        range: [...range],
-        room_ids: entries.map(({ place }) => place.roomId),
-      })),
-    })
+  for (const [name, { count, parts }] of windows) {
+    const named = parts.reduce((sum, { entries }) => sum + entries.length, 0)
+    const ops = parts.map(({ range, entries }) => ({
+      op: 'SYNC',
+      range: [...range],
+      room_ids: entries.map(({ place }) => place.roomId),
+    }))
+    setKey(lists as JsonObject, name, { count, ...(named <= maxNamed && { ops }) })
+  }
   return lists
 }
 

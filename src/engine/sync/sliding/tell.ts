@@ -1,5 +1,5 @@
 import { stillJoined } from '#engine/read/visible.ts'
-import type { Positions, View } from '#engine/read/positions.ts'
+import type { View } from '#engine/read/positions.ts'
 import type { Sql } from '#store/db.ts'
 import * as readState from '#store/room/read-state.ts'
 import type { RoomPlan } from '#engine/sync/plan.ts'
@@ -27,13 +27,11 @@ const budget = 20_000
 const roomCost = 10
 
 /**
- * The rooms of which there may be something to tell. Not spec: those beyond a bound are told by the
- * next answers.
+ * How each room is told. Not spec: those beyond a bound are told by the next answers.
  */
 export async function planTellings(
   sql: Sql,
-  positions: Pick<Positions, 'roomChanged'>,
-  wanted: Iterable<Wanted>,
+  wanted: readonly Wanted[],
   { vector }: View,
 ): Promise<Telling[]> {
   const tellings: Telling[] = []
@@ -41,17 +39,11 @@ export async function planTellings(
   for (const each of wanted) {
     const { entry, config, sent } = each
     const { place } = entry
-    const { shard, roomNid, membership } = place
+    const { membership } = place
     const moved = sent !== undefined && sent.membership !== membership
     const initial = !sent || (moved && (membership === 'join' || isAsked(place)))
     const expanded = !initial && config.limit > sent.limit && !isAsked(place)
     const moreState = !initial && !sent.required.covers(config.required) && !isAsked(place)
-    const changed =
-      sent &&
-      (membership === 'join'
-        ? positions.roomChanged(shard, roomNid, sent.at) !== false
-        : moved || place.eventNid !== sent.eventNid)
-    if (!initial && !expanded && !moreState && !changed) continue
     tellings.push({ ...each, initial, expanded, moreState, deltas: [], plan: undefined })
     cost += roomCost + config.limit
     if (cost >= budget) break
