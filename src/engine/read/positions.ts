@@ -2,7 +2,14 @@ import type { Pool } from '#store/db.ts'
 import type { Log } from '#src/log.ts'
 import * as changes from '#store/room/read-changes.ts'
 import { unavailable } from '#core/error.ts'
-import { Interest, type OnMember, type Place, type Track } from './interest.ts'
+import {
+  Interest,
+  type Nudges,
+  type OnMember,
+  type Passing,
+  type Place,
+  type Track,
+} from './interest.ts'
 import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 
 /** Between two looks while news keeps coming: under a flood a look costs as much as a commit. */
@@ -13,7 +20,7 @@ export type View = {
   readonly vector: Vector
   readonly places: readonly Place[]
   /** Another one means that something without a position may have changed since. */
-  readonly nudge: number
+  readonly nudges: Nudges
 }
 
 /** Told how memberships of local users changed, and up to which positions of the room shards. */
@@ -114,8 +121,8 @@ export class Positions {
   async view(userId: string): Promise<View> {
     await this.settled()
     const track = this.#interest.find(userId) ?? (await this.#load(userId))
-    const { places, nudge } = track
-    return { vector: copyVector(this.#seen), places: [...places.values()], nudge }
+    const { places, nudges } = track
+    return { vector: copyVector(this.#seen), places: [...places.values()], nudges }
   }
 
   /** Whether a room has news after a position; undefined: it is too long ago to know. */
@@ -130,21 +137,22 @@ export class Positions {
 
   /**
    * Resolves when something after `since` may concern the user, when `timeoutMs` is over, or when
-   * the caller hangs up. It may wake for nothing; who wakes looks again. `nudge` is that of the view
-   * that was answered for.
+   * the caller hangs up. It may wake for nothing; who wakes looks again. `nudges` are those of the view
+   * that was answered for: of what has no position, and is waited for.
    */
   async waitFor(
     userId: string,
     since: Vector,
     signal: AbortSignal,
     timeoutMs: number,
-    nudge?: number,
+    nudges: Partial<Nudges> = {},
   ): Promise<void> {
     const track = this.#interest.find(userId) ?? (await this.#load(userId))
     if (this.#closed || signal.aborted || timeoutMs <= 0) return
-    if (nudge !== undefined && track.nudge !== nudge) return
+    const wants = Object.keys(nudges) as Passing[]
+    if (wants.some((what) => track.nudges[what] !== nudges[what])) return
     if (this.#interest.isBehind(track, since, this.#seen)) return
-    await this.#interest.wait(track, signal, timeoutMs)
+    await this.#interest.wait(track, signal, timeoutMs, wants)
   }
 
   /** Tells one listener of every membership of a local user that changes. */
@@ -152,9 +160,9 @@ export class Positions {
     this.#interest.onMember = onMember
   }
 
-  /** Wakes who is in some rooms, for what has no position: who types, who is there. Answers how many waited. */
-  nudge(roomNids: Iterable<number>): number {
-    return this.#interest.nudge(roomNids)
+  /** Wakes who is in some rooms and waits for what has no position. Answers how many do. */
+  nudge(roomNids: Iterable<number>, what: Passing): number {
+    return this.#interest.nudge(roomNids, what)
   }
 
   /**

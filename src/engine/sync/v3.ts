@@ -69,9 +69,18 @@ export async function sync(
     if (answer.hasNews || !mayWait || left <= 0 || signal.aborted) return answer.json
     // Nothing between the two: what comes is after the later one.
     since = decodeToken(answer.json.next_batch)
-    await reader.positions.waitFor(request.userId, since, signal, left, view.nudge)
+    await reader.positions.waitFor(request.userId, since, signal, left, {
+      typing: view.nudges.typing,
+      ...(wantsPresence(reader, request) && { presence: view.nudges.presence }),
+    })
   }
 }
+
+/** Whether a client waits for who comes and goes. */
+const wantsPresence = ({ presence }: Syncing, { filter }: SyncRequest): boolean =>
+  presence !== undefined &&
+  filter.presence.types.accepts('m.presence') &&
+  filter.presence.limit !== 0
 
 /** What there is to tell between two vectors. */
 async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Parts> {

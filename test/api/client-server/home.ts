@@ -203,7 +203,7 @@ export class Home {
       serverName,
       clock,
       epoch: this.now,
-      onChange: (roomNids) => positions.nudge(roomNids),
+      onChange: (roomNids) => positions.nudge(roomNids, 'presence'),
       onOwn: (entries) => tellPresence({ sql, serverName, clock, federation }, entries),
       // The database may be gone before the last has been noted.
       onFault: () => {},

@@ -65,7 +65,7 @@ export class Story implements Syncing {
       serverName: this.serverName,
       clock: () => 1_700_000_100_000 + this.typingMs,
       epoch: ++epochs,
-      onChange: (roomNid) => this.positions.nudge([roomNid]),
+      onChange: (roomNid) => this.positions.nudge([roomNid], 'typing'),
       onOwn: ({ roomId }, userId, typing) => this.typingTold.push([roomId, userId, typing]),
     })
   }

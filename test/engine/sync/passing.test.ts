@@ -11,7 +11,7 @@ const presence = new Presence({
   serverName: story.serverName,
   clock: story.clock,
   epoch: 1,
-  onChange: (rooms) => story.positions.nudge(rooms),
+  onChange: (rooms) => story.positions.nudge(rooms, 'presence'),
   onOwn: async () => {},
   onFault(error) {
     throw error
@@ -47,7 +47,7 @@ test('who comes and who types costs no statement for those who wait, however man
       story.sync(userId, { since: tokens.get(userId)!, timeoutMs: 600_000 }),
     )
     // All of them wait, and are woken for nothing.
-    await until(() => story.positions.nudge([room.roomNid]) === waiters)
+    await until(() => story.positions.nudge([room.roomNid], 'typing') === waiters)
     let answers: SyncAnswer[] = []
     const texts = await counting(async () => {
       change()
@@ -89,4 +89,18 @@ test('who comes and who types costs no statement for those who wait, however man
     } as never)
     expect(answer).not.toHaveProperty('presence')
   }
+})
+
+test('who does not want to know who comes is not woken for it', async () => {
+  const room = await story.room(alice)
+  const bob = '@bob:here.example'
+  await room.member(bob, 'join')
+  const filter = { presence: { not_types: ['m.presence'] } }
+  const { next_batch: since } = await story.sync(bob, { filter })
+  const waiting = story.sync(bob, { since, filter, timeoutMs: 600_000 })
+  await until(() => story.positions.nudge([room.roomNid], 'typing') === 1)
+  await until(() => story.positions.nudge([room.roomNid], 'typing') === 1)
+  expect(story.positions.nudge([room.roomNid], 'presence')).toBe(0)
+  await room.send(alice, 'hello')
+  expect(Object.keys((await waiting).rooms!.join!)).toEqual([room.roomId])
 })
