@@ -11,6 +11,8 @@ export class ReceiptPlaces {
   /** The last of all rooms, by shard. */
   readonly #last = new Float64Array(SHARDS)
   #floor = new Float64Array(SHARDS)
+  /** The last vector that was asked for, whose answer is the same for all rooms. */
+  #asked: { since: Vector; isTooOld: boolean } | undefined
 
   constructor(max: number) {
     this.#max = max
@@ -19,6 +21,7 @@ export class ReceiptPlaces {
   /** Nothing after this vector has been missed. */
   startAt({ users }: Vector): void {
     this.#floor = users.slice()
+    this.#asked = undefined
   }
 
   move(roomNid: number, shard: number, position: number): void {
@@ -30,6 +33,7 @@ export class ReceiptPlaces {
     const [oldest] = this.#rooms
     if (!oldest) return
     this.#rooms.delete(oldest[0])
+    this.#asked = undefined
     for (const [each, at] of oldest[1]) this.#floor[each] = Math.max(this.#floor[each]!, at)
   }
 
@@ -49,6 +53,10 @@ export class ReceiptPlaces {
   }
 
   #isTooOld(since: Vector): boolean {
-    return this.#floor.some((position, shard) => position > since.users[shard]!)
+    if (this.#asked?.since !== since) {
+      const isTooOld = this.#floor.some((position, shard) => position > since.users[shard]!)
+      this.#asked = { since, isTooOld }
+    }
+    return this.#asked.isTooOld
   }
 }
