@@ -24,6 +24,8 @@ export type Unread = { main: Counts; threads: ReadonlyMap<string, Counts> }
 const maxCounted = 500
 /** The same where each event is looked at whole, for a user with rules of their own. */
 const maxEvaluated = 100
+/** Rooms whose events are looked at whole in one go: between them others have their turn. */
+const roomsAtOnce = 20
 
 type Item = { position: number; root: string | undefined; own: boolean } & Counts
 type Reads = { all: number; threads: Map<string, number> }
@@ -125,42 +127,58 @@ export class UnreadCounts {
     return found
   }
 
-  /** By rules of a user's own, which are asked of each event. */
+  /** By rules of a user's own, which are asked of each event; a few rooms in one go. */
   async #evaluated(
-    { sql, userId, ignored }: Reading,
-    { compiled, displayName }: OwnRules,
+    reading: Reading,
+    rules: OwnRules,
     rooms: readonly Place[],
     stretches: readonly readUnread.Stretch[],
   ) {
+    const { sql, userId, ignored } = reading
     const roomIds = new Map(rooms.map(({ roomNid, roomId }) => [roomNid, roomId]))
     const found = new Map<number, { main: Counts; items: Item[] }>()
-    const rows = await readUnread.events(sql, userId, [...ignored], stretches, maxEvaluated)
     const budget = new PatternBudget(stepsOfRead)
-    for (const row of rows) {
-      const json = parseJson(row.json) as JsonObject
-      const verdict = row.own
-        ? undefined
-        : evaluate(
-            compiled!,
-            {
-              event: { ...json, room_id: roomIds.get(row.room_nid)! },
-              joinedMembers: row.joined_members,
-              mayNotifyRoom: (row.push_flags & pushFacts.roomNotifier) !== 0,
-              displayName,
-            },
-            budget,
-          )
-      const room = found.get(row.room_nid) ?? { main: none(), items: [] }
-      found.set(row.room_nid, room)
-      room.items.push({
-        position: row.position,
-        root: threadRootOf(contentOf(json)),
-        own: row.own,
-        notify: verdict?.notify ? 1 : 0,
-        highlight: verdict?.highlight ? 1 : 0,
-      })
+    for (let from = 0; from < stretches.length; from += roomsAtOnce) {
+      const some = stretches.slice(from, from + roomsAtOnce)
+      const rows = await readUnread.events(sql, userId, [...ignored], some, maxEvaluated)
+      judge(rows, rules, roomIds, budget, found)
     }
     return found
+  }
+}
+
+type Found = Map<number, { main: Counts; items: Item[] }>
+
+function judge(
+  rows: readonly readUnread.EventRow[],
+  { compiled, displayName }: OwnRules,
+  roomIds: ReadonlyMap<number, string>,
+  budget: PatternBudget,
+  found: Found,
+): void {
+  for (const row of rows) {
+    const json = parseJson(row.json) as JsonObject
+    const verdict = row.own
+      ? undefined
+      : evaluate(
+          compiled!,
+          {
+            event: { ...json, room_id: roomIds.get(row.room_nid)! },
+            joinedMembers: row.joined_members,
+            mayNotifyRoom: (row.push_flags & pushFacts.roomNotifier) !== 0,
+            displayName,
+          },
+          budget,
+        )
+    const room = found.get(row.room_nid) ?? { main: none(), items: [] }
+    found.set(row.room_nid, room)
+    room.items.push({
+      position: row.position,
+      root: threadRootOf(contentOf(json)),
+      own: row.own,
+      notify: verdict?.notify ? 1 : 0,
+      highlight: verdict?.highlight ? 1 : 0,
+    })
   }
 }
 

@@ -165,6 +165,26 @@ describe('by rules of one’s own', () => {
     expect(await counts(bob, room)).toEqual([0, 0])
   })
 
+  test('every room of many counts', async () => {
+    const bob = person('bob')
+    await edit(bob, { edit: 'put', kind: 'content', ruleId: 'cake', rule: word('cake') })
+    const rooms: StoryRoom[] = []
+    for (let n = 0; n < 45; n++) {
+      const alice = person('alice')
+      const room = await story.room(alice)
+      await room.member(bob, 'join')
+      await room.send(alice, n % 2 === 0 ? 'cake' : 'bread', { pushFlags: notify })
+      rooms.push(room)
+    }
+    const { rooms: told } = await story.sync(bob)
+    const found = rooms.map(({ roomId }) => told?.join?.[roomId]?.unread_notifications)
+    const wanted = rooms.map((_, n) => ({
+      notification_count: 1,
+      highlight_count: n % 2 === 0 ? 1 : 0,
+    }))
+    expect(found).toEqual(wanted)
+  })
+
   test('threads, receipts and who may notify all count as with the default rules', async () => {
     const { alice, bob, room } = await pair()
     await edit(bob, { edit: 'put', kind: 'content', ruleId: 'cake', rule: word('cake') })
