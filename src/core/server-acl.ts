@@ -2,7 +2,8 @@ import { globMatcher, hasWildcard } from '#core/glob.ts'
 import { isIpLiteral, parseServerName } from '#core/ids.ts'
 import type { Json, JsonObject } from '#core/json.ts'
 
-const maxKnown = 1_000
+/** Few: thousands of lists are kept, and a good one is judged in microseconds. */
+const maxKnown = 64
 
 /**
  * Which servers may take part in a room. Built once per `m.room.server_acl` event: lists of
