@@ -365,7 +365,12 @@ export class Presence {
   async #saveNow(): Promise<void> {
     const userIds = [...this.#unsaved]
     this.#unsaved.clear()
-    await note(this.#options.sql, this.log, userIds)
+    try {
+      await note(this.#options.sql, this.log, userIds)
+    } catch (error) {
+      for (const userId of userIds) this.#unsaved.add(userId)
+      throw error
+    }
   }
 }
 
