@@ -11,7 +11,7 @@ export const forGuests = words(`
   roomInitialSync sync getEvents getContentAuthed getContentOverrideNameAuthed
   getContentThumbnailAuthed joinRoomById leaveRoom sendMessage setRoomStateWithKey sendToDevice
   setProfileField deleteProfileField getDevices getDevice updateDevice getTokenOwner uploadKeys
-  queryKeys claimKeys getVersions
+  queryKeys claimKeys getVersions slidingSync
 `)
 
 /** Spec: client-server-api/#account-locking */
@@ -27,4 +27,5 @@ export const forSuspended = words(`
   deletePushRule setPushRuleEnabled setPushRuleActions queryPublicRooms search searchUserDirectory
   reportRoom reportEvent reportUser requestOpenIdToken generateLoginToken changePassword
   deactivateAccount updateDevice deleteDevice deleteDevices logout logout_all
+  slidingSync
 `)

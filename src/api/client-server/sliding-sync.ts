@@ -88,6 +88,8 @@ export const slidingSync = op({
   method: 'POST',
   path: '/_matrix/client/unstable/org.matrix.simplified_msc3575/sync',
   auth: 'user',
+  // As /sync; it only reads, whatever its method.
+  admits: ['guest', 'suspended'],
   query: open({
     pos: t.Optional(t.String({ maxLength: 100 })),
     timeout: t.Optional(t.Integer({ minimum: 0 })),

@@ -127,6 +127,14 @@ describe('sliding sync', () => {
     expect([status, body.errcode]).toEqual([400, 'M_UNKNOWN_POS'])
   })
 
+  test('serves the suspended, as /sync does', async () => {
+    const sue = await home.person('sue')
+    const room = await story.room(sue.userId)
+    await home.ctx.accounts.change(sue.userId, { suspended: true })
+    const { status, body } = await ask(sue, list())
+    expect([status, Object.keys(body.rooms)]).toEqual([200, [room.roomId]])
+  })
+
   test('asks who it is', async () => {
     expect((await ask(home, list())).status).toBe(401)
   })

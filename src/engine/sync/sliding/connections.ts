@@ -98,8 +98,10 @@ export class SlidingConnections {
       members: () => this.#members.begin(userId, JSON.stringify([deviceId, connId]), pos),
       room: (roomNid) => connection.rooms.get(roomNid),
       keep: (told, members) => {
-        // Another request went on from a later answer meanwhile: what this one knows is out of date.
-        if (connection.pos !== pos) throw unknownPos()
+        // Another request went on from a later answer meanwhile, or began anew: this one is out of date.
+        const current = this.#devices.get(key)?.get(connId)
+        if (pos !== undefined && (connection !== current || connection.pos !== pos))
+          throw unknownPos()
         const next = `${this.#epoch}.${++this.#count}`
         connection.pending.set(next, told)
         for (const oldest of connection.pending.keys()) {

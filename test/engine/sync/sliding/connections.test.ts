@@ -117,6 +117,18 @@ describe('a connection', () => {
       expect(await refusal(ask(alice, tokens[each], { connId: `c${each}` }))).toBe('answered')
   })
 
+  test('that was begun anew is not replaced by what its old self answers late', async () => {
+    const alice = person('alice')
+    const room = await story.room(alice)
+    const { pos } = await ask(alice)
+    const hanging = ask(alice, pos, { timeoutMs: 60_000 })
+    const anew = await ask(alice)
+    await room.send(alice, 'one')
+    expect(await refusal(hanging)).toMatchObject(unknown)
+    expect(bodies((await ask(alice, anew.pos)).rooms[room.roomId])).toEqual(['one'])
+    expect(await refusal(ask(alice, pos))).toMatchObject(unknown)
+  })
+
   test('whose client went on meanwhile does not spoil what it has', async () => {
     const alice = person('alice')
     const room = await story.room(alice)
