@@ -28,7 +28,7 @@ import type { SyncFilters } from '#engine/user/sync-filters.ts'
 import type { Receipts } from '#engine/live/receipts.ts'
 import type { Users } from '#engine/user/protocol.ts'
 import type { Uia } from '#engine/user/uia/uia.ts'
-import type { Federation, Rooms } from '#engine/worker/protocol.ts'
+import type { Federation, Rooms, Signal } from '#engine/worker/protocol.ts'
 import type { Appservices } from '#core/appservice.ts'
 import type { SigningKey } from '#core/signing.ts'
 
@@ -55,6 +55,8 @@ export type Context = {
   readonly users: Users
   /** The only way to ask another server. */
   readonly federation: Federation
+  /** Tells the federation worker something that needs no answer. */
+  readonly signal: (signal: Signal) => void
   /** What is asked about keys for encryption. */
   readonly keys: Keys
   /** Makes accounts, begins and ends their sessions. */

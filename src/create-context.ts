@@ -53,9 +53,7 @@ const clock = Date.now
 const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 
 /** Everything that handlers use, started and wired in dependency order. */
-export async function createContext(
-  parts: Parts,
-): Promise<Context & { signal: (signal: Signal) => void }> {
+export async function createContext(parts: Parts): Promise<Context> {
   const { config, appservices, log, database, started } = parts
   const { sql } = database
   const serverName = config.server_name

@@ -1,4 +1,5 @@
 import { Type as t } from '@sinclair/typebox'
+import { requireNotBlocked } from '#api/client-server/room/blocked.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { memberContent } from '#api/client-server/room/member-content.ts'
 import { requireWilling } from '#api/client-server/room/willing.ts'
@@ -24,7 +25,7 @@ export const inviteUser = op({
     if ('medium' in body || 'id_server' in body) throw noThirdParties()
     if (target === undefined) throw missingParam("'user_id' is missing")
     if (!isUserId(target)) throw invalidParam(`${target} is not a user ID`)
-    await requireWilling(ctx, target)
+    await Promise.all([requireWilling(ctx, target), requireNotBlocked(ctx, params.roomId)])
     const at = await ctx.rooms.call('changeMembership', params.roomId, {
       sender: who.userId,
       target,

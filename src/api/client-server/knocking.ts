@@ -1,4 +1,5 @@
 import { Type as t } from '@sinclair/typebox'
+import { requireNotBlocked } from '#api/client-server/room/blocked.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { memberContent } from '#api/client-server/room/member-content.ts'
 import { requireNamed, throughOthers } from '#api/client-server/room/through.ts'
@@ -21,6 +22,7 @@ export const knockRoom = op({
 
   async run({ who: { userId }, params, query, body }, ctx) {
     const { roomId, via } = await requireNamed(ctx, params.roomIdOrAlias, query)
+    await requireNotBlocked(ctx, roomId)
     const at = await ctx.rooms.call('knock', roomId, {
       userId,
       content: await memberContent(ctx, userId, body.reason),

@@ -11,6 +11,7 @@ import { jsonText } from '#api/http/reply.ts'
 import { receiveWithKeys } from '#engine/federation/received.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
 import { requireInvitable } from '#engine/read/federation-users.ts'
+import * as blockedRooms from '#store/user/blocked-rooms.ts'
 import type { Context } from '#src/context.ts'
 
 const params = open({ roomId: RoomId, eventId: EventId })
@@ -98,6 +99,8 @@ async function take(ctx: Context, invite: Invite): Promise<string> {
   if (invitee === undefined || domainOf(invitee) !== ctx.serverName)
     throw invalidParam('The invited user is not one of this server')
   await requireInvitable(ctx.sql, invitee)
+  if ((await blockedRooms.blockedBy(ctx.sql, roomId)) !== undefined)
+    throw forbidden('This room has been blocked on this server')
   const state = await checkState(ctx, invite)
 
   const signing = { serverName: ctx.serverName, key: ctx.signingKey }

@@ -82,6 +82,15 @@ export async function visible(
   return seen
 }
 
+/** All of them, as whoever may look at everything is given them, whatever they are to the room. */
+export const unseen = (asks: readonly Ask[]): Map<number, Seen> =>
+  new Map(
+    asks.map(({ event, joinedUntil: until }) => [
+      event.nid,
+      { membership: 'leave', joinedUntil: until },
+    ]),
+  )
+
 async function keysOf(
   sql: Sql,
   userId: string,

@@ -79,43 +79,139 @@ export async function remove(
 }
 
 export type MediaFacts = {
+  serverName: string
   mediaId: string
+  userId: string | null
   contentType: string
   fileName: string | null
   bytes: number
   createdAt: number
+  usedAt: number
   quarantinedBy: string | null
   protected: boolean
 }
 
-/** What a user has uploaded, newest first, and how much there is of it. */
+/** By what the media of a user may be sorted. */
+const columns = {
+  media_id: 'media_id',
+  upload_name: 'file_name',
+  created_ts: 'created_at',
+  last_access_ts: 'used_at',
+  media_length: 'bytes',
+  media_type: 'content_type',
+  quarantined_by: 'quarantined_by',
+  safe_from_quarantine: 'protected',
+} as const
+export type MediaOrder = keyof typeof columns
+export const mediaOrders = Object.keys(columns) as MediaOrder[]
+
+const facts = (sql: Sql) => sql`
+  m.server_name as "serverName", m.media_id as "mediaId", m.user_id as "userId",
+  m.content_type as "contentType", m.file_name as "fileName", f.bytes, m.created_at as "createdAt",
+  m.used_at as "usedAt", f.quarantined_by as "quarantinedBy", f.protected`
+
+/** What a user has uploaded, and how much there is of it. */
 export async function listOfUser(
   sql: Sql,
   userId: string,
-  { from, limit }: { from: number; limit: number },
-): Promise<{ total: number; bytes: number; media: MediaFacts[] }> {
-  const [sums] = await sql<{ total: number; bytes: number }[]>`
-    select count(*)::int as total, coalesce(sum(f.bytes), 0)::bigint as bytes
+  page: { from: number; limit: number; order: MediaOrder; backwards: boolean },
+): Promise<{ total: number; media: MediaFacts[] }> {
+  const { from, limit, order, backwards } = page
+  const [sums] = await sql<{ total: number }[]>`
+    select count(*)::int as total
     from media m join media_files f on f.sha256 = m.sha256 where m.user_id = ${userId}`
   const media = await sql<MediaFacts[]>`
-    select m.media_id as "mediaId", m.content_type as "contentType", m.file_name as "fileName",
-      f.bytes, m.created_at as "createdAt", f.quarantined_by as "quarantinedBy", f.protected
+    select ${facts(sql)}
     from media m join media_files f on f.sha256 = m.sha256
     where m.user_id = ${userId}
-    order by m.created_at desc, m.media_id offset ${from} limit ${limit}`
+    order by ${sql(columns[order])} ${backwards ? sql`desc` : sql`asc`} nulls last, m.media_id
+    offset ${from} limit ${limit}`
   return { ...sums!, media }
 }
 
-/** Local media that is older or larger than stated, for deletion. */
+/** What is known of one medium, hidden or not. */
+export async function one(
+  sql: Sql,
+  { serverName, mediaId }: MediaKey,
+): Promise<MediaFacts | undefined> {
+  const [row] = await sql<MediaFacts[]>`
+    select ${facts(sql)}
+    from media m join media_files f on f.sha256 = m.sha256
+    where m.server_name = ${serverName} and m.media_id = ${mediaId}`
+  return row
+}
+
+/**
+ * Local media that is older and larger than stated, for deletion; if so wanted without what is the
+ * picture of a user or of a room.
+ */
 export async function findLocal(
   sql: Sql,
   ownName: string,
-  { before, largerThan, atMost }: { before: number; largerThan: number; atMost: number },
+  wanted: { before: number; largerThan: number; keepProfiles: boolean; atMost: number },
 ): Promise<MediaKey[]> {
+  const { before, largerThan, keepProfiles, atMost } = wanted
   return sql<MediaKey[]>`
+    with shown as materialized (
+      select value as uri from profile_fields where ${keepProfiles} and name = 'avatar_url'
+      union all
+      select substring(j.json from '"url":("mxc://[^"]+")')
+      from rooms r
+      join current_state c on c.shard = r.shard and c.room_nid = r.room_nid
+        and c.generation = r.generation
+      join event_json j on j.shard = c.shard and j.event_nid = c.event_nid
+      where ${keepProfiles}
+        and c.type_nid = (select type_nid from event_types where type = 'm.room.avatar')
+    )
     select m.server_name as "serverName", m.media_id as "mediaId"
     from media m join media_files f on f.sha256 = m.sha256
     where m.server_name = ${ownName} and m.created_at < ${before} and f.bytes > ${largerThan}
       and not f.protected and f.quarantined_by is null
+      and not exists (
+        select from shown where uri = '"mxc://' || m.server_name || '/' || m.media_id || '"')
     limit ${atMost}`
+}
+
+export const usageOrders = ['media_length', 'media_count', 'user_id', 'displayname'] as const
+export type UsageOrder = (typeof usageOrders)[number]
+
+export type Usage = {
+  user_id: string
+  /** JSON. */
+  displayname: string | null
+  media_count: number
+  media_length: number
+}
+
+/** How much each user has uploaded in a time. */
+export async function usage(
+  sql: Sql,
+  page: {
+    from: number
+    limit: number
+    order: UsageOrder
+    backwards: boolean
+    since: number
+    until: number
+    term: string | undefined
+  },
+): Promise<{ total: number; users: Usage[] }> {
+  const { order, backwards, since, until } = page
+  const term = page.term === undefined ? null : `%${page.term.replace(/[\\%_]/g, '\\$&')}%`
+  const all = sql`
+    select m.user_id, count(*)::int as media_count, sum(f.bytes)::bigint as media_length,
+      (select p.value from profile_fields p
+        where p.user_id = m.user_id and p.name = 'displayname' limit 1) as displayname
+    from media m join media_files f on f.sha256 = m.sha256
+    where m.user_id is not null and m.created_at between ${since} and ${until}
+    group by m.user_id`
+  const fitting = sql`
+    select * from (${all}) a
+    where ${term}::text is null or user_id ilike ${term} or displayname ilike ${term}`
+  const [sums] = await sql<{ total: number }[]>`select count(*)::int as total from (${fitting}) a`
+  const users = await sql<Usage[]>`
+    select user_id, displayname, media_count, media_length from (${fitting}) a
+    order by ${sql(order)} ${backwards ? sql`desc` : sql`asc`} nulls last, user_id
+    offset ${page.from} limit ${page.limit}`
+  return { ...sums!, users }
 }

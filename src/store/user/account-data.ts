@@ -82,3 +82,10 @@ export const removeAll = (sql: Sql, userIds: readonly string[], shards: readonly
     delete from account_data
     where shard = any(${shards as number[]}::smallint[])
       and user_id = any(${userIds as string[]}::text[])`
+
+/** All that a user keeps, as JSON texts; '' is the room of global data. */
+export const all = (sql: Sql, shard: number, userId: string) =>
+  sql<{ room_id: string; type: string; content: string }[]>`
+    select room_id, type, content from account_data
+    where shard = ${shard} and user_id = ${userId}
+    order by room_id, type`

@@ -53,6 +53,8 @@ export class Home {
   readonly roomCalls: { method: string; args: unknown[] }[] = []
   /** EDUs that may be lost, as they were sent. */
   readonly edus: { servers: string[]; key: string; edu: string }[] = []
+  /** What else the federation worker was told. */
+  readonly signals: Signal[] = []
   roomAnswers: RoomAnswers = {}
   now = 1_700_000_200_000
   #people = 0
@@ -82,6 +84,7 @@ export class Home {
       rooms,
       users,
       federation: this.federation,
+      signal: (signal) => this.signals.push(signal),
       keys: new Keys({
         sql,
         serverName,

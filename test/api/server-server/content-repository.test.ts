@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
+import * as moderation from '#store/media/moderation.ts'
 import { type Person, twoHomes } from './two-homes.ts'
 
 const names = ['a.media.test', 'b.media.test'] as const
@@ -65,6 +66,16 @@ describe('media that is uploaded on one server', () => {
     await download(bob, mxc)
     await bob.fetch('/_matrix/media/v3/upload', { method: 'POST', body: 'the same' })
     expect((await filesOf(1)).finished.length).toBe(before + 1)
+  })
+
+  test('and quarantined there is not had on the other', async () => {
+    const mxc = await upload('hidden from all', 'text/plain')
+    const [serverName, mediaId] = mxc.split('/') as [string, string]
+    const { sql } = homes[0].context
+    await moderation.quarantine(sql, [{ serverName, mediaId }], '@root:a.media.test')
+    for (const who of [alice, bob]) expect((await download(who, mxc)).status).toBe(404)
+    await moderation.release(sql, [{ serverName, mediaId }])
+    expect((await download(alice, mxc)).status).toBe(200)
   })
 
   test('has thumbnails on the other', async () => {

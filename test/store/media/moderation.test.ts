@@ -46,13 +46,17 @@ test('media that is not there can be neither protected nor hidden', async () => 
   expect(await moderation.remove(sql, [nothing], now)).toEqual([])
 })
 
-test('the media of a user is listed, newest first, with its sum', async () => {
+test('the media of a user is listed in an order, with its number', async () => {
   for (const name of ['one', 'two', 'three']) await add(name)
   await moderation.quarantine(sql, [{ serverName: own, mediaId: 'two' }], '@root:here.test')
-  const listed = await moderation.listOfUser(sql, alice, { from: 1, limit: 5 })
+  const listed = await moderation.listOfUser(sql, alice, {
+    from: 1,
+    limit: 5,
+    order: 'created_ts',
+    backwards: true,
+  })
   expect(listed).toMatchObject({
     total: 3,
-    bytes: 11,
     media: [
       { mediaId: 'two', bytes: 3, quarantinedBy: '@root:here.test' },
       { mediaId: 'one', bytes: 3, quarantinedBy: null },
@@ -68,7 +72,7 @@ test('old or large media of this server is found, but for what is protected or h
   const before = now
   await add('young')
   const found = (range: { before: number; largerThan: number }) =>
-    moderation.findLocal(sql, own, { ...range, atMost: 10 })
+    moderation.findLocal(sql, own, { ...range, keepProfiles: true, atMost: 10 })
   expect(await found({ before, largerThan: 0 })).toEqual([keys[0]!])
   expect(await found({ before: now, largerThan: 4 })).toMatchObject([{ mediaId: 'young' }])
 })
@@ -86,4 +90,33 @@ test('the row of a file goes when nothing needs it, unless its content is quaran
   expect(await letGo('one')).toBe(false)
   // It is uploaded again, and is as hidden as before.
   expect(await hidden(await add('again', 'bad'))).toBe(true)
+})
+
+test('the picture of a user is kept from deletion by age, if so wanted', async () => {
+  const [face, other] = [await add('face'), await add('other')]
+  await sql`
+    insert into profile_fields (shard, user_id, name, value, position)
+    values (0, ${alice}, 'avatar_url', ${JSON.stringify(`mxc://${own}/face`)}, 1)`
+  const found = (keepProfiles: boolean) =>
+    moderation.findLocal(sql, own, { before: now, largerThan: 0, keepProfiles, atMost: 10 })
+  expect(await found(true)).toEqual([other])
+  expect(await found(false)).toEqual([face, other])
+})
+
+test('how much users have uploaded is summed up for each, in an order', async () => {
+  await add('one', 'four')
+  await add('two', 'seven77')
+  await add('three', 'x', '@bob:here.test')
+  const page = { from: 0, limit: 10, since: 0, until: now, term: undefined }
+  const usage = (more: Partial<Parameters<typeof moderation.usage>[1]>) =>
+    moderation.usage(sql, { ...page, order: 'media_length', backwards: true, ...more })
+  const rows = [
+    { user_id: alice, media_count: 2, media_length: 11 },
+    { user_id: '@bob:here.test', media_count: 1, media_length: 1 },
+  ]
+  expect(await usage({})).toMatchObject({ total: 2, users: rows })
+  expect(await usage({ backwards: false })).toMatchObject({ users: rows.toReversed() })
+  expect(await usage({ term: 'BOB' })).toMatchObject({ total: 1, users: [rows[1]!] })
+  expect(await usage({ term: '%' })).toEqual({ total: 0, users: [] })
+  expect(await usage({ since: now + 1 })).toEqual({ total: 0, users: [] })
 })
