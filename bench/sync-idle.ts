@@ -21,31 +21,34 @@ async function run(server: WholeServer): Promise<void> {
   const people = await server.people(options.polls)
   const rooms = await makeRooms(people)
   const polls = people.map((person) => new Poll(server.url, person))
-  await inParallel(polls, 100, (poll) => poll.ask(0))
-  await Bun.sleep(3_000)
+  await inParallel(polls, 100, (poll) => poll.first())
+  await settle(server)
   const before = await server.memoryKib()
-  await inParallel(polls, 500, (poll) => poll.open())
+  await inParallel(polls, 100, (poll) => poll.wait())
   await settle(server)
   const during = await server.memoryKib()
+  const answers = () => polls.reduce((sum, poll) => sum + poll.answers, 0)
+  const answered = answers()
   const idle = await server.costOf(() => Bun.sleep(1000 * options.seconds))
   printBlock(`sync-idle: ${polls.length} long polls, each user in a room of ${options.members}`, [
     ['memory before', mib(before)],
     ['memory with them', mib(during)],
     ['memory per poll', `${((during - before) / polls.length).toFixed(1)} KiB`],
     ['idle CPU', share(idle)],
+    ['answered while idle', `${answers() - answered}`],
   ])
 
-  await wake(server, 'to-device message to 1 user', async (n) => {
+  await wake(server, 'to-device message to 1 user', (n, text) => {
     const [from, to] = [people[n % people.length]!, polls[(n * 37 + 5) % polls.length]!]
     const path = `/_matrix/client/v3/sendToDevice/m.bench/w${n}`
-    const messages = { [to.person.userId]: { '*': { n } } }
-    return { awaited: [to], done: from.ask('PUT', path, { messages }) }
+    const messages = { [to.person.userId]: { '*': { text } } }
+    return { awaited: [to], send: () => from.ask('PUT', path, { messages }) }
   })
-  await wake(server, `message to a room of ${options.members}`, async (n) => {
+  await wake(server, `message to a room of ${options.members}`, (n, text) => {
     const { roomId, members } = rooms[n % rooms.length]!
     const path = `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/send/m.room.message/w${n}`
-    const done = people[members[0]!]!.ask('PUT', path, { msgtype: 'm.text', body: `n ${n}` })
-    return { awaited: members.map((index) => polls[index]!), done }
+    const send = () => people[members[0]!]!.ask('PUT', path, { msgtype: 'm.text', body: text })
+    return { awaited: members.map((index) => polls[index]!), send }
   })
   for (const poll of polls) poll.close()
   await Bun.sleep(5_000)
@@ -75,7 +78,7 @@ async function makeRooms(people: readonly Person[]) {
 
 /** Until the server does nothing any more, or for a while. */
 async function settle(server: WholeServer): Promise<void> {
-  for (let round = 0; round < 30; round++) {
+  for (let round = 0; round < 120; round++) {
     const [own] = await server.costOf(() => Bun.sleep(1_000))
     if (own < 50_000) return
   }
@@ -90,19 +93,21 @@ function share([own, postgres]: [number, number]): string {
 async function wake(
   server: WholeServer,
   name: string,
-  act: (n: number) => Promise<{ awaited: Poll[]; done: Promise<unknown> }>,
+  act: (n: number, text: string) => { awaited: Poll[]; send: () => Promise<unknown> },
 ): Promise<void> {
   const times: number[] = []
   let woken = 0
   const [own, postgres] = await server.costOf(async () => {
     for (let n = 0; n < options.wakes; n++) {
+      const text = crypto.randomUUID()
+      const { awaited, send } = act(n, text)
+      const seen = Promise.all(awaited.map((poll) => poll.sees(text)))
       const started = performance.now()
-      const { awaited, done } = await act(n)
-      await Promise.all(awaited.map((poll) => poll.answered))
+      const sent = send()
+      await seen
       times.push(performance.now() - started)
-      await done
+      await sent
       woken += awaited.length
-      await Promise.all(awaited.map((poll) => poll.open()))
     }
   })
   times.sort((a, b) => a - b)
@@ -117,52 +122,63 @@ async function wake(
   ])
 }
 
-/** One client: a connection of its own, and requests over it by hand, which cost this process little. */
+/**
+ * One client: a connection of its own, and requests over it by hand, which cost this process little. Once
+ * it is let loose it asks again whenever it is answered, as clients do.
+ */
 class Poll {
   readonly person: Person
+  answers = 0
   readonly #url: URL
   #since = ''
   #socket: Bun.Socket | undefined
   #text = ''
-  #answer = Promise.withResolvers<void>()
+  #loose = false
+  #answered = Promise.withResolvers<void>()
+  #awaited: { text: string; resolve: () => void } | undefined
 
   constructor(url: string, person: Person) {
     this.#url = new URL(url)
     this.person = person
   }
 
-  /** When the request that is open is answered. */
-  get answered(): Promise<void> {
-    return this.#answer.promise
-  }
-
-  async ask(timeoutMs: number): Promise<void> {
-    await this.open(timeoutMs)
-    await this.answered
-  }
-
-  /** Sends a request; does not wait for its answer. */
-  async open(timeoutMs = 120_000): Promise<void> {
-    this.#answer = Promise.withResolvers()
-    this.#text = ''
-    this.#socket ??= await this.#connect()
-    const query = `timeout=${timeoutMs}${this.#since && `&since=${this.#since}`}`
-    this.#socket.write(
-      `GET /_matrix/client/v3/sync?${query} HTTP/1.1\r\nHost: ${this.#url.host}\r\n` +
-        `Authorization: Bearer ${this.person.token}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n`,
-    )
-  }
-
-  close(): void {
-    this.#socket?.end()
-  }
-
-  #connect(): Promise<Bun.Socket> {
-    return Bun.connect({
+  /** One request that does not wait. */
+  async first(): Promise<void> {
+    this.#socket ??= await Bun.connect({
       hostname: this.#url.hostname,
       port: Number(this.#url.port),
       socket: { data: (_socket, bytes) => this.#take(bytes) },
     })
+    this.#ask(0)
+    await this.#answered.promise
+  }
+
+  async wait(): Promise<void> {
+    await this.first()
+    this.#loose = true
+    this.#ask(120_000)
+  }
+
+  /** Resolves when an answer holds this text. */
+  sees(text: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#awaited = { text, resolve }
+    return promise
+  }
+
+  close(): void {
+    this.#loose = false
+    this.#socket?.end()
+  }
+
+  #ask(timeoutMs: number): void {
+    this.#answered = Promise.withResolvers()
+    this.#text = ''
+    const query = `timeout=${timeoutMs}${this.#since && `&since=${this.#since}`}`
+    this.#socket!.write(
+      `GET /_matrix/client/v3/sync?${query} HTTP/1.1\r\nHost: ${this.#url.host}\r\n` +
+        `Authorization: Bearer ${this.person.token}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n`,
+    )
   }
 
   #take(bytes: Buffer): void {
@@ -170,9 +186,13 @@ class Poll {
     const end = this.#text.indexOf('\r\n\r\n')
     const length = /^content-length: (\d+)/im.exec(this.#text)?.[1]
     if (end < 0 || length === undefined || this.#text.length < end + 4 + Number(length)) return
-    const { next_batch: since } = JSON.parse(this.#text.slice(end + 4)) as { next_batch: string }
+    const json = this.#text.slice(end + 4)
+    this.answers++
+    if (this.#awaited && json.includes(this.#awaited.text)) this.#awaited.resolve()
+    const { next_batch: since } = JSON.parse(json) as { next_batch: string }
     this.#since = encodeURIComponent(since)
-    this.#answer.resolve()
+    this.#answered.resolve()
+    if (this.#loose) this.#ask(120_000)
   }
 }
 
