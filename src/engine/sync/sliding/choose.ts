@@ -114,7 +114,7 @@ async function withOthers(
   for (const place of others) {
     const known = away.get(place.roomNid)
     const sentAt = known?.sentAt ?? now
-    const stamp = Math.min(sentAt, now)
+    const stamp = Math.max(0, Math.min(sentAt, now))
     const { position: at } = place
     const entry = { place, at, stamp, sentAt, bump: stamp, traits: known?.traits }
     if (isAsked(place)) {

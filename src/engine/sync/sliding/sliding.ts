@@ -20,7 +20,7 @@ import { OwnLists } from './own-lists.ts'
 import { readRoomStates } from './read-state.ts'
 import { asSyncRequest, type SlidingRequest } from './request.ts'
 import { RoomIndex } from './room-index.ts'
-import { type Telling, planTellings } from './tell.ts'
+import { type Telling, maxCost, planTellings } from './tell.ts'
 import { type RoomParts, unreadOf, writeRoom } from './write-rooms.ts'
 
 /** What sliding sync remembers: what rooms are like, and what clients were told. */
@@ -31,7 +31,11 @@ export class Sliding implements Indexes {
   readonly away = new AwayRooms()
   readonly own = new OwnLists()
 
-  constructor(limits: { rooms?: number } = {}) {
+  /** What one answer tells of rooms at most. */
+  readonly cost: number
+
+  constructor(limits: { rooms?: number; cost?: number } = {}) {
+    this.cost = limits.cost ?? maxCost
     this.connections = new SlidingConnections(limits)
   }
 }
@@ -91,7 +95,7 @@ async function readRound(
   const { userId } = request
   const accountData = await readAccountData(sql, userId, link.point?.vector, vector)
   const choice = await chooseRooms(reader, sliding, request, view, link, accountData)
-  const tellings = await planTellings(sql, choice.wanted, view)
+  const tellings = await planTellings(sql, choice.wanted, view, sliding.cost)
   const members = link.members()
   const parts = await readRooms(reader, request, view, {
     link,

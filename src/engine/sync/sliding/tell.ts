@@ -22,7 +22,7 @@ export type Telling = Wanted & {
 }
 
 /** What one answer tells of rooms at most: an event of a timeline counts as 1. */
-const budget = 20_000
+export const maxCost = 20_000
 /** What telling a room costs beside its events. */
 const roomCost = 10
 
@@ -33,6 +33,7 @@ export async function planTellings(
   sql: Sql,
   wanted: readonly Wanted[],
   { vector }: View,
+  budget: number,
 ): Promise<Telling[]> {
   const tellings: Telling[] = []
   let cost = 0

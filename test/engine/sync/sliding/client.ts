@@ -65,15 +65,23 @@ export type Answer = {
 export class SlidingClients {
   readonly story: Story
   sliding: Sliding
-  /** Statements that were sent, if they are counted. */
-  constructor(story: Story, limits: { rooms?: number } = {}) {
+  readonly clock: () => number
+
+  constructor(
+    story: Story,
+    { clock, ...limits }: { rooms?: number; cost?: number; clock?: () => number } = {},
+  ) {
     this.story = story
+    this.clock = clock ?? story.clock
     this.sliding = new Sliding(limits)
   }
 
   async ask(userId: string, asked: Ask = {}): Promise<Answer> {
     const { timeoutMs = 0, signal = new AbortController().signal } = asked
-    const reader = Object.assign(Object.create(this.story) as Story, { sliding: this.sliding })
+    const reader = Object.assign(Object.create(this.story) as Story, {
+      sliding: this.sliding,
+      clock: this.clock,
+    })
     const answer = await slidingSync(reader, requestOf(userId, asked), signal, timeoutMs)
     return JSON.parse(JSON.stringify(answer)) as Answer
   }
