@@ -1,9 +1,10 @@
 import { limitExceeded } from '#core/error.ts'
-import { SHARDS, shardOf, shardOfNid } from '#core/shard.ts'
+import { shardOf, shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
-import * as receipts from '#store/user/receipts.ts'
 import * as userChanges from '#store/user/read-changes.ts'
+import { News } from './news.ts'
+import { Places } from './places.ts'
 import { ReceiptPlaces } from './receipt-places.ts'
 import { type RoomRef, toRef } from './room-ref.ts'
 import type { Vector } from './vector.ts'
@@ -28,11 +29,25 @@ export type Nudges = Readonly<Record<Passing, number>>
 
 type Waiter = { wake: () => void; wants: readonly Passing[] }
 
+/** Where a room last changed in the stream of its shard: in anything, in its state, in its members. */
+type RoomChange = { position: number; state: number; members: number }
+
+type InRooms = {
+  readonly rooms: readonly changes.ChangedRoom[]
+  readonly members: readonly changes.MemberChange[]
+  /** Who is in rooms whose whole state was replaced. */
+  readonly stale: readonly { user_id: string }[]
+}
+
+const nothingInRooms: InRooms = { rooms: [], members: [], stale: [] }
+
 /** What is kept of one user. */
 export type Track = {
   readonly userId: string
   readonly shard: number
-  readonly places: Map<number, Place>
+  /** Replaced, not changed, once somebody reads it. */
+  places: Places
+  readonly news: News
   readonly waiters: Set<Waiter>
   /** Counts what woke the user that no position says. */
   nudges: Nudges
@@ -58,10 +73,8 @@ export class Interest {
   onMember: OnMember = () => {}
   readonly #tracks = new Map<string, Track>()
   readonly #watchers = new Map<number, Set<Track>>()
-  readonly #lastPosition = new Map<number, number>()
+  readonly #changes = new Map<number, RoomChange>()
   #floor = new Float64Array(0)
-  /** Of each user shard, where a device list last changed: who it concerns is found out by a look. */
-  readonly #listsAt = new Float64Array(SHARDS)
   readonly #receipts: ReceiptPlaces
   #places = 0
   #loads: Load[] = []
@@ -99,10 +112,15 @@ export class Interest {
     return this.#loads.length > 0
   }
 
-  /** Whether a room has news after a position; undefined: it is too long ago to know. */
-  roomChanged(shard: number, roomNid: number, since: number): boolean | undefined {
-    const last = this.#lastPosition.get(roomNid)
-    if (last !== undefined && last > since) return true
+  /** Whether a room has news of a kind after a position; undefined: it is too long ago to know. */
+  roomChanged(
+    shard: number,
+    roomNid: number,
+    since: number,
+    what: keyof RoomChange = 'position',
+  ): boolean | undefined {
+    const last = this.#changes.get(roomNid)
+    if (last !== undefined && last[what] > since) return true
     if (since >= this.#floor[shard]!) return false
     return undefined
   }
@@ -140,22 +158,14 @@ export class Interest {
     const stretches = stretchesOf(from.rooms, to.rooms)
     const wanted = [...new Set(loads.map((load) => load.userId))]
     const userStretches = stretchesOf(from.users, to.users)
-    const [rooms, members, rows, users, lists, read] = await Promise.all([
-      stretches.length ? changes.changedRooms(sql, stretches) : [],
-      stretches.length ? changes.memberChanges(sql, this.#serverName, stretches) : [],
+    const [{ rooms, members, stale }, rows, own] = await Promise.all([
+      stretches.length ? this.#readRooms(sql, stretches) : nothingInRooms,
       wanted.length ? changes.membershipsAt(sql, wanted, to.rooms) : [],
-      userStretches.length ? userChanges.changedUsers(sql, userStretches) : [],
-      userStretches.length ? userChanges.changedLists(sql, userStretches) : [],
-      userStretches.length ? receipts.changedRooms(sql, userStretches) : [],
+      userStretches.length ? userChanges.changed(sql, userStretches) : [],
     ])
-    const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
-    const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
     return () => {
       const woken = new Set<Track>()
-      for (const { room_nid, position } of rooms) {
-        this.#remember(room_nid, position)
-        for (const track of this.#watchers.get(room_nid) ?? []) woken.add(track)
-      }
+      for (const row of rooms) this.#changeRoom(row, woken)
       for (const row of members) {
         this.#move(row, woken)
         if (row.user_id) this.onMember(row.user_id, row.room_nid, row.membership === 'join')
@@ -164,21 +174,24 @@ export class Interest {
         this.#drop(user_id)
         this.onMember(user_id)
       }
-      for (const { user_id } of users) {
-        const track = this.#tracks.get(user_id)
-        if (track) woken.add(track)
-      }
-      for (const list of lists) this.#moveList(list, woken)
-      for (const row of read) {
-        this.#receipts.move(row.room_nid, row.shard, row.position)
-        for (const track of this.#watchers.get(row.room_nid) ?? []) woken.add(track)
-      }
+      for (const row of own) this.#takeOwn(row, woken)
       for (const track of woken) wake(track)
       this.#keep(wanted, rows, to)
       for (const load of loads) load.resolve(this.#tracks.get(load.userId)!)
       this.#trim(new Set(wanted))
       return members
     }
+  }
+
+  /** Most changes are no membership: then nobody has to be looked up. */
+  async #readRooms(sql: Sql, stretches: readonly changes.Stretch[]): Promise<InRooms> {
+    const rooms = await changes.changedRooms(sql, stretches)
+    const members = rooms.some((row) => row.members !== null)
+      ? await changes.memberChanges(sql, this.#serverName, stretches)
+      : []
+    const flipped = members.filter((row) => row.user_id === null).map((row) => row.room_nid)
+    const stale = flipped.length ? await changes.localMembers(sql, this.#serverName, flipped) : []
+    return { rooms, members, stale }
   }
 
   /** Waits for something that may concern the user; the track must be of the vector last applied. */
@@ -203,14 +216,11 @@ export class Interest {
   }
 
   /** Whether something after `since` may concern the user already. */
-  isBehind(track: Track, since: Vector, seen: Vector): boolean {
-    if (seen.users[track.shard]! > since.users[track.shard]!) return true
-    if (this.#listsAt.some((position, shard) => position > since.users[shard]!)) return true
-    if (this.#receipts.anyAfter(since))
-      for (const { membership, roomNid } of track.places.values())
-        if (membership === 'join' && this.#receipts.changed(roomNid, since)) return true
-    if (seen.rooms.every((position, shard) => position <= since.rooms[shard]!)) return false
-    for (const place of track.places.values()) {
+  isBehind({ news, places, shard }: Track, since: Vector): boolean {
+    if (news.hasOwnAfter(since.users[shard]!) || news.hasListsAfter(since)) return true
+    for (const { membership, roomNid } of places.of(news.receipts.after(since.users)))
+      if (membership === 'join' && this.#receipts.changed(roomNid, since)) return true
+    for (const place of places.of(news.rooms.after(since.rooms))) {
       const from = since.rooms[place.shard]!
       if (place.position > from) return true
       if (place.membership !== 'join') continue
@@ -240,15 +250,26 @@ export class Interest {
     for (const track of this.#tracks.values()) wake(track)
   }
 
-  #remember(roomNid: number, position: number): void {
-    this.#lastPosition.delete(roomNid)
-    this.#lastPosition.set(roomNid, position)
-    if (this.#lastPosition.size <= this.#max) return
-    const [oldest] = this.#lastPosition
+  #changeRoom(row: changes.ChangedRoom, woken: Set<Track>): void {
+    const { shard, room_nid: roomNid, position } = row
+    const before = this.#changes.get(roomNid)
+    this.#changes.delete(roomNid)
+    this.#changes.set(roomNid, {
+      position,
+      state: row.state ?? before?.state ?? 0,
+      members: row.members ?? before?.members ?? 0,
+    })
+    const change = { roomNid, shard, position }
+    for (const track of this.#watchers.get(roomNid) ?? []) {
+      track.news.rooms.add(change)
+      woken.add(track)
+    }
+    if (this.#changes.size <= this.#max) return
+    const [oldest] = this.#changes
     if (!oldest) return
-    this.#lastPosition.delete(oldest[0])
-    const shard = shardOfNid(oldest[0])
-    this.#floor[shard] = Math.max(this.#floor[shard]!, oldest[1])
+    this.#changes.delete(oldest[0])
+    const its = shardOfNid(oldest[0])
+    this.#floor[its] = Math.max(this.#floor[its]!, oldest[1].position)
   }
 
   #move(row: changes.MemberChange, woken: Set<Track>): void {
@@ -256,27 +277,45 @@ export class Interest {
     if (!track) return
     const room = toRef(row)
     const place = room && { ...room, ...standingOf(row.membership, row.event_nid) }
-    this.#put(track, row.room_nid, place && { ...place, position: row.position })
+    const { shard, room_nid: roomNid, position } = row
+    this.#put(track, roomNid, place && { ...place, position })
+    // Who was not in the room was not told what else happened to it.
+    const last = this.#changes.get(roomNid)?.position ?? 0
+    track.news.rooms.add({ roomNid, shard, position: Math.max(position, last) })
     woken.add(track)
   }
 
-  /** A device list concerns its user, and whoever is in a room with them. */
-  #moveList({ shard, user_id, position, room_nids }: userChanges.ChangedList, woken: Set<Track>) {
-    this.#listsAt[shard] = Math.max(this.#listsAt[shard]!, position)
-    const own = this.#tracks.get(user_id)
-    if (own) woken.add(own)
-    for (const roomNid of room_nids)
-      for (const track of this.#watchers.get(roomNid) ?? []) woken.add(track)
+  #takeOwn(row: userChanges.Changed, woken: Set<Track>): void {
+    const { kind, shard, user_id: userId, position } = row
+    const track = userId === null ? undefined : this.#tracks.get(userId)
+    if (track) woken.add(track)
+    if (kind !== 'list' && kind !== 'read') return track?.news.addOwn(kind, position)
+    if (kind === 'list') track?.news.addList(shard, position)
+    for (const roomNid of row.room_nids ?? []) {
+      if (kind === 'read') this.#receipts.move(roomNid, shard, position)
+      for (const watcher of this.#watchers.get(roomNid) ?? []) {
+        // A device list concerns whoever is in a room with its user.
+        if (kind === 'list') watcher.news.addList(shard, position)
+        else watcher.news.receipts.add({ roomNid, shard, position })
+        woken.add(watcher)
+      }
+    }
   }
 
   #put(track: Track, roomNid: number, place: Place | undefined): void {
-    if (track.places.delete(roomNid)) this.#places--
+    if (track.places.isShown) track.places = new Places(new Map(track.places.byRoom))
+    const { byRoom } = track.places
+    if (byRoom.delete(roomNid)) this.#places--
     if (place) {
-      track.places.set(roomNid, place)
+      byRoom.set(roomNid, place)
       this.#places++
     }
+    this.#watch(track, roomNid, place?.membership === 'join')
+  }
+
+  #watch(track: Track, roomNid: number, isJoined: boolean): void {
     const watchers = this.#watchers.get(roomNid)
-    if (place?.membership === 'join') {
+    if (isJoined) {
       if (watchers) watchers.add(track)
       else this.#watchers.set(roomNid, new Set([track]))
     } else if (watchers?.delete(track) && watchers.size === 0) this.#watchers.delete(roomNid)
@@ -285,10 +324,12 @@ export class Interest {
   #keep(userIds: readonly string[], rows: readonly changes.MembershipRow[], at: Vector): void {
     for (const userId of userIds) {
       this.#drop(userId)
+      const shard = shardOf(userId)
       this.#tracks.set(userId, {
         userId,
-        shard: shardOf(userId),
-        places: new Map(),
+        shard,
+        places: new Places(),
+        news: new News(shard, at),
         waiters: new Set(),
         nudges: { typing: this.#nudges, presence: this.#nudges },
       })
@@ -311,7 +352,8 @@ export class Interest {
   #drop(userId: string): void {
     const track = this.#tracks.get(userId)
     if (!track) return
-    for (const roomNid of track.places.keys()) this.#put(track, roomNid, undefined)
+    for (const roomNid of track.places.byRoom.keys()) this.#watch(track, roomNid, false)
+    this.#places -= track.places.byRoom.size
     this.#tracks.delete(userId)
     wake(track)
   }

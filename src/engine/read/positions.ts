@@ -10,6 +10,7 @@ import {
   type Place,
   type Track,
 } from './interest.ts'
+import type { News } from './news.ts'
 import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 
 /** Between two looks while news keeps coming: under a flood a look costs as much as a commit. */
@@ -19,6 +20,11 @@ const minPauseMs = 3
 export type View = {
   readonly vector: Vector
   readonly places: readonly Place[]
+  readonly byRoom: ReadonlyMap<number, Place>
+  /** Where there may be something new after a vector; where there may be receipts. */
+  readonly changed: (since: Vector) => readonly Place[]
+  readonly read: (since: Vector) => readonly Place[]
+  readonly news: News
   /** Another one means that something without a position may have changed since. */
   readonly nudges: Nudges
 }
@@ -121,13 +127,35 @@ export class Positions {
   async view(userId: string): Promise<View> {
     await this.settled()
     const track = this.#interest.find(userId) ?? (await this.#load(userId))
-    const { places, nudges } = track
-    return { vector: copyVector(this.#seen), places: [...places.values()], nudges }
+    const { places, news, nudges } = track
+    const { byRoom } = places
+    places.isShown = true
+    return {
+      vector: copyVector(this.#seen),
+      get places() {
+        return places.all
+      },
+      byRoom,
+      changed: ({ rooms }) => places.of(news.rooms.after(rooms)),
+      read: ({ users }) => places.of(news.receipts.after(users)),
+      news,
+      nudges,
+    }
   }
 
   /** Whether a room has news after a position; undefined: it is too long ago to know. */
   roomChanged(shard: number, roomNid: number, since: number): boolean | undefined {
     return this.#interest.roomChanged(shard, roomNid, since)
+  }
+
+  /** The same of its state. */
+  stateChanged(shard: number, roomNid: number, since: number): boolean | undefined {
+    return this.#interest.roomChanged(shard, roomNid, since, 'state')
+  }
+
+  /** The same of memberships in it. */
+  membersChanged(shard: number, roomNid: number, since: number): boolean | undefined {
+    return this.#interest.roomChanged(shard, roomNid, since, 'members')
   }
 
   /** Whether a room may have receipts after a vector. */
@@ -151,7 +179,7 @@ export class Positions {
     if (this.#closed || signal.aborted || timeoutMs <= 0) return
     const wants = Object.keys(nudges) as Passing[]
     if (wants.some((what) => track.nudges[what] !== nudges[what])) return
-    if (this.#interest.isBehind(track, since, this.#seen)) return
+    if (this.#interest.isBehind(track, since)) return
     await this.#interest.wait(track, signal, timeoutMs, wants)
   }
 

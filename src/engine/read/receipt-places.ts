@@ -8,8 +8,6 @@ import type { Vector } from './vector.ts'
 export class ReceiptPlaces {
   readonly #max: number
   readonly #rooms = new Map<number, Map<number, number>>()
-  /** The last of all rooms, by shard. */
-  readonly #last = new Float64Array(SHARDS)
   #floor = new Float64Array(SHARDS)
   /** The last vector that was asked for, whose answer is the same for all rooms. */
   #asked: { since: Vector; isTooOld: boolean } | undefined
@@ -28,20 +26,12 @@ export class ReceiptPlaces {
     const places = this.#rooms.get(roomNid) ?? new Map<number, number>()
     this.#rooms.delete(roomNid)
     this.#rooms.set(roomNid, places.set(shard, Math.max(places.get(shard) ?? 0, position)))
-    this.#last[shard] = Math.max(this.#last[shard]!, position)
     if (this.#rooms.size <= this.#max) return
     const [oldest] = this.#rooms
     if (!oldest) return
     this.#rooms.delete(oldest[0])
     this.#asked = undefined
     for (const [each, at] of oldest[1]) this.#floor[each] = Math.max(this.#floor[each]!, at)
-  }
-
-  /** Whether any receipt moved after a vector, or may have. */
-  anyAfter(since: Vector): boolean {
-    return (
-      this.#last.some((position, shard) => position > since.users[shard]!) || this.#isTooOld(since)
-    )
   }
 
   /** Whether a room has receipts after a vector, or may have. */

@@ -11,7 +11,14 @@ export const roomPositions = (sql: Sql) =>
 export const userPositions = (sql: Sql) =>
   sql<{ shard: number; position: number }[]>`select shard, position from user_shards`
 
-export type ChangedRoom = { shard: number; room_nid: number; position: number }
+export type ChangedRoom = {
+  shard: number
+  room_nid: number
+  position: number
+  /** Of the last change of its state, if there is one; of a membership, or of all of it at once. */
+  state: number | null
+  members: number | null
+}
 
 /** Every room with something new in these stretches, and where the newest of it is. */
 export const changedRooms = (sql: Sql, stretches: readonly Stretch[]) =>
@@ -23,13 +30,16 @@ export const changedRooms = (sql: Sql, stretches: readonly Stretch[]) =>
         ${stretches.map((each) => each.to)}::bigint[]
       ) as t (shard, low, high)
     )
-    select shard, room_nid, max(position) as position
+    select shard, room_nid, max(position) as position,
+      max(position) filter (where is_state) as state,
+      max(position) filter (where is_member) as members
     from (
-      select e.shard, e.room_nid, e.position
+      select e.shard, e.room_nid, e.position, false as is_state, false as is_member
       from stretch s join events e
         on e.shard = s.shard and e.position > s.low and e.position <= s.high
       union all
-      select d.shard, d.room_nid, d.position
+      select d.shard, d.room_nid, d.position, true, d.state_key_nid = 0
+        or d.old_membership is not null or d.new_membership is not null
       from stretch s join state_deltas d
         on d.shard = s.shard and d.position > s.low and d.position <= s.high
     ) as changed

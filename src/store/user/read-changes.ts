@@ -3,41 +3,22 @@ import type { Sql } from '#store/db.ts'
 /** A stretch of one user shard's streams: after `from`, up to and including `to`. */
 export type Stretch = { shard: number; from: number; to: number }
 
-/** The users for whom something lies in these stretches. */
-export const changedUsers = (sql: Sql, stretches: readonly Stretch[]) =>
-  sql<{ user_id: string }[]>`
-    with stretch as materialized (
-      select * from unnest(
-        ${stretches.map((each) => each.shard)}::smallint[],
-        ${stretches.map((each) => each.from)}::bigint[],
-        ${stretches.map((each) => each.to)}::bigint[]
-      ) as t (shard, low, high)
-    )
-    select a.user_id
-    from stretch s join account_data a
-      on a.shard = s.shard and a.position > s.low and a.position <= s.high
-    union
-    select f.user_id
-    from stretch s join forgotten_rooms f
-      on f.shard = s.shard and f.position > s.low and f.position <= s.high
-    union
-    select d.user_id
-    from stretch s join to_device d
-      on d.shard = s.shard and d.position > s.low and d.position <= s.high
-    union
-    select c.user_id
-    from stretch s join receipts c
-      on c.shard = s.shard and c.position > s.low and c.position <= s.high
-    union
-    select k.signer
-    from stretch s join key_signatures k
-      on k.shard = s.shard and k.position > s.low and k.position <= s.high`
+export type Changed = {
+  /** `list`: a device list; `read`: receipts that everybody may see; the others are the user's own. */
+  kind:
+    'account_data' | 'forgotten_rooms' | 'to_device' | 'receipts' | 'signatures' | 'list' | 'read'
+  shard: number
+  /** Null of `read`. */
+  user_id: string | null
+  /** The last one. */
+  position: number
+  /** Of `list` those that its user is joined to; of `read` the one. */
+  room_nids: number[] | null
+}
 
-export type ChangedList = { shard: number; user_id: string; position: number; room_nids: number[] }
-
-/** Device lists that changed in these stretches, with the rooms that their users are joined to. */
-export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
-  sql<ChangedList[]>`
+/** What lies in these stretches, and for whom. */
+export const changed = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<Changed[]>`
     with stretch as materialized (
       select * from unnest(
         ${stretches.map((each) => each.shard)}::smallint[],
@@ -45,19 +26,53 @@ export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
         ${stretches.map((each) => each.to)}::bigint[]
       ) as t (shard, low, high)
     ),
-    changed as (
+    own as (
+      select 'account_data' as kind, a.shard, a.user_id, a.position
+      from stretch s join account_data a
+        on a.shard = s.shard and a.position > s.low and a.position <= s.high
+      union all
+      select 'forgotten_rooms', f.shard, f.user_id, f.position
+      from stretch s join forgotten_rooms f
+        on f.shard = s.shard and f.position > s.low and f.position <= s.high
+      union all
+      select 'to_device', d.shard, d.user_id, d.position
+      from stretch s join to_device d
+        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      union all
+      select 'receipts', c.shard, c.user_id, c.position
+      from stretch s join receipts c
+        on c.shard = s.shard and c.position > s.low and c.position <= s.high
+      union all
+      select 'signatures', k.shard, k.signer, k.position
+      from stretch s join key_signatures k
+        on k.shard = s.shard and k.position > s.low and k.position <= s.high
+    ),
+    lists as (
       select d.shard, d.user_id, d.position from stretch s join device_lists d
         on d.shard = s.shard and d.position > s.low and d.position <= s.high
       union all
       select d.shard, d.user_id, d.position from stretch s join remote_device_lists d
         on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    ),
+    read as (
+      select c.room_id, c.shard, max(c.position) as position
+      from stretch s join receipts c
+        on c.shard = s.shard and c.position > s.low and c.position <= s.high
+      where c.type = 'm.read'
+      group by c.room_id, c.shard
     )
-    select c.shard, c.user_id, c.position, array(
+    select kind, shard, user_id, max(position) as position, null::bigint[] as room_nids
+    from own group by kind, shard, user_id
+    union all
+    select 'list', l.shard, l.user_id, l.position, array(
       select m.room_nid from user_ids u
       join memberships m on m.user_nid = u.user_nid and m.membership = 'join'
-      where u.user_id = c.user_id
-    ) as room_nids
-    from changed c`
+      where u.user_id = l.user_id
+    )
+    from lists l
+    union all
+    select 'read', r.shard, null, r.position, array[m.room_nid]
+    from read r join rooms m on m.room_id = r.room_id`
 
 export type AccountDataRow = { room_id: string; type: string; content: string; position: number }
 

@@ -42,28 +42,6 @@ export const put = (sql: Sql, rows: readonly Row[]) =>
       )
     returning user_id, room_id, type, thread_id, position`
 
-export type ChangedRoom = { room_nid: number; shard: number; position: number }
-
-/** The rooms with new receipts for everybody, each with the last position of each shard. */
-export const changedRooms = (sql: Sql, stretches: readonly Stretch[]) =>
-  sql<ChangedRoom[]>`
-    with stretch as materialized (
-      select * from unnest(
-        ${stretches.map((each) => each.shard)}::smallint[],
-        ${stretches.map((each) => each.from)}::bigint[],
-        ${stretches.map((each) => each.to)}::bigint[]
-      ) as t (shard, low, high)
-    )
-    select m.room_nid, c.shard, c.position
-    from (
-      select c.room_id, c.shard, max(c.position) as position
-      from stretch s join receipts c
-        on c.shard = s.shard and c.position > s.low and c.position <= s.high
-      where c.type = 'm.read'
-      group by c.room_id, c.shard
-    ) c
-    join rooms m on m.room_id = c.room_id`
-
 export type ReceiptRow = {
   room_id: string
   user_id: string

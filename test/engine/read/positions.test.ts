@@ -124,7 +124,7 @@ describe('waiting', () => {
       await Promise.all(waiting.map(({ done }) => done))
     })
     // What is read, beside the statements of the commit.
-    expect(statements.filter((text) => text.includes('with stretch'))).toHaveLength(2)
+    expect(statements.filter((text) => text.includes('with stretch'))).toHaveLength(1)
   })
 })
 
