@@ -17,6 +17,7 @@ import type { Snapshots } from '#engine/read/snapshots.ts'
 import type { SentMembers } from '#engine/sync/sent-members.ts'
 import type { Sliding } from '#engine/sync/sliding/sliding.ts'
 import type { UnreadCounts } from '#engine/sync/unread.ts'
+import type { UserFacts } from '#engine/sync/user-facts.ts'
 import type { RateLimits } from '#api/http/rate-limit.ts'
 import type { Accounts } from '#engine/user/accounts.ts'
 import type { AccessTokens } from '#engine/user/access-tokens.ts'
@@ -97,6 +98,7 @@ export type Context = {
   readonly remoteSpaces: RemoteSpaces
   /** What users have not read, as it was counted last. */
   readonly unread: UnreadCounts
+  readonly facts: UserFacts
   /** Filters of /sync that were read before. */
   readonly syncFilters: SyncFilters
   /** What lazy loading has told each client. */

@@ -12,6 +12,7 @@ import { StoredSnapshots } from '#engine/read/snapshots.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
 import { Sliding } from '#engine/sync/sliding/sliding.ts'
 import { UnreadCounts } from '#engine/sync/unread.ts'
+import { UserFacts } from '#engine/sync/user-facts.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
 import { Departures } from '#engine/user/departures.ts'
@@ -136,6 +137,7 @@ const memories = () => ({
   sentMembers: new SentMembers(),
   sliding: new Sliding(),
   unread: new UnreadCounts(),
+  facts: new UserFacts(),
 })
 
 /** What takes in the transactions of other servers. */

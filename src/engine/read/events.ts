@@ -43,7 +43,7 @@ export async function loadEvents(
     wanted.map((each) => each.shard),
     wanted.map((each) => each.nid),
   )
-  for (const each of await readRows(sql, rooms, rows)) found.set(each.nid, each)
+  for (const each of await toReadEvents(sql, rooms, rows)) found.set(each.nid, each)
   return found
 }
 
@@ -55,12 +55,13 @@ export async function loadEvent(
 ): Promise<ReadEvent | undefined> {
   const rows = await readEvents.byIds(sql, [packEventId(eventId)])
   const own = rows.filter((row) => row.room_nid === room.roomNid)
-  const [event] = await readRows(sql, new Map([[room.roomNid, room]]), own)
+  const [event] = await toReadEvents(sql, new Map([[room.roomNid, room]]), own)
   // Another spelling of the same hash is not this event's ID.
   return event?.event.eventId === eventId ? event : undefined
 }
 
-async function readRows(
+/** What rows of these rooms say; one more statement if redactions are among them. */
+export async function toReadEvents(
   sql: Sql,
   rooms: ReadonlyMap<number, RoomRef>,
   rows: readonly readEvents.EventRow[],

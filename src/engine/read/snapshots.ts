@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { shardOfNid } from '#core/shard.ts'
+import { StateFacts } from './state-facts.ts'
 import type { Sql } from '#store/db.ts'
 import { type Pairs, unpack } from '#store/room/packed-state.ts'
 import * as readSnapshots from '#store/room/read-snapshots.ts'
@@ -12,6 +13,8 @@ export type Snapshots = {
     snapshots: readonly number[],
     keys: readonly number[],
   ): Promise<ReadonlyMap<number, ReadonlyMap<number, number>>>
+  /** What is remembered of what does not change. */
+  readonly facts?: StateFacts
   /** Every event of one. */
   whole(sql: Sql, snapshot: number): Promise<readonly number[]>
 }
@@ -27,6 +30,7 @@ const defaultBytes = 64 * 1024 * 1024
  * of one room's states are mostly the same.
  */
 export class StoredSnapshots implements Snapshots {
+  readonly facts = new StateFacts()
   readonly #layers: LRUCache<number, Layer>
 
   constructor(maxBytes = defaultBytes) {

@@ -1,18 +1,12 @@
-import { parseJson } from '#core/canonical-json.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
-import type { JsonObject } from '#core/json.ts'
-import {
-  type HistoryVisibility,
-  historyVisibilityOf,
-} from '#core/content/m.room.history_visibility.ts'
+import type { HistoryVisibility } from '#core/content/m.room.history_visibility.ts'
 import { isVisible } from '#core/visibility.ts'
-import { shardOfNid } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
-import * as readKeys from '#store/room/read-keys.ts'
 import * as readMembers from '#store/room/read-members.ts'
 import type { ReadEvent } from './events.ts'
 import type { RoomRef } from './room-ref.ts'
 import type { Snapshots } from './snapshots.ts'
+import { StateFacts } from './state-facts.ts'
 
 // Up to where a reader was joined: for ever, up to a position, or never.
 export const stillJoined = Infinity
@@ -53,22 +47,27 @@ export async function visible(
 ): Promise<Map<number, Seen>> {
   const seen = new Map<number, Seen>()
   if (asks.length === 0) return seen
-  const [visibilityKey, memberKey] = await keysOf(sql, userId)
+  const facts = snapshots.facts ?? new StateFacts()
+  const [visibilityKey, memberKey] = await facts.keys(sql, [
+    { type: 'm.room.history_visibility', stateKey: '' },
+    { type: 'm.room.member', stateKey: userId },
+  ])
   const keys = [visibilityKey, memberKey].filter((key) => key !== undefined)
   const wanted = new Set<number>()
   for (const { event } of asks) if (event.snapshot !== undefined) wanted.add(event.snapshot)
   const states = await snapshots.lookup(sql, [...wanted], keys)
-  const contents = await contentsOf(sql, states)
+  const nids = new Set<number>()
+  for (const state of states.values()) for (const nid of state.values()) nids.add(nid)
+  const said = await facts.events(sql, nids)
   for (const { event, joinedUntil: until } of asks) {
     const state = event.snapshot === undefined ? undefined : states.get(event.snapshot)
-    const content = (key: number | undefined) => {
+    const find = (key: number | undefined) => {
       const nid = key === undefined ? undefined : state?.get(key)
-      return nid === undefined ? undefined : contents.get(nid)
+      return nid === undefined ? undefined : said.get(nid)
     }
     // Not spec: of an event whose state is not known, only what everyone in the room may see.
-    const visibility: HistoryVisibility =
-      event.snapshot === undefined ? 'shared' : historyVisibilityOf(content(visibilityKey))
-    const membership = membershipOf(content(memberKey))
+    const visibility: HistoryVisibility = find(visibilityKey)?.visibility ?? 'shared'
+    const membership = find(memberKey)?.membership
     const joinedSince =
       event.position === undefined ? until !== neverJoined : event.position <= until
     if (!isVisible(event.event, userId, { visibility, membership, joinedSince })) continue
@@ -90,29 +89,3 @@ export const unseen = (asks: readonly Ask[]): Map<number, Seen> =>
       { membership: 'leave', joinedUntil: until },
     ]),
   )
-
-async function keysOf(
-  sql: Sql,
-  userId: string,
-): Promise<[visibility: number | undefined, member: number | undefined]> {
-  const rows = await readKeys.stateKeyNids(sql, [
-    { type: 'm.room.history_visibility', stateKey: '' },
-    { type: 'm.room.member', stateKey: userId },
-  ])
-  const find = (type: string) => rows.find((row) => row.type === type)?.state_key_nid
-  return [find('m.room.history_visibility'), find('m.room.member')]
-}
-
-async function contentsOf(
-  sql: Sql,
-  states: ReadonlyMap<number, ReadonlyMap<number, number>>,
-): Promise<Map<number, JsonObject>> {
-  const nids = new Set<number>()
-  for (const state of states.values()) for (const nid of state.values()) nids.add(nid)
-  const contents = new Map<number, JsonObject>()
-  if (nids.size === 0) return contents
-  const list = [...nids]
-  for (const row of await readKeys.jsonOf(sql, list.map(shardOfNid), list))
-    contents.set(row.event_nid, (parseJson(row.json) as JsonObject)['content'] as JsonObject)
-  return contents
-}

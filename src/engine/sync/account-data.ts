@@ -5,6 +5,7 @@ import { blocksInvites, permissionType } from '#engine/read/invite-permission.ts
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
 import * as userChanges from '#store/user/read-changes.ts'
+import type { Known } from './user-facts.ts'
 
 type Entry = { type: string; content: JsonObject }
 
@@ -24,10 +25,14 @@ export async function readAccountData(
   userId: string,
   since: Vector | undefined,
   vector: Vector,
+  known?: Known,
 ): Promise<AccountData> {
   const shard = shardOf(userId)
   const low = since?.users[shard] ?? 0
   const high = vector.users[shard]!
+  const wishes = known?.facts.wishes.get(userId)
+  if (wishes && since && isSame(known, low) && isSame(known, wishes.at))
+    return { global: [], rooms: new Map(), ...wishes }
   const global: Entry[] = []
   const rooms = new Map<string, Entry[]>()
   let ignored: ReadonlySet<string> = new Set()
@@ -47,8 +52,12 @@ export async function readAccountData(
   // Until a user changes a rule their rules are not stored.
   if (!since && !global.some(({ type }) => type === 'm.push_rules'))
     global.push({ type: 'm.push_rules', content: pushRules(userId) })
+  known?.facts.wishes.set(userId, { at: high, ignored, blocksInvites: blocked })
   return { global, rooms, ignored, blocksInvites: blocked }
 }
+
+const isSame = (known: Known | undefined, at: number): boolean =>
+  known?.news.isSame('account_data', at) === true
 
 /** Rules are stored with the default rules of the day, and shown with those of today. */
 const shown = (userId: string, { type, content }: Entry): Entry => ({

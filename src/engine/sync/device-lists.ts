@@ -1,4 +1,5 @@
 import type { Place } from '#engine/read/interest.ts'
+import type { News } from '#engine/read/news.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
@@ -20,21 +21,23 @@ const nothing: DeviceListNews = { changed: [], left: [] }
  */
 export async function readDeviceLists(
   sql: Sql,
-  positions: Pick<Positions, 'roomChanged'>,
+  positions: Pick<Positions, 'membersChanged'>,
   userId: string,
   places: readonly Place[],
   since: Vector | undefined,
   vector: Vector,
+  news?: News,
 ): Promise<DeviceListNews> {
   if (!since) return nothing
   const rooms = places.flatMap(({ shard, roomNid, membership, position }) => {
     const low = since.rooms[shard]!
     const joined = membership === 'join'
     const moved = position > low && membership !== 'invite' && membership !== 'knock'
-    if (!moved && !(joined && positions.roomChanged(shard, roomNid, low) !== false)) return []
+    if (!moved && !(joined && positions.membersChanged(shard, roomNid, low) !== false)) return []
     return [{ shard, roomNid, low, high: joined ? vector.rooms[shard]! : position }]
   })
-  const stretches = [...vector.users].flatMap((to, shard) => {
+  const mayHaveLists = news === undefined || news.hasListsAfter(since)
+  const stretches = [...(mayHaveLists ? vector.users : [])].flatMap((to, shard) => {
     const from = since.users[shard]!
     return to > from ? [{ shard, from, to }] : []
   })

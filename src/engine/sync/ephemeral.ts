@@ -20,20 +20,20 @@ export type PassingNews = {
 export function readPassing(
   live: { readonly typing?: Typing; readonly presence?: Presence | undefined },
   { filter, since }: Pick<SyncRequest, 'filter' | 'since'>,
-  { places }: View,
+  view: View,
   ignored: ReadonlySet<string>,
   receipts: ReceiptSection,
   newRooms: readonly { readonly roomNid: number }[],
 ): PassingNews {
   const accepts = typingFilter(filter.rooms, filter.ephemeral)
-  const news = readTyping(live.typing, places, accepts, ignored, since?.typing)
+  const news = readTyping(live.typing, view.places, accepts, ignored, since?.typing)
   const ephemeral = new Map(Array.from(news.rooms, ([roomNid, event]) => [roomNid, [event]]))
   for (const [roomNid, event] of receipts) {
     const events = ephemeral.get(roomNid)
     if (events) events.push(event)
     else ephemeral.set(roomNid, [event])
   }
-  const told = readPresence(live.presence, { filter, since, ignored }, places, newRooms)
+  const told = readPresence(live.presence, { filter, since, ignored }, view.byRoom, newRooms)
   return {
     ephemeral,
     presence: told.events,

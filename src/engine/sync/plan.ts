@@ -56,7 +56,7 @@ export async function planRooms(
   sql: Sql,
   positions: Positions,
   request: SyncRequest,
-  { vector, places }: View,
+  { vector, places }: Pick<View, 'vector' | 'places'>,
 ): Promise<Plan> {
   const { since, filter } = request
   const wanted = places.filter((place) => filter.rooms.accepts(place.roomId))

@@ -31,7 +31,7 @@ const maxUsers = 1_000
 export function readPresence(
   presence: Presence | undefined,
   { filter, since, ignored }: PresenceRequest,
-  places: readonly Place[],
+  places: ReadonlyMap<number, Place>,
   newRooms: readonly { readonly roomNid: number }[],
 ): PresenceNews {
   if (!presence) return { events: [], point: since?.presence }
@@ -40,11 +40,9 @@ export function readPresence(
   const told = since?.presence
   const isKnown = told?.epoch === epoch && told.at >= log.floor
   if (isKnown && told.at === log.at && newRooms.length === 0) return { events: [], point }
-  const rooms = new Set<number>()
-  for (const { roomNid, membership } of places) if (membership === 'join') rooms.add(roomNid)
   const found = new Set<Entry>()
   for (const entry of log.changedAfter(isKnown ? told.at : 0))
-    if ((since || entry.shown.state !== 'offline') && meets(entry.rooms, rooms)) found.add(entry)
+    if ((since || entry.shown.state !== 'offline') && meets(entry.rooms, places)) found.add(entry)
   for (const { roomNid } of isKnown ? newRooms : [])
     for (const entry of log.presentIn(roomNid)) found.add(entry)
   const events: JsonObject[] = []
@@ -58,10 +56,17 @@ export function readPresence(
   return { events: events.length > max ? events.slice(events.length - max) : events, point }
 }
 
-/** Whether two sets have something in common. */
-function meets(one: ReadonlySet<number> | undefined, other: ReadonlySet<number>): boolean {
-  if (!one) return false
-  const [small, large] = one.size < other.size ? [one, other] : [other, one]
-  for (const each of small) if (large.has(each)) return true
+/** Whether somebody is in a room to which a user is joined. */
+function meets(
+  theirs: ReadonlySet<number> | undefined,
+  places: ReadonlyMap<number, Place>,
+): boolean {
+  if (!theirs) return false
+  if (theirs.size <= places.size) {
+    for (const roomNid of theirs) if (places.get(roomNid)?.membership === 'join') return true
+    return false
+  }
+  for (const { roomNid, membership } of places.values())
+    if (membership === 'join' && theirs.has(roomNid)) return true
   return false
 }

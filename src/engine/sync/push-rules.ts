@@ -4,6 +4,7 @@ import { type PushRuleset, defaultRules, ruleKinds } from '#core/push/default-ru
 import { type CompiledRules, compileRules } from '#core/push/evaluate.ts'
 import { rulesetOf } from '#core/push/ruleset.ts'
 import { shardOf } from '#core/shard.ts'
+import type { News } from '#engine/read/news.ts'
 import type { Sql } from '#store/db.ts'
 import * as accountData from '#store/user/account-data.ts'
 import * as profiles from '#store/user/profiles.ts'
@@ -17,25 +18,39 @@ export type OwnRules = {
   readonly displayName: string | undefined
 }
 
-type Compiled = Pick<OwnRules, 'position' | 'compiled'> & { asksName: boolean }
+type Compiled = Pick<OwnRules, 'position' | 'compiled'> & { at: number; asksName: boolean }
 
 /** The rules of users, made ready once. */
 export class PushRules {
   readonly #compiled = new LRUCache<string, Compiled>({ max: 10_000 })
 
-  async of(sql: Sql, userId: string): Promise<OwnRules> {
+  /** Those of a user at a position of their stream. */
+  async of(sql: Sql, userId: string, at: number, news?: News): Promise<OwnRules> {
     const known = this.#compiled.get(userId)
-    const shard = shardOf(userId)
-    const place = { shard, userId, type: 'm.push_rules' }
+    const rules =
+      known && news?.isSame('account_data', known.at)
+        ? known
+        : await this.#read(sql, userId, at, known)
+    const { position, compiled, asksName } = rules
+    const displayName = asksName ? await nameOf(sql, shardOf(userId), userId) : undefined
+    return { position, compiled, displayName }
+  }
+
+  async #read(sql: Sql, userId: string, at: number, known?: Compiled): Promise<Compiled> {
+    const place = { shard: shardOf(userId), userId, type: 'm.push_rules' }
     const [row] = await accountData.newer(sql, place, known?.position ?? 0)
-    if (!row) return { position: 0, compiled: undefined, displayName: undefined }
-    const rules = row.content === null ? known! : compile(userId, row.position, row.content)
-    if (rules !== known) this.#compiled.set(userId, rules)
-    return { ...rules, displayName: rules.asksName ? await nameOf(sql, shard, userId) : undefined }
+    const rules = !row
+      ? { position: 0, compiled: undefined, asksName: false }
+      : row.content === null
+        ? known!
+        : compile(userId, row.position, row.content)
+    const found = { ...rules, at }
+    this.#compiled.set(userId, found)
+    return found
   }
 }
 
-function compile(userId: string, position: number, content: string): Compiled {
+function compile(userId: string, position: number, content: string): Omit<Compiled, 'at'> {
   const rules = rulesetOf(userId, JSON.parse(content) as Json)
   if (outcomes(rules) === outcomes(defaultRules(userId)))
     return { position, compiled: undefined, asksName: false }

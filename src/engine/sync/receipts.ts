@@ -7,6 +7,11 @@ import type { Sql } from '#store/db.ts'
 import * as receipts from '#store/user/receipts.ts'
 import type { Plan, SyncRequest } from './plan.ts'
 
+type ReceiptView = Pick<View, 'vector' | 'places' | 'news'> & {
+  /** Those of the places in which there may be something new; left out: all. */
+  readonly candidates?: readonly Place[]
+}
+
 /** Receipts of one room that a client hears when it first hears of the room. */
 const maxReceipts = 500
 
@@ -23,7 +28,7 @@ export async function readReceipts(
   sql: Sql,
   positions: Positions,
   request: SyncRequest,
-  { vector, places }: View,
+  { vector, places, news, candidates = places }: ReceiptView,
   plan: Plan,
   ignored: ReadonlySet<string>,
 ): Promise<ReceiptSection> {
@@ -38,7 +43,7 @@ export async function readReceipts(
   const whole = joined.map(({ room }) => room)
   const told = new Set(whole.map(({ roomNid }) => roomNid))
   const changed: string[] = []
-  for (const place of places) {
+  for (const place of candidates) {
     if (!since || place.membership !== 'join' || told.has(place.roomNid) || !isWanted(place))
       continue
     if (positions.receiptsChanged(place.roomNid, since)) changed.push(place.roomId)
@@ -47,7 +52,7 @@ export async function readReceipts(
   const own = { shard, from: since?.users[shard] ?? 0, to: vector.users[shard]! }
   const [all, moved] = await Promise.all([
     whole.length ? receipts.newest(sql, userId, whole, vector.users, maxReceipts) : [],
-    since && (changed.length > 0 || own.to > own.from)
+    since && (changed.length > 0 || !news.isSame('receipts', own.from))
       ? receipts.between(sql, userId, changed, stretchesOf(since, vector), own)
       : [],
   ])
@@ -57,9 +62,14 @@ export async function readReceipts(
   const section = new Map<number, JsonObject>()
   if (shown.length === 0) return section
   const nids = new Map(whole.map(({ roomId, roomNid }) => [roomId, roomNid]))
-  for (const place of places)
-    if (since && place.membership === 'join' && isWanted(place))
-      nids.set(place.roomId, place.roomNid)
+  const name = (some: readonly Place[]) => {
+    for (const place of some)
+      if (since && place.membership === 'join' && isWanted(place))
+        nids.set(place.roomId, place.roomNid)
+  }
+  name(candidates)
+  // What a user read in private may be in any of their rooms.
+  if (shown.some(({ room_id: roomId }) => !nids.has(roomId))) name(places)
   for (const [roomId, content] of contentsOfReceipts(shown)) {
     const roomNid = nids.get(roomId)
     if (roomNid !== undefined) section.set(roomNid, { type: 'm.receipt', content })

@@ -16,6 +16,8 @@ export type Memory = {
   /** Whether the client has this member event already. */
   has(roomNid: number, userId: string, eventNid: number): boolean
   add(roomNid: number, userId: string, eventNid: number): void
+  /** Whether any membership of a user was told. */
+  knows(roomNid: number, userId: string): boolean
   /** The answer goes out with this token. */
   keep(token: string): void
 }
@@ -42,6 +44,10 @@ export class SentMembers {
       has: (roomNid, user, nid) => {
         const name = `${roomNid} ${user}`
         return (added.get(name) ?? sent.get(name)) === nid
+      },
+      knows: (roomNid, user) => {
+        const name = `${roomNid} ${user}`
+        return added.has(name) || sent.has(name)
       },
       add: (roomNid, user, nid) => void added.set(`${roomNid} ${user}`, nid),
       keep: (next) =>

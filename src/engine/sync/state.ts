@@ -1,5 +1,6 @@
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { Positions } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Sql } from '#store/db.ts'
@@ -22,8 +23,13 @@ export async function readDeltas(
   sql: Sql,
   plans: readonly RoomPlan[],
   timelines: ReadonlyMap<number, Timeline>,
+  positions?: Pick<Positions, 'stateChanged'>,
 ): Promise<Deltas> {
-  const stretches = plans.map((plan) => ({
+  const changed = plans.filter(
+    ({ full, low, room: { shard, roomNid } }) =>
+      full || positions?.stateChanged(shard, roomNid, low) !== false,
+  )
+  const stretches = changed.map((plan) => ({
     shard: plan.room.shard,
     roomNid: plan.room.roomNid,
     low: plan.full ? startOf(plan, timelines) - 1 : plan.low,
@@ -66,7 +72,7 @@ type Entry = { type: string; stateKey: string } & ({ nid: number } | { goneAt: n
  * Spec: client-server-api/#syncing
  */
 export async function readStates(
-  { sql, clock }: Pick<Reader, 'sql' | 'clock'>,
+  { sql, clock, positions }: Pick<Reader, 'sql' | 'clock' | 'positions'>,
   request: SyncRequest,
   plans: readonly RoomPlan[],
   timelines: ReadonlyMap<number, Timeline>,
@@ -80,7 +86,9 @@ export async function readStates(
   const whole = told.filter((plan) => plan.full || isReplaced(deltas.get(plan.room.roomNid)))
   const [states, members] = await Promise.all([
     readWhole(sql, whole, lazy),
-    lazy ? readMembers(sql, request, told, new Set(whole), timelines, heroes) : [],
+    lazy
+      ? readMembers({ sql, positions, memory }, request, told, new Set(whole), timelines, heroes)
+      : [],
   ])
   const parts = new Map<number, Chosen>()
   for (const plan of told) {
@@ -182,8 +190,8 @@ async function readWhole(
 
 /** With lazy loading: the members without whom the answer cannot be shown. */
 async function readMembers(
-  sql: Sql,
-  { userId, stateAfter }: SyncRequest,
+  { sql, positions, memory }: { sql: Sql; positions: Positions; memory: Memory },
+  { userId, stateAfter, filter }: SyncRequest,
   plans: readonly RoomPlan[],
   whole: ReadonlySet<RoomPlan>,
   timelines: ReadonlyMap<number, Timeline>,
@@ -199,7 +207,13 @@ async function readMembers(
     const type = 'm.room.member'
     const setLater = keysIn(events)
     const start = startOf(plan, timelines)
-    return [...users].map((stateKey) => {
+    // Of whom something was told, and who has changed nothing since, there is no more to tell.
+    const isSettled =
+      !whole.has(plan) &&
+      !filter.state.includeRedundantMembers &&
+      positions.membersChanged(shard, roomNid, plan.low) === false
+    const asked = [...users].filter((user) => !isSettled || !memory.knows(roomNid, user))
+    return asked.map((stateKey) => {
       // As for other state: what no event of the timeline sets is told as it is in the end.
       const at = !stateAfter && setLater.has(keyOf(type, stateKey)) ? start - 1 : plan.high
       return { shard, roomNid, at, type, stateKey }

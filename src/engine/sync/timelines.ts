@@ -1,6 +1,6 @@
 import { membershipOf } from '#core/content/m.room.member.ts'
 import type { EventFilter } from '#core/filter.ts'
-import { type ReadEvent, isShown, loadEvents } from '#engine/read/events.ts'
+import { type ReadEvent, isShown, toReadEvents } from '#engine/read/events.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import { encodePlace } from '#engine/read/timeline-token.ts'
@@ -47,22 +47,20 @@ export async function readTimelines(
   const rows = windows.length
     ? await readTimeline.newest(sql, windows, limit, match && { match, scan: maxScan })
     : []
-  const wanted = rows.flatMap((row) =>
-    (row.nids ?? []).slice(0, limit).map((nid) => ({ shard: row.shard, nid })),
-  )
   const rooms = new Map<number, RoomRef>(told.map(({ room }) => [room.roomNid, room]))
-  const found = new Map(rows.map((row) => [row.room_nid, row]))
-  const [loaded, gaps] = await Promise.all([
-    loadEvents(sql, rooms, wanted),
-    gapsWithin(sql, told, found, limit),
-  ])
+  const stored = rows.flatMap((row) => (row.event_nid === null ? [] : [row]))
+  const loaded = new Map<number, ReadEvent>()
+  for (const event of await toReadEvents(sql, rooms, stored)) loaded.set(event.nid, event)
+  const found = Map.groupBy(rows, (row) => row.window_nid)
   const windowed = told.map((plan) => {
-    const row = found.get(plan.room.roomNid)
-    const cut = gaps.get(plan.room.roomNid)
-    const more = (row?.nids?.length ?? 0) > limit || (match ? row?.scanned === maxScan : false)
+    const own = found.get(plan.room.roomNid) ?? []
+    const cut = cutAt(own, plan.low)
+    const more = own[0]?.more === true || (match ? own[0]?.scanned === maxScan : false)
     const limited = more || cut !== undefined || plan.fresh
-    const nids = (row?.nids ?? []).slice(0, limit).toReversed().slice(cut)
-    return { plan, events: nids.flatMap((nid) => loaded.get(nid) ?? []), limited }
+    const events = own
+      .slice(cut)
+      .flatMap((row) => (row.event_nid === null ? [] : (loaded.get(row.event_nid) ?? [])))
+    return { plan, events, limited }
   })
   const asks = windowed.flatMap(({ plan, events }) =>
     events
@@ -121,39 +119,16 @@ function passes(read: ReadEvent, filter: EventFilter, ignored: ReadonlySet<strin
 
 /**
  * Where a room's timeline must begin because what is older lies behind a gap: we were away, or
- * another server did not give us what is between. 0: all of it is newer than the gap, and what the
+ * another server did not give us what is between. Undefined: all of it is newer than the gap, and what the
  * reader has is older.
  */
-async function gapsWithin(
-  sql: Sql,
-  plans: readonly RoomPlan[],
-  rows: ReadonlyMap<number, readTimeline.WindowRow>,
-  limit: number,
-): Promise<Map<number, number>> {
-  const cuts = new Map<number, number>()
-  const windows = plans.map(({ room, low }) => ({
-    room,
-    low,
-    nids: (rows.get(room.roomNid)?.nids ?? []).slice(0, limit).toReversed(),
-  }))
-  const shards = windows.flatMap(({ room, nids }) => nids.map(() => room.shard))
-  if (shards.length === 0) return cuts
-  const found = await readTimeline.gapsBefore(
-    sql,
-    shards,
-    windows.flatMap(({ nids }) => nids),
-  )
-  if (found.length === 0) return cuts
-  const begins = new Map(found.map((row) => [row.event_nid, row.begins ?? 0]))
-  for (const { room, low, nids } of windows) {
-    const at = nids.findLastIndex((nid, each) => {
-      const begin = begins.get(nid) ?? 0
-      // The first of its stretch in this window, and a stretch that begins in this window.
-      return begin > low && (each === 0 || begins.get(nids[each - 1]!) !== begin)
-    })
-    if (at >= 0) cuts.set(room.roomNid, at)
-  }
-  return cuts
+function cutAt(rows: readonly readTimeline.WindowRow[], low: number): number | undefined {
+  const at = rows.findLastIndex(({ begins }, each) => {
+    const begin = begins ?? 0
+    // The first of its stretch in this window, and a stretch that begins in this window.
+    return begin > low && (each === 0 || rows[each - 1]!.begins !== begins)
+  })
+  return at < 0 ? undefined : at
 }
 
 /** The part of a filter that the database can apply; undefined if that is nothing. */

@@ -6,6 +6,7 @@ import { PatternBudget, stepsOfRead } from '#core/push/match.ts'
 import { pushFacts } from '#core/push/facts.ts'
 import { threadRootOf } from '#core/relations.ts'
 import { shardOf } from '#core/shard.ts'
+import type { News } from '#engine/read/news.ts'
 import type { Place } from '#engine/read/interest.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Vector } from '#engine/read/vector.ts'
@@ -30,7 +31,13 @@ const roomsAtOnce = 20
 type Item = { position: number; root: string | undefined; own: boolean } & Counts
 type Reads = { all: number; threads: Map<string, number> }
 type Kept = { key: string; at: number; unread: Unread }
-type Reading = { sql: Sql; positions: Positions; userId: string; ignored: ReadonlySet<string> }
+type Reading = {
+  sql: Sql
+  positions: Positions
+  userId: string
+  ignored: ReadonlySet<string>
+  news?: News
+}
 
 /**
  * How much users have not read, folded from the live events after their receipts: nothing is written
@@ -42,25 +49,26 @@ export class UnreadCounts {
   readonly #kept = new LRUCache<string, Kept>({ max: 50_000 })
   /** Roots of threads by event, which never change. */
   readonly #roots = new LRUCache<number, string>({ max: 100_000 })
+  readonly #read = new LRUCache<string, { at: number; reads: Reads }>({ max: 50_000 })
   readonly #rules = new PushRules()
 
   /** By room number; four statements at most, however many rooms there are. */
-  async read(reading: Reading, rooms: readonly Place[], { rooms: upTo }: Vector) {
-    const { sql, positions, userId, ignored } = reading
+  async read(reading: Reading, rooms: readonly Place[], vector: Vector) {
+    const { sql, positions, userId, ignored, news } = reading
     const found = new Map<number, Unread>()
     if (rooms.length === 0) return found
     const [reads, rules] = await Promise.all([
-      this.#reads(sql, userId, rooms),
-      this.#rules.of(sql, userId),
+      this.#reads(reading, rooms, vector.users[shardOf(userId)]!),
+      this.#rules.of(sql, userId, vector.users[shardOf(userId)]!, news),
     ])
     const wanted: { place: Place; stretch: readUnread.Stretch; reads: Reads; key: string }[] = []
     for (const place of rooms) {
       const { shard, roomNid, roomId, position } = place
-      const own = reads.get(roomId) ?? { all: 0, threads: new Map<string, number>() }
+      const own = reads.get(roomId)!
       // Nobody has to read what was said before they came.
       const low = Math.max(own.all, position)
       const mainLow = Math.max(low, own.threads.get('main') ?? 0)
-      const high = upTo[shard]!
+      const high = vector.rooms[shard]!
       const key = JSON.stringify([low, [...own.threads], rules.position, [...ignored]])
       const kept = this.#kept.get(`${userId} ${roomNid}`)
       const isCurrent = kept && positions.roomChanged(shard, roomNid, kept.at) === false
@@ -81,15 +89,28 @@ export class UnreadCounts {
     return found
   }
 
-  async #reads(sql: Sql, userId: string, rooms: readonly Place[]): Promise<Map<string, Reads>> {
-    const roomIds = rooms.map(({ roomId }) => roomId)
+  /** How far a user has read in each room; what was read at a position holds until another receipt comes. */
+  async #reads(
+    { sql, userId, news }: Reading,
+    rooms: readonly Place[],
+    at: number,
+  ): Promise<Map<string, Reads>> {
     const found = new Map<string, Reads>()
-    for (const row of await receipts.own(sql, shardOf(userId), userId, roomIds)) {
-      const reads = found.get(row.room_id) ?? { all: 0, threads: new Map<string, number>() }
-      found.set(row.room_id, reads)
+    const missing: string[] = []
+    for (const { roomId } of rooms) {
+      const known = this.#read.get(`${userId} ${roomId}`)
+      if (known && news?.isSame('receipts', known.at)) found.set(roomId, known.reads)
+      else missing.push(roomId)
+    }
+    if (missing.length === 0) return found
+    for (const roomId of missing) found.set(roomId, { all: 0, threads: new Map() })
+    for (const row of await receipts.own(sql, shardOf(userId), userId, missing)) {
+      const reads = found.get(row.room_id)!
       if (row.thread_id === '') reads.all = row.event_position ?? 0
       else reads.threads.set(row.thread_id, row.event_position ?? 0)
     }
+    for (const roomId of missing)
+      this.#read.set(`${userId} ${roomId}`, { at, reads: found.get(roomId)! })
     return found
   }
 

@@ -24,6 +24,7 @@ import { isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
 import { readKeySupply, readToDevice } from './to-device.ts'
 import { UnreadCounts } from './unread.ts'
+import { UserFacts } from './user-facts.ts'
 import { decodeToken, encodeToken } from '#engine/read/sync-token.ts'
 import { type Parts, writeAnswer } from './write.ts'
 
@@ -36,6 +37,7 @@ export type Syncing = Reader & {
   readonly typing?: Typing
   readonly presence?: Presence | undefined
   readonly unread?: UnreadCounts
+  readonly facts?: UserFacts
 }
 
 /**
@@ -87,12 +89,16 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const { sql } = reader
   const { userId, since } = request
   const { deviceId } = request
+  const { vector, news } = view
+  const { positions, facts = new UserFacts() } = reader
+  const known = { facts, news }
+  const changed = since && !request.fullState ? view.changed(since) : view.places
   const [plan, accountData, toDevice, keySupply, deviceLists] = await Promise.all([
-    planRooms(sql, reader.positions, request, view),
-    readAccountData(sql, userId, since, view.vector),
-    readToDevice(sql, userId, deviceId, since, view.vector),
-    readKeySupply(sql, userId, deviceId),
-    readDeviceLists(sql, reader.positions, userId, view.places, since, view.vector),
+    planRooms(sql, positions, request, { vector, places: changed }),
+    readAccountData(sql, userId, since, vector, known),
+    readToDevice(sql, userId, deviceId, since, vector, undefined, known),
+    readKeySupply(sql, userId, deviceId, vector, facts),
+    readDeviceLists(sql, positions, userId, changed, since, vector, news),
   ])
   const { timelines, seen } = await readTimelines(
     sql,
@@ -101,7 +107,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     request.filter.timeline,
     plan.rooms,
   )
-  const deltas = await readDeltas(sql, plan.rooms, timelines)
+  const deltas = await readDeltas(sql, plan.rooms, timelines, positions)
   const summarized = plan.rooms.filter(({ kind, full, room }) => {
     const changes = deltas.get(room.roomNid) ?? []
     const moved = changes.some(({ type }) => type === 'm.room.member')
@@ -115,14 +121,21 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     ),
     readStripped(sql, [...plan.invites, ...plan.knocks]),
     readExtra(sql, plan, timelines),
-    readReceipts(sql, reader.positions, request, view, plan, accountData.ignored),
+    readReceipts(
+      sql,
+      positions,
+      request,
+      { ...view, candidates: since ? view.read(since) : view.places },
+      plan,
+      accountData.ignored,
+    ),
   ])
   const counted = new Set(plan.rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
-  for (const place of view.places) if (receipts.has(place.roomNid)) counted.add(place)
+  for (const roomNid of receipts.keys()) counted.add(view.byRoom.get(roomNid)!)
   const unread = await (reader.unread ?? new UnreadCounts()).read(
-    { sql, positions: reader.positions, userId, ignored: accountData.ignored },
+    { sql, positions, userId, ignored: accountData.ignored, news },
     [...counted],
-    view.vector,
+    vector,
   )
   const relations = await readRelated(reader, request, timelines, seen, accountData.ignored)
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
@@ -140,7 +153,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   return {
     nextBatch,
     plan,
-    places: view.places,
+    byRoom: view.byRoom,
     timelines,
     seen,
     states,
@@ -169,7 +182,7 @@ function passingParts(reader: Syncing, request: SyncRequest, view: View, before:
   const memory = reader.sentMembers.begin(userId, deviceId, since && encodeToken(since))
   memory.keep(nextBatch)
   const { ephemeral, presence } = passing
-  return { ...before, nextBatch, places: view.places, ephemeral, presence }
+  return { ...before, nextBatch, byRoom: view.byRoom, ephemeral, presence }
 }
 
 /** What the events of timelines replaced, and the events by which rooms were refused. */

@@ -18,7 +18,7 @@ import { writeUnread } from './write-unread.ts'
 export type Parts = {
   readonly nextBatch: string
   readonly plan: Plan
-  readonly places: readonly Place[]
+  readonly byRoom: ReadonlyMap<number, Place>
   readonly timelines: ReadonlyMap<number, Timeline>
   readonly seen: ReadonlyMap<number, Seen>
   readonly states: ReadonlyMap<number, readonly ReadEvent[]>
@@ -102,7 +102,7 @@ class Writer {
   }
 
   joined(): JsonObject {
-    const { plan, places, accountData, ephemeral } = this.#parts
+    const { plan, byRoom, accountData, ephemeral } = this.#parts
     const section: JsonObject = {}
     for (const each of plan.rooms) {
       if (each.kind !== 'join') continue
@@ -111,7 +111,11 @@ class Writer {
     }
     if (accountData.rooms.size === 0 && ephemeral.size === 0) return section
     // Rooms in which nothing else happened.
-    for (const { roomId, roomNid, membership } of places) {
+    const others =
+      accountData.rooms.size > 0
+        ? byRoom.values()
+        : Array.from(ephemeral.keys()).flatMap((roomNid) => byRoom.get(roomNid) ?? [])
+    for (const { roomId, roomNid, membership } of others) {
       if (membership !== 'join' || roomId in section) continue
       const events = this.#accountData(roomId)
       const passing = ephemeral.get(roomNid) ?? []

@@ -25,12 +25,14 @@ const { rejected, softFailed } = eventFlags
 /** Bits of `flags` of events that no timeline shows. */
 export const unshown = rejected | softFailed
 
-const columns = (sql: Sql) => sql`
+/** What an `EventRow` is made of, of events `e`. */
+export const columns = (sql: Sql) => sql`
   e.shard, e.event_nid, e.room_nid, e.event_id, e.chain, e.chain_index, e.position, e.flags,
   e.snapshot_nid, j.json, j.internal, r.event_id as redaction_id, r.json as redaction_json,
   d.old_event_nid as replaced_nid`
 
-const joins = (sql: Sql) => sql`
+/** Where the rest of it comes from. */
+export const joins = (sql: Sql) => sql`
   join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
   left join lateral (
     select re.event_id, rj.json

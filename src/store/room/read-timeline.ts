@@ -1,5 +1,5 @@
 import type { Sql } from '#store/db.ts'
-import { unshown } from './read-events.ts'
+import { type EventRow, columns, joins, unshown } from './read-events.ts'
 
 /** A stretch of one room's live events: after `low`, up to and including `high`. */
 export type Window = { shard: number; roomNid: number; low: number; high: number }
@@ -12,16 +12,18 @@ export type WindowFilter = {
   notSenders: readonly string[]
 }
 
+/** One event of a window, or a row that says that it has none. */
 export type WindowRow = {
-  shard: number
-  room_nid: number
-  /** Newest first, one more than the limit if there are more. */
-  nids: number[] | null
+  window_nid: number
   /** Live events that were looked at. */
   scanned: number
-}
+  /** Whether there are more than the limit. */
+  more: boolean
+  /** Of an event that is read behind a gap: the position with which that stretch begins. */
+  begins: number | null
+} & (EventRow | { event_nid: null })
 
-/** The newest events of each window; with a filter, those among the newest `scan`. */
+/** The newest events of each window, oldest first; with a filter, those among the newest `scan`. */
 export const newest = (
   sql: Sql,
   windows: readonly Window[],
@@ -29,7 +31,8 @@ export const newest = (
   filter?: { match: WindowFilter; scan: number },
 ) =>
   sql<WindowRow[]>`
-    select w.shard, w.room_nid, found.nids, found.scanned
+    select w.room_nid as window_nid, found.scanned,
+      coalesce(cardinality(found.nids), 0) > ${limit} as more, event.*, gap.begins
     from unnest(
       ${windows.map((each) => each.shard)}::smallint[],
       ${windows.map((each) => each.roomNid)}::bigint[],
@@ -56,7 +59,29 @@ export const newest = (
                 join user_ids u on u.user_nid = e.sender_nid`
           : sql``
       }
-    ) found`
+    ) found
+    left join lateral (
+      select n.place, ${columns(sql)}
+      from unnest(found.nids[1:${limit}]) with ordinality n (nid, place)
+      join events e on e.shard = w.shard and e.event_nid = n.nid
+      ${joins(sql)}
+    ) event on true
+    left join lateral (
+      select (
+        select f.position from events f
+        where f.shard = s.shard and f.chain = s.chain and f.position is not null
+          and (s.from_index is null or f.chain_index >= s.from_index)
+        order by f.chain_index
+        limit 1
+      ) as begins
+      from spans s
+      where s.shard = event.shard and s.chain = event.chain
+        and (s.from_index is null or s.from_index <= event.chain_index)
+        and (s.to_index is null or s.to_index >= event.chain_index)
+        and cardinality(s.gap) > 0
+      limit 1
+    ) gap on true
+    order by w.room_nid, event.place desc`
 
 function matches(sql: Sql, { types, notTypes, senders, notSenders }: WindowFilter) {
   return sql`
@@ -65,23 +90,6 @@ function matches(sql: Sql, { types, notTypes, senders, notSenders }: WindowFilte
     ${senders ? sql`and u.user_id = any(${senders as string[]}::text[])` : sql``}
     ${notSenders.length ? sql`and u.user_id <> all(${notSenders as string[]}::text[])` : sql``}`
 }
-
-/** Those of some events that are read behind a gap, and the position with which that stretch begins. */
-export const gapsBefore = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
-  sql<{ event_nid: number; chain: number; begins: number | null }[]>`
-    select e.event_nid, s.chain, (
-      select f.position from events f
-      where f.shard = s.shard and f.chain = s.chain and f.position is not null
-        and (s.from_index is null or f.chain_index >= s.from_index)
-      order by f.chain_index
-      limit 1
-    ) as begins
-    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
-    join events e on e.shard = w.shard and e.event_nid = w.nid
-    join spans s on s.shard = e.shard and s.chain = e.chain
-      and (s.from_index is null or s.from_index <= e.chain_index)
-      and (s.to_index is null or s.to_index >= e.chain_index)
-    where cardinality(s.gap) > 0`
 
 /** An event of a chain, and whether reading begins with it or next to it. */
 export type Anchor = { chain: number; index: number; inclusive: boolean }

@@ -122,6 +122,7 @@ export class Home {
       sentMembers,
       sliding: new Sliding(),
       unread: story.unread,
+      facts: story.facts,
       remoteSpaces: new RemoteSpaces(
         (destination, roomId, deadlineMs) =>
           queryHierarchy(this.federation, destination, roomId, { deadlineMs }),

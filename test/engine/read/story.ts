@@ -11,6 +11,7 @@ import { readPage } from '#engine/read/timeline.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
 import { SentMembers } from '#engine/sync/sent-members.ts'
 import { UnreadCounts } from '#engine/sync/unread.ts'
+import { UserFacts } from '#engine/sync/user-facts.ts'
 import { type Syncing, sync } from '#engine/sync/v3.ts'
 import type { Rooms } from '#engine/worker/protocol.ts'
 import type { Pool } from '#store/db.ts'
@@ -34,6 +35,7 @@ export class Story implements Syncing {
   readonly snapshots = new StoredSnapshots()
   readonly sentMembers = new SentMembers()
   readonly unread = new UnreadCounts()
+  readonly facts = new UserFacts()
   readonly typing: Typing
   /** What other servers are told of who types. */
   readonly typingTold: [roomId: string, userId: string, typing: boolean][] = []
