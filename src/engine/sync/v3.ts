@@ -9,7 +9,6 @@ import type { Erased } from '#engine/read/erased.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
-import { reaches } from '#engine/read/vector.ts'
 import { readStripped } from '#engine/read/stripped.ts'
 import { readSummaries } from '#engine/read/summary.ts'
 import type { Sql } from '#store/db.ts'
@@ -57,15 +56,10 @@ export async function sync(
 ): Promise<JsonObject & { next_batch: string }> {
   const deadline = performance.now() + timeoutMs
   let { since } = request
-  let parts: Parts | undefined
   for (;;) {
     const view = await reader.positions.view(request.userId)
     const asked = { ...request, since }
-    parts =
-      parts && since && reaches(since, view.vector)
-        ? passingParts(reader, asked, view, parts)
-        : await readRound(reader, asked, view)
-    const answer = writeAnswer(reader, asked, parts)
+    const answer = writeAnswer(reader, asked, await readRound(reader, asked, view))
     const left = deadline - performance.now()
     const mayWait = since !== undefined && !request.fullState && !reader.positions.closed
     if (answer.hasNews || !mayWait || left <= 0 || signal.aborted) return answer.json
@@ -84,11 +78,13 @@ const wantsPresence = ({ presence }: Syncing, { filter }: SyncRequest): boolean 
   filter.presence.types.accepts('m.presence') &&
   filter.presence.limit !== 0
 
-/** What there is to tell between two vectors. */
+/**
+ * What there is to tell between two vectors. Sections ask the database only for what memory does not know
+ * to be the same: where nothing came that concerns the user there is no statement.
+ */
 async function readRound(reader: Syncing, request: SyncRequest, view: View): Promise<Parts> {
   const { sql } = reader
-  const { userId, since } = request
-  const { deviceId } = request
+  const { userId, deviceId, since } = request
   const { vector, news } = view
   const { positions, facts = new UserFacts() } = reader
   const known = { facts, news }
@@ -100,20 +96,24 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     readKeySupply(sql, userId, deviceId, vector, facts),
     readDeviceLists(sql, positions, userId, changed, since, vector, news),
   ])
-  const { timelines, seen } = await readTimelines(
-    sql,
-    reader.snapshots,
-    { userId, ignored: accountData.ignored, stateAfter: request.stateAfter !== undefined },
-    request.filter.timeline,
-    plan.rooms,
-  )
+  const { ignored } = accountData
+  const [{ timelines, seen }, { receipts, unread }] = await Promise.all([
+    readTimelines(
+      sql,
+      reader.snapshots,
+      { userId, ignored, stateAfter: request.stateAfter !== undefined },
+      request.filter.timeline,
+      plan.rooms,
+    ),
+    readReads(reader, request, view, plan, ignored),
+  ])
   const deltas = await readDeltas(sql, plan.rooms, timelines, positions)
   const summarized = plan.rooms.filter(({ kind, full, room }) => {
     const changes = deltas.get(room.roomNid) ?? []
     const moved = changes.some(({ type }) => type === 'm.room.member')
     return kind === 'join' && (full || moved || isReplaced(changes))
   })
-  const [summaries, asked, extra, receipts] = await Promise.all([
+  const [summaries, asked, extra] = await Promise.all([
     readSummaries(
       sql,
       userId,
@@ -121,25 +121,10 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     ),
     readStripped(sql, [...plan.invites, ...plan.knocks]),
     readExtra(sql, plan, timelines),
-    readReceipts(
-      sql,
-      positions,
-      request,
-      { ...view, candidates: since ? view.read(since) : view.places },
-      plan,
-      accountData.ignored,
-    ),
   ])
-  const counted = new Set(plan.rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
-  for (const roomNid of receipts.keys()) counted.add(view.byRoom.get(roomNid)!)
-  const unread = await (reader.unread ?? new UnreadCounts()).read(
-    { sql, positions, userId, ignored: accountData.ignored, news },
-    [...counted],
-    vector,
-  )
-  const relations = await readRelated(reader, request, timelines, seen, accountData.ignored)
+  const relations = await readRelated(reader, request, timelines, seen, ignored)
   const heroes = new Map([...summaries].map(([roomNid, each]) => [roomNid, each.heroes ?? []]))
-  const memory = reader.sentMembers.begin(userId, request.deviceId, since && encodeToken(since))
+  const memory = reader.sentMembers.begin(userId, deviceId, since && encodeToken(since))
   const states = await readStates(reader, request, plan.rooms, timelines, deltas, heroes, memory)
   const { toldTo } = toDevice
   const fresh = plan.rooms.filter((each) => each.fresh).map(({ room }) => room)
@@ -171,18 +156,29 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   }
 }
 
-/**
- * What passes, where nothing else has happened since a round that had nothing to tell: it is all in memory,
- * so that whoever comes or types costs no statement for each client that waits.
- */
-function passingParts(reader: Syncing, request: SyncRequest, view: View, before: Parts): Parts {
-  const { userId, deviceId, since } = request
-  const passing = readPassing(reader, request, view, before.accountData.ignored, new Map(), [])
-  const nextBatch = encodeToken({ ...view.vector, ...passing.points })
-  const memory = reader.sentMembers.begin(userId, deviceId, since && encodeToken(since))
-  memory.keep(nextBatch)
-  const { ephemeral, presence } = passing
-  return { ...before, nextBatch, byRoom: view.byRoom, ephemeral, presence }
+/** Receipts, and what is unread where they moved or something was said. */
+async function readReads(
+  reader: Syncing,
+  request: SyncRequest,
+  view: View,
+  plan: Plan,
+  ignored: ReadonlySet<string>,
+) {
+  const { sql, positions, unread = new UnreadCounts() } = reader
+  const { userId, since } = request
+  const candidates = since ? view.read(since) : view.places
+  const receipts = await readReceipts(
+    sql,
+    positions,
+    request,
+    { ...view, candidates },
+    plan,
+    ignored,
+  )
+  const counted = new Set(plan.rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
+  for (const roomNid of receipts.keys()) counted.add(view.byRoom.get(roomNid)!)
+  const reading = { sql, positions, userId, ignored, news: view.news }
+  return { receipts, unread: await unread.read(reading, [...counted], view.vector) }
 }
 
 /** What the events of timelines replaced, and the events by which rooms were refused. */

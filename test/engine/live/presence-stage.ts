@@ -82,7 +82,7 @@ export class PresenceStage {
     since?: { presence?: PresencePoint },
     filter = all,
   ) {
-    const { places } = await this.story.positions.view(userId)
+    const { byRoom: places } = await this.story.positions.view(userId)
     const ignored = new Set<string>()
     const { events, point } = readPresence(presence, { filter, since, ignored }, places, [])
     const told = events.map((event) => {
