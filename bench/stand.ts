@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Pool, openPool, withDatabase } from '#store/db.ts'
+import { type Pool, openPool, planOnce, withDatabase } from '#store/db.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { migrate } from '#store/migrate.ts'
 import { silentLog } from '#src/log.ts'
@@ -22,7 +22,7 @@ export async function withStand(run: (stand: Stand) => Promise<void>): Promise<v
   const name = `laneway_bench_${process.pid}`
   await administer(serverUrl, `create database ${name} encoding 'UTF8' template template0`)
   const url = withDatabase(serverUrl, name)
-  const pool = openPool(url, { max: 8, name: 'laneway-bench' })
+  const pool = openPool(url, { max: 8, name: 'laneway-bench', session: planOnce })
   try {
     await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
     const [row] = await pool<{ pid: number }[]>`select pg_backend_pid() as pid`

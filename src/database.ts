@@ -1,7 +1,7 @@
 import type { Config } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
 import { openServerPool } from '#src/server-pool.ts'
-import { type Pool, isStartingUp, openPool } from '#store/db.ts'
+import { type Pool, isStartingUp, openPool, planOnce } from '#store/db.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { migrate } from '#store/migrate.ts'
 import { claimServerName } from '#store/settings.ts'
@@ -41,7 +41,13 @@ export async function openDatabase(
       : undefined
   const url = embedded?.url ?? config.database.url!
   const waitMs = config.database.wait_seconds * 1000
-  const sql = openServerPool(url, { max: main, name: 'laneway-main', waitMs, log: options.log })
+  const sql = openServerPool(url, {
+    max: main,
+    name: 'laneway-main',
+    waitMs,
+    log: options.log,
+    session: planOnce,
+  })
   const stop = async () => {
     await sql.end({ timeout: 1 })
     await embedded?.stop()
