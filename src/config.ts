@@ -3,6 +3,7 @@ import { type Budget, type LimitClass, defaultBudgets } from '#api/http/rate-lim
 import { media, urlPreviews } from '#src/config/media.ts'
 import { policyServer, presence } from '#src/config/live.ts'
 import { calls, support } from '#src/config/offers.ts'
+import { push } from '#src/config/push.ts'
 import { flag, oneOf, privateRanges, seconds, section, texts, whole } from '#src/config/options.ts'
 import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
 
@@ -291,6 +292,7 @@ export const Config = t.Object(
       ),
     }),
     presence,
+    push,
     media,
     url_previews: urlPreviews,
     calls,

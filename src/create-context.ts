@@ -36,6 +36,7 @@ import { federationOptions } from '#src/federation-options.ts'
 import type { Log } from '#src/log.ts'
 import { startLive, takePassing } from '#src/live.ts'
 import { startMedia } from '#src/media.ts'
+import { askGateways, startPush } from '#src/push.ts'
 import { shardCount } from '#store/settings.ts'
 
 export type Parts = {
@@ -66,24 +67,16 @@ export async function createContext(parts: Parts): Promise<Context> {
     if (signal.s === 'rooms-at') onRooms(signal.positions)
     federation.signal(signal)
   })
-  const owners = await startUsers(parts, rooms, positions, federation)
+  const { mail, ...owners } = await startUsers(parts, rooms, positions, federation)
   const { keys, resync } = startKeys(parts, owners.users, federation, positions)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
 
   const media = await startMedia({ config, sql, log, clock, started, federation })
 
-  const live = await startLive({
-    config,
-    sql,
-    serverName,
-    log,
-    clock,
-    positions,
-    federation,
-    started,
-    users: owners.users,
-    rooms: () => intake.rooms,
-  })
+  const shared = { config, sql, log, clock, positions, started, users: owners.users }
+  const live = await startLive({ ...shared, serverName, federation, rooms: () => intake.rooms })
+  const kept = memories()
+  await startPush({ ...shared, unread: kept.unread, ask: askGateways(federation), mail })
   const passing = takePassing({ sql, log }, live, () => intake.rooms)
 
   const intake: Intake = startIntake(parts, rooms, (origin, edus) =>
@@ -120,7 +113,7 @@ export async function createContext(parts: Parts): Promise<Context> {
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,
-    ...memories(),
+    ...kept,
     syncFilters: new SyncFilters(sql),
     remoteSpaces: new RemoteSpaces(
       (destination, roomId, deadlineMs) =>
@@ -274,7 +267,7 @@ async function startUsers(
   started.defer(() => guestRooms.close())
   const erased = new ErasedUsers(sql)
   await erased.refresh()
-  return { users, tokens, ...made, profileNews, departures, erased }
+  return { users, tokens, ...made, mail, profileNews, departures, erased }
 }
 
 /** What is asked about keys; lists of devices that must be fetched, and those that others must be told of. */

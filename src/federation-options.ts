@@ -23,6 +23,7 @@ export async function federationOptions(
     blockedRanges: federation.blocked_ip_ranges,
     allowedRanges: federation.allowed_ip_ranges,
     notaries: federation.notaries,
+    gateways: { blocked: config.push.blocked_ip_ranges, allowed: config.push.allowed_ip_ranges },
     requestTimeoutMs: federation.request_timeout_seconds * 1000,
     retryMinMs: federation.retry_min_seconds * 1000,
     retryMaxMs: federation.retry_max_seconds * 1000,

@@ -56,6 +56,7 @@ new Channel<object, FederationWorkerCalls>(
     keys: (...args) => engine().keys(...args),
     keyDocuments: (...args) => engine().keyDocuments(...args),
     download: (download) => engine().downloads.fetch(download),
+    askGateway: (request) => engine().gateways.ask(request),
   },
   {
     onSignal: (signal) => running?.engine.signal(signal),

@@ -19,6 +19,7 @@ test('the thread that asks other servers gets what the configuration says', asyn
       retry_min_seconds: 0.5,
       retry_max_seconds: 9,
     },
+    push: { blocked_ip_ranges: ['10.0.0.0/8'], allowed_ip_ranges: ['10.2.0.0/16'] },
   }) as Config
   expect(await federationOptions(config, 256)).toEqual({
     serverName: 'here.test',
@@ -27,6 +28,7 @@ test('the thread that asks other servers gets what the configuration says', asyn
     blockedRanges: ['10.0.0.0/8'],
     allowedRanges: ['10.1.0.0/16'],
     notaries: ['notary.test'],
+    gateways: { blocked: ['10.0.0.0/8'], allowed: ['10.2.0.0/16'] },
     requestTimeoutMs: 7_000,
     retryMinMs: 500,
     retryMaxMs: 9_000,

@@ -17,7 +17,7 @@ const may: Record<string, string[]> = {
   'engine/modules': ['core'],
   'engine/user': ['core', 'store', 'engine/worker', 'engine/federation'],
   'engine/media': ['core', 'store', 'engine/worker', 'engine/federation'],
-  'engine/push': ['core', 'store', 'engine/worker'],
+  'engine/push': ['core', 'store', 'engine/worker', 'engine/read'],
   'engine/appservice': ['core', 'store', 'engine/worker'],
   'engine/live': [
     'core',
@@ -38,7 +38,7 @@ const may: Record<string, string[]> = {
     'store/room/event-id.ts',
     'api/http',
   ],
-  'api/pages': ['core', 'engine', 'api/http'],
+  'api/pages': ['core', 'engine', 'store/user/pushers.ts', 'api/http'],
   'api/admin': [
     'core',
     'engine',

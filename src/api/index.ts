@@ -45,6 +45,8 @@ import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as policyServer from '#api/client-server/policy-server.ts'
 import * as presence from '#api/client-server/presence.ts'
 import * as profile from '#api/client-server/profile.ts'
+import * as notifications from '#api/client-server/notifications.ts'
+import * as pusher from '#api/client-server/pusher.ts'
 import * as pushrules from '#api/client-server/pushrules.ts'
 import * as read_markers from '#api/client-server/read-markers.ts'
 import * as receipts from '#api/client-server/receipts.ts'
@@ -76,6 +78,7 @@ import * as voip from '#api/client-server/voip.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
 import * as emailPage from '#api/pages/email.ts'
+import * as lettersPage from '#api/pages/letters.ts'
 import * as uiaFallback from '#api/pages/uia-fallback.ts'
 import * as federationBackfill from '#api/server-server/backfill.ts'
 import * as federationContentRepository from '#api/server-server/content-repository.ts'
@@ -147,6 +150,8 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/policy-server': policyServer,
   'client-server/presence': presence,
   'client-server/profile': profile,
+  'client-server/notifications': notifications,
+  'client-server/pusher': pusher,
   'client-server/pushrules': pushrules,
   'client-server/read-markers': read_markers,
   'client-server/receipts': receipts,
@@ -178,6 +183,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
   'pages/email': emailPage,
+  'pages/letters': lettersPage,
   'pages/uia-fallback': uiaFallback,
   'server-server/backfill': federationBackfill,
   'server-server/content-repository': federationContentRepository,

@@ -10,6 +10,7 @@ import { Follower } from '#engine/federation/follower.ts'
 import { Keyring } from '#engine/federation/keyring.ts'
 import type { FederationOptions } from '#engine/federation/options.ts'
 import { Outbox } from '#engine/federation/outbox.ts'
+import { PushGateways } from '#engine/federation/push-gateways.ts'
 import { type OwnKeys, loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { WellKnown } from '#engine/federation/well-known.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
@@ -47,6 +48,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
   readonly outbox: Outbox
   readonly follower: Follower
   readonly downloads: Downloads
+  readonly gateways: PushGateways
   readonly #budget: Budget
   readonly #backoff: Backoff
   readonly #parts: FederationParts
@@ -79,10 +81,11 @@ export class FederationEngine implements Handlers<FederationCalls> {
       longestMs: options.retryMaxMs,
     })
     const forDownloads = Math.max(1, Math.floor(options.maxInFlight / 8))
+    const forGateways = forDownloads
     this.#budget = new Budget({
       perServer: 8,
       waitingPerServer: 200,
-      total: options.maxInFlight - forDownloads,
+      total: Math.max(1, options.maxInFlight - forDownloads - forGateways),
       waitingTotal: 20_000,
     })
     this.client = new Client({
@@ -100,6 +103,12 @@ export class FederationEngine implements Handlers<FederationCalls> {
       dialer,
       maxInFlight: forDownloads,
       answerMs: options.requestTimeoutMs,
+    })
+    this.gateways = new PushGateways({
+      ...options.gateways,
+      dns,
+      extraAuthorities: options.extraAuthorities,
+      maxInFlight: forGateways,
     })
     const federation: Federation = { call: (method, ...args) => this.#call(method, args) }
     this.keyring = new Keyring({

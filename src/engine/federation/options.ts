@@ -1,4 +1,4 @@
-import type { FederationCalls } from '#engine/worker/protocol.ts'
+import type { FederationCalls, OutgoingAnswer } from '#engine/worker/protocol.ts'
 import type { LogOptions } from '#src/log.ts'
 
 /** What the operator decides of federation; all of it may cross to another thread. */
@@ -10,6 +10,8 @@ export type FederationOptions = {
   blockedRanges: readonly string[]
   allowedRanges: readonly string[]
   notaries: readonly string[]
+  /** Which addresses push gateways may have. */
+  gateways: { blocked: readonly string[]; allowed: readonly string[] }
   /** The longest that a transaction may take, and the longest wait for a server's key. */
   requestTimeoutMs: number
   retryMinMs: number
@@ -41,6 +43,9 @@ export type Downloaded = {
   disposition: string | undefined
 }
 
+/** One request to a push gateway. */
+export type GatewayRequest = { url: string; body: string; deadlineMs: number; maxBytes: number }
+
 /** What the federation worker needs to begin with. */
 export type FederationWorkerStart = {
   databaseUrl: string
@@ -57,6 +62,8 @@ export type FederationWorkerCalls = FederationCalls & {
   start: (start: FederationWorkerStart) => null
   /** Fetches media to a file: the bytes do not cross threads. */
   download: (download: Download) => Downloaded
+  /** Asks a push gateway, which is no Matrix server: nothing is signed. */
+  askGateway: (request: GatewayRequest) => OutgoingAnswer
   /** The last: begins nothing more. */
   stop: () => null
   /** Counters and gauges, by name. */

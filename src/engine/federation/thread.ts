@@ -4,9 +4,10 @@ import type {
   Downloaded,
   FederationWorkerCalls,
   FederationWorkerStart,
+  GatewayRequest,
 } from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
-import type { Federation, FederationCalls, Signal } from '#engine/worker/protocol.ts'
+import type { Federation, FederationCalls, OutgoingAnswer, Signal } from '#engine/worker/protocol.ts'
 
 export type FederationThreadOptions = {
   /** The module that the worker runs: `src/federation-worker.ts`. */
@@ -26,6 +27,7 @@ const deadlines = {
   keys: 60_000,
   keyDocuments: 60_000,
   download: 1_500_000,
+  askGateway: 60_000,
   start: 30_000,
   stop: 4_000,
 }
@@ -83,6 +85,13 @@ export class FederationThread implements Federation {
     const line = this.#line
     if (!line) throw unavailable('Requests to other servers are not possible just now')
     return line.call('download', download)
+  }
+
+  /** Asks a push gateway. */
+  async askGateway(request: GatewayRequest): Promise<OutgoingAnswer> {
+    const line = this.#line
+    if (!line) throw unavailable('Requests to push gateways are not possible just now')
+    return line.call('askGateway', request)
   }
 
   /** What is signalled while the worker is away, the next one finds out by itself. */

@@ -62,6 +62,7 @@ export class Positions {
   #timer: ReturnType<typeof setTimeout> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
+  #onNews: (() => void) | undefined
 
   constructor(sql: Pool, options: PositionsOptions) {
     this.#sql = sql
@@ -183,6 +184,11 @@ export class Positions {
     await this.#interest.wait(track, signal, timeoutMs, wants)
   }
 
+  /** Tells one listener whenever some shard is further than it was. */
+  watchNews(onNews: () => void): void {
+    this.#onNews = onNews
+  }
+
   /** Tells one listener of every membership of a local user that changes. */
   watchMembers(onMember: OnMember): void {
     this.#interest.onMember = onMember
@@ -209,7 +215,9 @@ export class Positions {
       vector[shard] = position
       news = true
     }
-    if (news) this.#lookSoon()
+    if (!news) return
+    this.#lookSoon()
+    this.#onNews?.()
   }
 
   #load(userId: string): Promise<Track> {

@@ -15,7 +15,13 @@ export type MailOptions = {
   onFault: (error: unknown) => void
 }
 
-export type Letter = { to: string; subject: string; text: string }
+export type Letter = {
+  to: string
+  subject: string
+  text: string
+  html?: string
+  headers?: Record<string, string>
+}
 
 /** A server that says nothing for so long is given up. */
 const patienceMs = 15_000
@@ -50,7 +56,7 @@ export class Mail {
     })
   }
 
-  async send({ to, subject, text }: Letter): Promise<void> {
+  async send({ to, subject, text, html, headers }: Letter): Promise<void> {
     if (this.#waiting >= maxWaiting) throw unavailable('Too many e-mails wait to be sent', 5_000)
     this.#waiting++
     try {
@@ -60,7 +66,8 @@ export class Mail {
         to: { name: '', address: to },
         subject,
         text,
-        headers: { 'Auto-Submitted': 'auto-generated' },
+        ...(html !== undefined && { html }),
+        headers: { 'Auto-Submitted': 'auto-generated', ...headers },
       })
     } catch (error) {
       this.#options.onFault(error)

@@ -8,6 +8,7 @@ import type { IntroductionCalls } from './writers/introductions.ts'
 import type { KeyBackupCalls } from './writers/key-backup.ts'
 import type { KeyCalls } from './writers/keys.ts'
 import type { ProfileCalls } from './writers/profiles.ts'
+import type { PusherCalls } from './writers/pushers.ts'
 import type { PushRuleCalls } from './writers/push-rules.ts'
 import type { ReceiptCalls } from './writers/receipts.ts'
 import type { RemoteDeviceCalls } from './writers/remote-devices.ts'
@@ -28,6 +29,7 @@ export type UserCalls = AccountCalls &
   KeyBackupCalls &
   KeyCalls &
   ProfileCalls &
+  PusherCalls &
   PushRuleCalls &
   ReceiptCalls &
   RemoteDeviceCalls &

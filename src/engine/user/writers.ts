@@ -8,6 +8,7 @@ import { introductionWriters } from './writers/introductions.ts'
 import { keyBackupWriters } from './writers/key-backup.ts'
 import { keyWriters } from './writers/keys.ts'
 import { profileWriters } from './writers/profiles.ts'
+import { pusherWriters } from './writers/pushers.ts'
 import { pushRuleWriters } from './writers/push-rules.ts'
 import { receiptWriters } from './writers/receipts.ts'
 import { remoteDeviceWriters } from './writers/remote-devices.ts'
@@ -27,6 +28,7 @@ export const writers: Writers<UserCalls> = {
   ...keyBackupWriters,
   ...keyWriters,
   ...profileWriters,
+  ...pusherWriters,
   ...pushRuleWriters,
   ...receiptWriters,
   ...remoteDeviceWriters,

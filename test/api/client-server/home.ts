@@ -58,7 +58,7 @@ export class Home {
   roomAnswers: RoomAnswers = {}
   now = 1_700_000_200_000
   #people = 0
-  readonly #mail: Mail | undefined
+  readonly mail: Mail | undefined
 
   private constructor(story: Story, options: HomeOptions, ownKeys: Context['ownKeys']) {
     this.story = story
@@ -70,7 +70,7 @@ export class Home {
     const tokens = new AccessTokens(sql, { users })
     const rooms = this.#rooms()
     const { mail } = options
-    this.#mail = mail
+    this.mail = mail
     this.federation = new MadeUpFederation(...(options.servers ?? []))
     this.ctx = {
       config,
@@ -172,7 +172,7 @@ export class Home {
       appservices,
       clock,
       config: other,
-      mail: this.#mail,
+      mail: this.mail,
     })
     return Client.of({ ...this.ctx, ...made, config: other })
   }

@@ -11,5 +11,6 @@ new Channel<object, FederationWorkerCalls>(self, {
   request: async () => ({ status: 200, body: '{}' }),
   keys: async () => [],
   keyDocuments: async () => process.exit(1),
+  askGateway: async () => ({ status: 200, body: '{}' }),
   download: async () => process.exit(1),
 })

@@ -158,6 +158,7 @@ export const testOptions = (
   extraAuthorities: [authority.pem],
   blockedRanges: [],
   allowedRanges: [],
+  gateways: { blocked: [], allowed: [] },
   notaries: [],
   requestTimeoutMs: patienceMs,
   retryMinMs: 50,

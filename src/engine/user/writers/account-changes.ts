@@ -1,5 +1,6 @@
 import { MatrixError, notFound } from '#core/error.ts'
 import type { Sql } from '#store/db.ts'
+import * as pushQueue from '#store/push/queue.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
 import * as accountData from '#store/user/account-data.ts'
 import * as briefTokens from '#store/user/brief-tokens.ts'
@@ -8,6 +9,7 @@ import * as departures from '#store/user/departures.ts'
 import * as devices from '#store/user/devices.ts'
 import * as keyBackups from '#store/user/key-backups.ts'
 import * as profiles from '#store/user/profiles.ts'
+import * as pushers from '#store/user/pushers.ts'
 import * as threepids from '#store/user/threepids.ts'
 import * as toDevice from '#store/user/to-device.ts'
 import * as users from '#store/user/users.ts'
@@ -122,6 +124,7 @@ async function deactivate(
     crossSigningKeys.remove(sql, userIds, shards),
     keyBackups.endAll(sql, userIds, shards),
     threepids.removeAll(sql, userIds),
+    pushers.removeAll(sql, userIds).then((gone) => pushQueue.dropOf(sql, gone)),
     briefTokens.removeAll(sql, userIds),
     departures.add(sql, calls),
     accountData.removeAll(sql, ...erased),
@@ -254,5 +257,10 @@ async function removeThreepids(
 ): Promise<Results<AccountChangeCalls['removeThreepid']>> {
   const keys = calls.map(({ userId, args: [medium, address] }) => ({ userId, medium, address }))
   const gone = new Set((await threepids.remove(sql, keys)).map((row) => row.user_id))
+  // Nobody is written to at an address that is theirs no more.
+  const letters = calls
+    .filter(({ args: [medium] }) => medium === 'email')
+    .map(({ shard, userId, args: [, pushkey] }) => ({ shard, userId, appId: 'm.email', pushkey }))
+  await pushQueue.dropOf(sql, await pushers.remove(sql, letters))
   return new Map(calls.map(({ userId }, index) => [index, { removed: gone.has(userId) }]))
 }

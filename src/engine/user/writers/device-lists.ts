@@ -2,6 +2,7 @@ import type { JsonObject } from '#core/json.ts'
 import { storedKey } from '#core/keys/signatures.ts'
 import type { Sql } from '#store/db.ts'
 import * as outboxEdus from '#store/federation/outbox-edus.ts'
+import * as pushQueue from '#store/push/queue.ts'
 import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
 import * as dehydratedDevices from '#store/user/dehydrated-devices.ts'
 import * as deviceKeys from '#store/user/device-keys.ts'
@@ -9,6 +10,7 @@ import * as deviceLists from '#store/user/device-lists.ts'
 import * as fallbackKeys from '#store/user/fallback-keys.ts'
 import * as keySignatures from '#store/user/key-signatures.ts'
 import * as oneTimeKeys from '#store/user/one-time-keys.ts'
+import * as pushers from '#store/user/pushers.ts'
 import type { Commit } from './writer.ts'
 
 type Place = { shard: number; userId: string; position: number }
@@ -104,7 +106,7 @@ async function tell(
   for (const server of servers) commit.outbox.add(server)
 }
 
-/** Drops what devices have published, and tells that they are gone. */
+/** Drops what devices have published and set up, and tells that they are gone. */
 export async function dropDevices(
   sql: Sql,
   devices: readonly (Place & { deviceId: string })[],
@@ -117,6 +119,7 @@ export async function dropDevices(
     fallbackKeys.remove(sql, devices),
     keySignatures.removeOf(sql, devices),
     dehydratedDevices.remove(sql, devices),
+    pushers.removeOf(sql, devices).then((gone) => pushQueue.dropOf(sql, gone)),
     announceDevices(
       sql,
       devices.map((device) => ({ ...device, gone: true })),

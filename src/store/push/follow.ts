@@ -1,0 +1,193 @@
+import { type Pool, type Sql } from '#store/db.ts'
+import { eventFlags } from '#store/room/batch.ts'
+import {
+  type Notice,
+  type Queued,
+  type Stretch,
+  putCountsIn,
+  putCountsOf,
+  putNotices,
+} from './queue.ts'
+
+export type Cursor = { shard: number; rooms: number; users: number }
+
+export const cursors = (sql: Sql) => sql<Cursor[]>`select shard, rooms, users from push_cursors`
+
+const stretchesOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
+  unnest(
+    ${stretches.map((each) => each.shard)}::smallint[],
+    ${stretches.map((each) => each.from)}::bigint[],
+    ${stretches.map((each) => each.to)}::bigint[]
+  ) s (shard, low, high)`
+
+/** An event that became visible, without its text: most of them are of no interest. */
+export type Fresh = {
+  shard: number
+  room_nid: number
+  event_nid: number
+  position: number
+  sender: string
+  push_flags: number
+  /** Local users whom it names. */
+  mentioned: string[] | null
+}
+
+const { rejected, softFailed, outlier } = eventFlags
+
+/** The live events of some stretches, in their order. */
+export const fresh = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<Fresh[]>`
+    select e.shard, e.room_nid, e.event_nid, e.position, u.user_id as sender, e.push_flags, (
+      select array_agg(n.user_id)
+      from mentions m join user_ids n on n.user_nid = m.user_nid
+      where m.shard = e.shard and m.room_nid = e.room_nid and m.position = e.position
+    ) as mentioned
+    from ${stretchesOf(sql, stretches)}
+    join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+    join user_ids u on u.user_nid = e.sender_nid
+    where e.flags & ${rejected | softFailed | outlier} = 0
+    order by e.shard, e.position`
+
+/** Invites of users with pushers in some stretches, in their order. */
+export const invites = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<{ shard: number; room_nid: number; event_nid: number; position: number; user_id: string }[]>`
+    select d.shard, d.room_nid, d.new_event_nid as event_nid, d.position, k.state_key as user_id
+    from ${stretchesOf(sql, stretches)}
+    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    join state_keys k on k.state_key_nid = d.state_key_nid
+    where d.new_membership = 'invite' and d.old_membership is distinct from 'invite'
+      and d.new_event_nid is not null
+      and exists (select from pushers p where p.user_id = k.state_key)
+    order by d.shard, d.position`
+
+/** The users with pushers who are joined to some rooms. */
+export const members = (sql: Sql, rooms: readonly { shard: number; room_nid: number }[]) =>
+  sql<{ room_nid: number; user_id: string }[]>`
+    select r.room_nid, u.user_id
+    from unnest(
+      ${rooms.map((each) => each.shard)}::smallint[],
+      ${rooms.map((each) => each.room_nid)}::bigint[]
+    ) w (shard, room_nid)
+    join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
+    cross join (
+      select u.user_id, u.user_nid from user_ids u
+      where u.user_id in (select user_id from pushers)
+    ) u
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+      and m.generation = r.generation and m.user_nid = u.user_nid
+    where m.membership = 'join'`
+
+export type MemberMove = {
+  room_nid: number
+  position: number
+  /** Null: the whole state was replaced. */
+  user_id: string | null
+  old_membership: string | null
+  new_membership: string | null
+}
+
+/** What became of the members of some rooms after a position, oldest first: those with pushers alone. */
+export const memberMoves = (
+  sql: Sql,
+  rooms: readonly { shard: number; room_nid: number; low: number }[],
+) =>
+  sql<MemberMove[]>`
+    select d.room_nid, d.position, k.state_key as user_id, d.old_membership, d.new_membership
+    from unnest(
+      ${rooms.map((each) => each.shard)}::smallint[],
+      ${rooms.map((each) => each.room_nid)}::bigint[],
+      ${rooms.map((each) => each.low)}::bigint[]
+    ) w (shard, room_nid, low)
+    join state_deltas d on d.shard = w.shard and d.room_nid = w.room_nid and d.position > w.low
+    left join state_keys k on k.state_key_nid = d.state_key_nid
+    where d.state_key_nid = 0
+      or ((d.old_membership is not null or d.new_membership is not null)
+        and exists (select from pushers p where p.user_id = k.state_key))
+    order by d.position`
+
+export type Told = {
+  event_nid: number
+  room_id: string
+  joined_members: number
+  push_flags: number
+  json: string
+}
+
+/** Events whole, with what rules ask of their rooms. */
+export const texts = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
+  sql<Told[]>`
+    select e.event_nid, r.room_id, r.joined_members, e.push_flags, j.json
+    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, nid)
+    join events e on e.shard = w.shard and e.event_nid = w.nid
+    join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
+    join rooms r on r.shard = e.shard and r.room_nid = e.room_nid`
+
+export type Wishes = { user_id: string; type: string; position: number; content: string }
+
+/** The push rules of some users, and whom they ignore, where that is newer than what is known. */
+export const wishes = (
+  sql: Sql,
+  wanted: readonly { shard: number; userId: string; known: number }[],
+) =>
+  sql<Wishes[]>`
+    select a.user_id, a.type, a.position, a.content
+    from unnest(
+      ${wanted.map((each) => each.shard)}::smallint[],
+      ${wanted.map((each) => each.userId)}::text[],
+      ${wanted.map((each) => each.known)}::bigint[]
+    ) w (shard, user_id, known)
+    join account_data a on a.shard = w.shard and a.user_id = w.user_id collate "C"
+      and a.room_id = '' and a.type in ('m.push_rules', 'm.ignored_user_list')
+    where a.position > w.known`
+
+/** Whether pushers were set up in some stretches of user shards. */
+export async function pusherSet(sql: Sql, stretches: readonly Stretch[]): Promise<boolean> {
+  const [row] = await sql<{ is: boolean }[]>`
+    select exists (
+      select from ${stretchesOf(sql, stretches)}
+      join pushers p on p.shard = s.shard and p.position > s.low and p.position <= s.high
+    ) as is`
+  return row!.is
+}
+
+/** Another follower has moved a cursor. */
+export class CursorMoved extends Error {}
+
+async function move(sql: Sql, of: 'rooms' | 'users', stretches: readonly Stretch[]): Promise<void> {
+  const moved = await sql`
+    update push_cursors c set ${sql(of)} = s.high
+    from ${stretchesOf(sql, stretches)}
+    where c.shard = s.shard and c.${sql(of)} = s.low`
+  if (moved.count !== stretches.length) throw new CursorMoved('Another has followed these shards')
+}
+
+/** Queues what some stretches of room shards have for pushers, and moves the cursors. */
+export const writeRooms = (
+  pool: Pool,
+  stretches: readonly Stretch[],
+  found: { notices: readonly Notice[]; senders: readonly string[] },
+  now: number,
+): Promise<Queued[]> =>
+  pool.begin(async (sql) => {
+    const { notices, senders } = found
+    const [, told, counted] = await Promise.all([
+      move(sql, 'rooms', stretches),
+      notices.length > 0 ? putNotices(sql, notices, now) : [],
+      senders.length > 0 ? putCountsOf(sql, senders, now) : [],
+    ])
+    return [...told, ...counted]
+  })
+
+/** The same of what was read by some stretches of user shards. */
+export const writeReads = (
+  pool: Pool,
+  stretches: readonly Stretch[],
+  now: number,
+): Promise<Queued[]> =>
+  pool.begin(async (sql) => {
+    const [, counted] = await Promise.all([
+      move(sql, 'users', stretches),
+      putCountsIn(sql, stretches, now),
+    ])
+    return [...counted]
+  })
