@@ -26,3 +26,13 @@ create index room_deletions_ended on room_deletions (ended_at) where ended_at is
 
 -- Clients jump to a date: the events of a room that have a place in its history, by their own time.
 create index events_by_time on events (shard, room_nid, origin_server_ts) where chain is not null;
+
+-- Rooms that were removed, as long as rows of them are left in other tables: nobody finds these any more. Written by
+-- the owner of the room's shard.
+create table room_remains (
+  shard smallint not null,
+  room_nid bigint not null,
+  room_id text collate "C" not null,
+  primary key (shard, room_nid)
+);
+create index room_remains_by_room on room_remains (room_id);

@@ -25,6 +25,7 @@ import type { Departures } from '#engine/user/departures.ts'
 import type { EmailValidations } from '#engine/user/email-validations.ts'
 import type { Keys } from '#engine/user/keys/keys.ts'
 import type { ProfileNews } from '#engine/user/profile-news.ts'
+import type { RoomDeletions } from '#engine/user/room-deletions.ts'
 import type { SyncFilters } from '#engine/user/sync-filters.ts'
 import type { Receipts } from '#engine/live/receipts.ts'
 import type { Users } from '#engine/user/protocol.ts'
@@ -68,6 +69,8 @@ export type Context = {
   readonly emails: EmailValidations
   /** Leaves the rooms of users who are deactivated. */
   readonly departures: Departures
+  /** Deletes rooms, in the background. */
+  readonly roomDeletions: RoomDeletions
   /** Tells the rooms of a user of a new name or picture. */
   readonly profileNews: ProfileNews
   /** Who an access token belongs to. */

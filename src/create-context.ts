@@ -36,6 +36,7 @@ import { federationOptions } from '#src/federation-options.ts'
 import type { Log } from '#src/log.ts'
 import { startLive, takePassing } from '#src/live.ts'
 import { startMedia } from '#src/media.ts'
+import { startDeletions } from '#src/room-deletions.ts'
 import { askGateways, startPush } from '#src/push.ts'
 import { shardCount } from '#store/settings.ts'
 
@@ -113,6 +114,7 @@ export async function createContext(parts: Parts): Promise<Context> {
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,
+    roomDeletions: startDeletions(parts, rooms, positions, eventIndex),
     ...kept,
     syncFilters: new SyncFilters(sql),
     remoteSpaces: new RemoteSpaces(

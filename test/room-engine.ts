@@ -96,6 +96,10 @@ function late(engine: Promise<RoomEngine>) {
     receiveInvite: async (...a: Parameters<RoomEngine['receiveInvite']>) =>
       (await engine).receiveInvite(...a),
     backfill: async (...a: Parameters<RoomEngine['backfill']>) => (await engine).backfill(...a),
+    removeRoom: async (...a: Parameters<RoomEngine['removeRoom']>) =>
+      (await engine).removeRoom(...a),
+    dropRemains: async (...a: Parameters<RoomEngine['dropRemains']>) =>
+      (await engine).dropRemains(...a),
   }
 }
 

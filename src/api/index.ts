@@ -5,6 +5,7 @@ import * as adminRegistrationTokens from '#api/admin/registration-tokens.ts'
 import * as adminFederation from '#api/admin/federation.ts'
 import * as adminMedia from '#api/admin/media.ts'
 import * as adminReports from '#api/admin/reports.ts'
+import * as adminRoomDeletion from '#api/admin/room-deletion.ts'
 import * as adminRoomMembership from '#api/admin/room-membership.ts'
 import * as adminRooms from '#api/admin/rooms.ts'
 import * as adminServer from '#api/admin/server.ts'
@@ -110,6 +111,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/federation': adminFederation,
   'admin/media': adminMedia,
   'admin/reports': adminReports,
+  'admin/room-deletion': adminRoomDeletion,
   'admin/room-membership': adminRoomMembership,
   'admin/rooms': adminRooms,
   'admin/server': adminServer,

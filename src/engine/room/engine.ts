@@ -30,6 +30,7 @@ import { knock, takeKnock } from '#engine/room/knock.ts'
 import { makeMember } from '#engine/room/make-member.ts'
 import { changeMembership, join } from '#engine/room/members.ts'
 import { receiveInvite } from '#engine/room/receive-invite.ts'
+import { dropRemains, removeRoom } from '#engine/room/remove-room.ts'
 import { RemoteJoins } from '#engine/room/remote-joins.ts'
 import { takeMember } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
@@ -42,6 +43,7 @@ import type {
   Landed,
   LocalEvent,
   MembershipChange,
+  RemainsStep,
   RoomCalls,
   Signal,
 } from '#engine/worker/protocol.ts'
@@ -240,6 +242,22 @@ export class RoomEngine implements Handlers<RoomCalls> {
     this.#open()
     const lane = this.lane(roomId)
     return lane.keep(() => backfill(lane, before, limit))
+  }
+
+  async removeRoom(roomId: string, force: boolean): Promise<number[]> {
+    this.#open()
+    const lane = this.lane(roomId)
+    return lane.keep(() => removeRoom(lane, force))
+  }
+
+  async dropRemains(
+    roomId: string,
+    roomNid: number,
+    step: RemainsStep,
+  ): Promise<RemainsStep | null> {
+    this.#open()
+    const lane = this.lane(roomId)
+    return lane.keep(() => dropRemains(lane, roomNid, step))
   }
 
   /** Counters, and gauges of the moment. */

@@ -35,6 +35,13 @@ export class EventCache {
     this.#byNid.delete(known.nid)
   }
 
+  /** Forgets all that is known of a room. */
+  forgetRoom(roomId: string): void {
+    const own: number[] = []
+    for (const [nid, { event }] of this.#byNid.entries()) if (event.roomId === roomId) own.push(nid)
+    for (const nid of own) this.#byNid.delete(nid)
+  }
+
   /** An event that is in memory. */
   get(nid: number): Known | undefined {
     return this.#byNid.get(nid)

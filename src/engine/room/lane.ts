@@ -32,6 +32,8 @@ export class Lane implements Persisted {
   #localRunning = false
   #loading: Promise<Room | null> | undefined
   #kept = 0
+  /** The room is being taken away: whoever asks for it waits. */
+  #closed: PromiseWithResolvers<void> | undefined
   usedAt = 0
 
   constructor(parts: Parts, roomId: string, shard: number) {
@@ -49,6 +51,7 @@ export class Lane implements Persisted {
       this.#local.length === 0 &&
       this.#loading === undefined &&
       this.#kept === 0 &&
+      this.#closed === undefined &&
       this.inbound.idle &&
       (this.room?.uncommitted.size ?? 0) === 0
     )
@@ -100,6 +103,7 @@ export class Lane implements Persisted {
 
   /** The room, loaded if it must be. */
   *load(): Task<Room | null> {
+    while (this.#closed) yield* wait(this.#closed.promise)
     if (this.room !== undefined) return this.room
     this.#loading ??= this.parts.loadRoom(this.roomId, this.shard).then(
       (room) => {
@@ -132,6 +136,7 @@ export class Lane implements Persisted {
   }
 
   commitFailed(works: Work<never>[], culprit: Error | undefined): void {
+    this.reopen()
     this.reload()
     const again = works as Work<Lane>[]
     if (culprit) this.#quarantine(again.shift()!, culprit)
@@ -142,6 +147,7 @@ export class Lane implements Persisted {
   }
 
   commitRefused(works: Work<never>[], lack: Error): void {
+    this.reopen()
     this.reload()
     const all = works as Work<Lane>[]
     for (const work of all) if (work.local) work.failed(answerable(lack))
@@ -154,6 +160,17 @@ export class Lane implements Persisted {
     if (!this.room) return
     forget(this.parts, this.room)
     this.room = undefined
+  }
+
+  /** Lets nobody at the room until it is opened again; what was being decided on it is decided anew then. */
+  close(): void {
+    this.#closed ??= Promise.withResolvers()
+    this.reload()
+  }
+
+  reopen(): void {
+    this.#closed?.resolve()
+    this.#closed = undefined
   }
 
   #quarantine(work: Work<Lane>, culprit: Error): void {

@@ -24,4 +24,6 @@ export const forwardRooms = (engine: () => Handlers<RoomCalls>): Handlers<RoomCa
   sendLeave: (...a) => engine().sendLeave(...a),
   receiveInvite: (...a) => engine().receiveInvite(...a),
   backfill: (...a) => engine().backfill(...a),
+  removeRoom: (...a) => engine().removeRoom(...a),
+  dropRemains: (...a) => engine().dropRemains(...a),
 })

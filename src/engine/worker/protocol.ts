@@ -109,7 +109,18 @@ export type RoomCalls = {
 
   /** Fetches history before the oldest events known and commits it; the number of events gained. */
   backfill: (roomId: string, beforeEventIds: string[], limit: number) => number
+
+  /**
+   * Takes a room away, unless users of ours are in it; `force`: even so. From then on it is unknown. The
+   * numbers under which rows of it are left, which nobody finds any more.
+   */
+  removeRoom: (roomId: string, force: boolean) => number[]
+  /** Drops some of these rows; the next step, null if none are left. */
+  dropRemains: (roomId: string, roomNid: number, step: RemainsStep) => RemainsStep | null
 }
+
+/** How far the rows of a removed room have been dropped; it may begin anew. */
+export type RemainsStep = { phase: 'events'; after: number } | { phase: 'rest' }
 
 /** One request to another server. The federation worker resolves, signs, bounds and times it. */
 export type OutgoingRequest = {

@@ -35,6 +35,11 @@ export async function ofRoom(sql: Sql, roomId: string): Promise<string[]> {
   return rows.map((row) => row.alias)
 }
 
+/** Removes the local aliases of a room. */
+export async function removeOfRoom(sql: Sql, roomId: string): Promise<void> {
+  await sql`delete from room_aliases where room_id = ${roomId}`
+}
+
 /** Lets all aliases of a room stand for another. */
 export async function move(sql: Sql, from: string, to: string): Promise<void> {
   await sql`update room_aliases set room_id = ${to} where room_id = ${from}`

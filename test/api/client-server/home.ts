@@ -11,6 +11,7 @@ import { ErasedUsers } from '#engine/read/erased.ts'
 import { queryHierarchy } from '#engine/federation/remote-queries.ts'
 import { RemoteSpaces } from '#engine/read/remote-spaces.ts'
 import { AccessTokens } from '#engine/user/access-tokens.ts'
+import { RoomDeletions } from '#engine/user/room-deletions.ts'
 import { Departures } from '#engine/user/departures.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import type { Mail } from '#engine/user/mail.ts'
@@ -104,6 +105,17 @@ export class Home {
         onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
         onFault: () => {},
       }),
+      roomDeletions: new RoomDeletions({
+        sql,
+        rooms,
+        serverName,
+        clock,
+        sendMs: 50,
+        pauseMs: 50,
+        onLanded: ({ shard, position }) => positions.advanceRooms([[shard, position]]),
+        indexed: (shard) => story.eventIndex.reach([shard]),
+        onFault: () => {},
+      }),
       profileNews: new ProfileNews({
         sql,
         rooms,
@@ -137,6 +149,7 @@ export class Home {
     afterAll(async () => {
       await this.ctx.profileNews.close()
       await this.ctx.departures.close()
+      await this.ctx.roomDeletions.close()
       await this.ctx.presence?.close()
       mail?.close()
       await users.close()

@@ -147,7 +147,7 @@ export async function twoHomes(names: readonly [string, string]): Promise<{
       database: { url: database.url, main_connections: 6, worker_connections: 3 },
       workers: { rooms: 1 },
       listeners: [
-        { address: '127.0.0.1', port: 0, serves: ['client'] },
+        { address: '127.0.0.1', port: 0, serves: ['client', 'admin'] },
         { address: '127.0.0.1', port: ports[index], serves: ['federation'], tls },
       ],
       federation: {
