@@ -21,8 +21,11 @@ export type Telling = Wanted & {
   readonly plan: RoomPlan | undefined
 }
 
-/** What one answer tells of rooms at most: an event of a timeline counts as 1. */
-export const maxCost = 20_000
+/**
+ * What one answer tells of rooms at most: an event of a timeline counts as 1. It is written at one go, and
+ * everybody else waits meanwhile: some 100 ms.
+ */
+export const maxCost = 5000
 /** What telling a room costs beside its events. */
 const roomCost = 10
 
