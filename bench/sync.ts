@@ -17,14 +17,17 @@ with no less. It is measured beside each /sync, in the same process and on the s
 
 const options = numbersOf(help, { rooms: 1000, rounds: 500 })
 
+// With the history visibility that each of their presets sets.
+const asClients = { visibility: 'shared' }
+
 await withStand(run)
 
 async function run({ pool }: Stand): Promise<void> {
   const story = await Story.begin(pool)
   const [many, one] = ['@many:here.example', '@one:here.example']
   const rooms: StoryRoom[] = []
-  for (let each = 0; each < options.rooms; each++) rooms.push(await story.room(many))
-  const only = await story.room(one)
+  for (let each = 0; each < options.rooms; each++) rooms.push(await story.room(many, asClients))
+  const only = await story.room(one, asClients)
   await pool`analyze`
 
   const started = performance.now()
