@@ -23,7 +23,12 @@ export type WindowRow = {
   begins: number | null
 } & (EventRow | { event_nid: null })
 
-/** The newest events of each window, oldest first; with a filter, those among the newest `scan`. */
+/**
+ * The newest events of each window, oldest first; with a filter, those among the newest `scan`.
+ *
+ * Lists and limits stand in a `select`, which hides them from the planner: where each call's own values
+ * would make another plan seem cheaper, every call is planned anew, for more than what it reads costs.
+ */
 export const newest = (
   sql: Sql,
   windows: readonly Window[],
@@ -34,10 +39,10 @@ export const newest = (
     select w.room_nid as window_nid, found.scanned,
       coalesce(cardinality(found.nids), 0) > ${limit} as more, event.*, gap.begins
     from unnest(
-      ${windows.map((each) => each.shard)}::smallint[],
-      ${windows.map((each) => each.roomNid)}::bigint[],
-      ${windows.map((each) => each.low)}::bigint[],
-      ${windows.map((each) => each.high)}::bigint[]
+      (select ${windows.map((each) => each.shard)}::smallint[]),
+      (select ${windows.map((each) => each.roomNid)}::bigint[]),
+      (select ${windows.map((each) => each.low)}::bigint[]),
+      (select ${windows.map((each) => each.high)}::bigint[])
     ) w (shard, room_nid, low, high)
     cross join lateral (
       select count(*)::integer as scanned,
@@ -51,7 +56,7 @@ export const newest = (
           and position > w.low and position <= w.high
           and flags & ${unshown} = 0
         order by position desc
-        limit ${filter ? filter.scan : limit + 1}
+        limit (select ${filter ? filter.scan : limit + 1}::bigint)
       ) e
       ${
         filter

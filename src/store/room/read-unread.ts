@@ -26,11 +26,11 @@ const { notify, highlight, threaded } = pushFacts
 /** What stretches are made of, whoever asks. */
 const windowsOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
   unnest(
-    ${stretches.map((each) => each.shard)}::smallint[],
-    ${stretches.map((each) => each.roomNid)}::bigint[],
-    ${stretches.map((each) => each.low)}::bigint[],
-    ${stretches.map((each) => each.mainLow)}::bigint[],
-    ${stretches.map((each) => each.high)}::bigint[]
+    (select ${stretches.map((each) => each.shard)}::smallint[]),
+    (select ${stretches.map((each) => each.roomNid)}::bigint[]),
+    (select ${stretches.map((each) => each.low)}::bigint[]),
+    (select ${stretches.map((each) => each.mainLow)}::bigint[]),
+    (select ${stretches.map((each) => each.high)}::bigint[])
   ) w (shard, room_nid, low, main_low, high)`
 
 /**
@@ -47,7 +47,7 @@ export const counts = (
   sql<CountRow[]>`
     with me as materialized (select user_nid from user_ids where user_id = ${userId}),
     mute as materialized (
-      select user_nid from user_ids where user_id = any(${ignored as string[]}::text[])
+      select user_nid from user_ids where user_id = any((select ${ignored as string[]}::text[])::text[])
     )
     select w.room_nid, found.*
     from ${windowsOf(sql, stretches)}
@@ -79,7 +79,7 @@ export const counts = (
             where shard = w.shard and room_nid = w.room_nid
               and position > w.low and position <= w.high
             order by position desc
-            limit ${limit}
+            limit (select ${limit}::bigint)
           ) e
           where e.sender_nid not in (select user_nid from mute)
         ) e
