@@ -13,7 +13,7 @@ export type EventIndexOptions = {
   log: Pick<Log, 'warn'>
   /** How often it is looked up what is committed, in case a signal was lost. */
   lookEveryMs?: number
-  /** What comes within this time after news is indexed with it. */
+  /** What comes within this time after news is indexed with it; who reads does not wait for that. */
   collectMs?: number
   /** How long a reader waits for the index at most. */
   patienceMs?: number
@@ -64,7 +64,7 @@ export class EventIndex {
     this.#soon = setTimeout(() => {
       this.#soon = undefined
       this.#look().catch((error: unknown) => this.#warn(error))
-    }, this.#options.collectMs ?? 50)
+    }, this.#options.collectMs ?? 1_000)
     this.#soon.unref()
   }
 
