@@ -29,7 +29,7 @@ export function writeLetter({ serverName, userId, lines, stop }: LetterParts): L
       : 'To get no more of these letters:'
   const text = [
     `For ${userId} on ${serverName}:`,
-    ...shown.flatMap((room) => ['', roomOf(room[0]!), ...messagesOf(room).map(textOf)]),
+    ...shown.flatMap((room) => ['', oneLine(roomOf(room[0]!)), ...messagesOf(room).map(textOf)]),
     ...(more > 0 ? ['', `And ${more} more rooms.`] : []),
     '',
     '-- ',
