@@ -41,6 +41,7 @@ import * as logout from '#api/client-server/logout.ts'
 import * as messagePagination from '#api/client-server/message-pagination.ts'
 import * as mutualRooms from '#api/client-server/mutual-rooms.ts'
 import * as oauthServerMetadata from '#api/client-server/oauth-server-metadata.ts'
+import * as oldSync from '#api/client-server/old-sync.ts'
 import * as openid from '#api/client-server/openid.ts'
 import * as passwordManagement from '#api/client-server/password-management.ts'
 import * as policyServer from '#api/client-server/policy-server.ts'
@@ -58,6 +59,7 @@ import * as relations from '#api/client-server/relations.ts'
 import * as registration from '#api/client-server/registration.ts'
 import * as reportContent from '#api/client-server/report-content.ts'
 import * as roomEventByTimestamp from '#api/client-server/room-event-by-timestamp.ts'
+import * as roomInitialSync from '#api/client-server/room-initial-sync.ts'
 import * as roomSend from '#api/client-server/room-send.ts'
 import * as roomState from '#api/client-server/room-state.ts'
 import * as roomSummary from '#api/client-server/room-summary.ts'
@@ -147,6 +149,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/message-pagination': messagePagination,
   'client-server/mutual-rooms': mutualRooms,
   'client-server/oauth-server-metadata': oauthServerMetadata,
+  'client-server/old-sync': oldSync,
   'client-server/openid': openid,
   'client-server/password-management': passwordManagement,
   'client-server/policy-server': policyServer,
@@ -164,6 +167,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/relations': relations,
   'client-server/report-content': reportContent,
   'client-server/room-event-by-timestamp': roomEventByTimestamp,
+  'client-server/room-initial-sync': roomInitialSync,
   'client-server/room-send': roomSend,
   'client-server/room-state': roomState,
   'client-server/room-summary': roomSummary,

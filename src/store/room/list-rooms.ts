@@ -179,8 +179,17 @@ export const localMembersOf = (sql: Sql, serverName: string, roomId: string) =>
 
 /** What a user is to every room that is known here. */
 export const membershipsOf = (sql: Sql, userId: string) =>
-  sql<{ room_id: string; membership: string }[]>`
-    select r.room_id, m.membership
+  sql<
+    {
+      shard: number
+      room_nid: number
+      room_id: string
+      version: string
+      membership: string
+      event_nid: number
+    }[]
+  >`
+    select r.shard, r.room_nid, r.room_id, r.version, m.membership, m.event_nid
     from user_ids u
     join memberships m on m.user_nid = u.user_nid
     join rooms r on r.shard = m.shard and r.room_nid = m.room_nid and r.generation = m.generation

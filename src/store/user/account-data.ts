@@ -89,3 +89,10 @@ export const all = (sql: Sql, shard: number, userId: string) =>
     select room_id, type, content from account_data
     where shard = ${shard} and user_id = ${userId}
     order by room_id, type`
+
+/** What a user keeps of one room, as JSON texts. */
+export const ofRoom = (sql: Sql, shard: number, userId: string, roomId: string) =>
+  sql<{ type: string; content: string }[]>`
+    select type, content from account_data
+    where shard = ${shard} and user_id = ${userId} and room_id = ${roomId}
+    order by type`

@@ -15,6 +15,13 @@ export async function has(sql: Sql, roomId: string): Promise<boolean> {
   return rows.length > 0
 }
 
+/** Which of some rooms are published. */
+export async function among(sql: Sql, roomIds: readonly string[]): Promise<Set<string>> {
+  const rows = await sql<{ room_id: string }[]>`
+    select room_id from published_rooms where room_id = any(${roomIds as string[]}::text[])`
+  return new Set(rows.map((row) => row.room_id))
+}
+
 /** Publishes a room in the place of another, if that one was. */
 export async function move(sql: Sql, from: string, to: string): Promise<void> {
   await sql`
