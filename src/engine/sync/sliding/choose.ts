@@ -41,6 +41,7 @@ export type Choice = {
   readonly inSight: readonly Place[]
   readonly wanted: readonly Wanted[]
   readonly own: Own
+  readonly accountData: AccountData
 }
 
 type Reading = Pick<Reader, 'sql' | 'positions' | 'clock'>
@@ -53,7 +54,7 @@ export async function chooseRooms(
   request: SlidingRequest,
   view: View,
   link: Link,
-  accountData: AccountData,
+  reading: Promise<AccountData>,
 ): Promise<Choice> {
   const { sql } = reader
   const { userId } = request
@@ -61,7 +62,8 @@ export async function chooseRooms(
   const lists = [...request.lists.values()]
   const others = places.filter(({ membership }) => membership !== 'join')
   const withTraits = lists.some(needsTraits)
-  const [joined, away, own, children] = await Promise.all([
+  const [accountData, joined, away, own, children] = await Promise.all([
+    reading,
     indexes.joined.read(reader, indexes.rooms, userId, places, vector, withTraits),
     indexes.away.read(sql, userId, others),
     indexes.own.read(sql, userId, vector),
@@ -92,7 +94,7 @@ export async function chooseRooms(
     const until = away.get(entry.place.roomNid)?.until
     wanted.push({ entry, config: { limit, required }, sent, until })
   }
-  return { windows, inSight, wanted, own }
+  return { windows, inSight, wanted, own, accountData }
 }
 
 /** The rooms of lists with those that the user is not in; the rest stands in no list. */

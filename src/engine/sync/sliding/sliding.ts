@@ -93,8 +93,9 @@ async function readRound(
   const { sql, sliding } = reader
   const { vector } = view
   const { userId } = request
-  const accountData = await readAccountData(sql, userId, link.point?.vector, vector)
-  const choice = await chooseRooms(reader, sliding, request, view, link, accountData)
+  const reading = readAccountData(sql, userId, link.point?.vector, vector)
+  const choice = await chooseRooms(reader, sliding, request, view, link, reading)
+  const { accountData } = choice
   const tellings = await planTellings(sql, choice.wanted, view, sliding.cost)
   const members = link.members()
   const parts = await readRooms(reader, request, view, {
