@@ -7,11 +7,14 @@ import { op } from '#api/http/op.ts'
 import { invalidParam, notFound } from '#core/error.ts'
 import { isRoomId } from '#core/ids.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
-import { loadEvent, writeEvent } from '#engine/read/events.ts'
+import { readContextOf } from '#engine/read/context.ts'
+import { type ReadEvent, loadEvent, writeEvent } from '#engine/read/events.ts'
 import * as listed from '#engine/read/listed-rooms.ts'
 import { readJoined } from '#engine/read/members.ts'
 import { readWhole } from '#engine/read/state-at.ts'
+import { stateBefore } from '#engine/read/state-before.ts'
 import { readPage } from '#engine/read/timeline.ts'
+import { anyEventAtTime } from '#engine/read/timestamp.ts'
 import * as blockedRooms from '#store/user/blocked-rooms.ts'
 import type { Context } from '#src/context.ts'
 
@@ -146,6 +149,55 @@ export const getMessagesOfRoom = op({
     const audience = audienceOf(ctx, who.userId)
     const chunk = events.map((event) => writeEvent(event, audience))
     return { chunk, start, ...(end !== undefined && { end }) }
+  },
+})
+
+export const getContextInRoom = op({
+  id: 'getContextInRoom',
+  method: 'GET',
+  path: `${path}/:roomId/context/:eventId`,
+  auth: 'admin',
+  params: open({ roomId: RoomId, eventId: EventId }),
+  query: open({ limit: t.Optional(t.Integer()), filter: t.Optional(t.String()) }),
+  response: open({ event: Content, events_before: t.Array(Content) }),
+
+  async run({ who, params: { roomId, eventId }, query }, ctx) {
+    const filter = filterIn(query.filter)
+    const event = await loadEvent(ctx.sql, await requireRoom(ctx, roomId), eventId)
+    if (!event) throw notFound('There is no such event in the room')
+    const limit = limitIn(query.limit, 10, 100)
+    const { before, after, start, end } = await readContextOf(ctx, event, who.userId, limit, filter)
+    const state = await stateBefore(ctx, after.at(-1) ?? event, undefined)
+    const audience = audienceOf(ctx, who.userId)
+    const written = (events: readonly ReadEvent[]) =>
+      events.map((each) => writeEvent(each, audience))
+    return {
+      event: writeEvent(event, audience),
+      events_before: written(before),
+      events_after: written(after),
+      state: written(state),
+      start,
+      end,
+    }
+  },
+})
+
+export const getEventOfRoomByTimestamp = op({
+  id: 'getEventOfRoomByTimestamp',
+  method: 'GET',
+  path: `${path}/:roomId/timestamp_to_event`,
+  auth: 'admin',
+  params,
+  query: open({
+    ts: t.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+    dir: t.Optional(t.Union([t.Literal('f'), t.Literal('b')])),
+  }),
+  response: open({ event_id: EventId, origin_server_ts: t.Integer() }),
+
+  async run({ params: { roomId }, query: { ts, dir = 'f' } }, ctx) {
+    const found = await anyEventAtTime(ctx.sql, await requireRoom(ctx, roomId), ts, dir)
+    if (!found) throw notFound('There is no event that way of the time')
+    return { event_id: found.eventId, origin_server_ts: found.originServerTs }
   },
 })
 

@@ -8,6 +8,7 @@ import { shardOf } from '#core/shard.ts'
 import { membershipsOf } from '#engine/read/listed-rooms.ts'
 import { emailAddress } from '#engine/user/identifier.ts'
 import * as accountData from '#store/user/account-data.ts'
+import * as pushers from '#store/user/pushers.ts'
 import * as threepids from '#store/user/threepids.ts'
 
 // What else administrators look up of a user, in the form that known tools speak.
@@ -47,6 +48,25 @@ export const getAccountDataOf = op({
       into[row.type] = JSON.parse(row.content) as JsonObject
     }
     return { account_data: { global, rooms } }
+  },
+})
+
+export const getPushersOf = op({
+  id: 'getPushersOf',
+  method: 'GET',
+  path: `${path}/users/:userId/pushers`,
+  auth: 'admin',
+  params,
+  response: open({ pushers: t.Array(open({ pushkey: t.String() })), total: t.Integer() }),
+
+  async run({ params: { userId } }, ctx) {
+    await localUser(ctx, userId)
+    const rows = await pushers.list(ctx.sql, userId)
+    const written = rows.map(({ data, ...row }) => ({
+      ...row,
+      data: JSON.parse(data) as JsonObject,
+    }))
+    return { pushers: written, total: written.length }
   },
 })
 

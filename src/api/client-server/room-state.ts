@@ -1,5 +1,6 @@
 import { Type as t } from '@sinclair/typebox'
 import { checkCanonicalAlias } from '#api/client-server/room/aliases.ts'
+import { requireNotBlocked } from '#api/client-server/room/blocked.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { requireWilling } from '#api/client-server/room/willing.ts'
 import { Timestamp, massaged } from '#api/client-server/room/massaged.ts'
@@ -113,6 +114,7 @@ async function setMember(
   const membership = membershipOf(content)
   if (membership === undefined) throw invalidParam('`membership` is missing, or unknown')
   if (membership === 'invite') await requireWilling(ctx, target)
+  if (membership === 'invite' || membership === 'knock') await requireNotBlocked(ctx, roomId)
   // Servers name who authorised a join, never clients.
   const { join_authorised_via_users_server: _, ...own } = content
   const text = JSON.stringify(own)
@@ -134,5 +136,6 @@ async function setMember(
       content: text,
       ...time,
     })
+  await requireNotBlocked(ctx, roomId)
   return ctx.rooms.call('join', roomId, { userId: sender, content: text, via: [], ...time })
 }

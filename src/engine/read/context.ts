@@ -6,7 +6,7 @@ import type { Reader, RoomAccess } from './room.ts'
 import type { RoomRef } from './room-ref.ts'
 import type { Snapshots } from './snapshots.ts'
 import { type TimelinePlace, encodePlace } from './timeline-token.ts'
-import { type Seen, visible } from './visible.ts'
+import { type Seen, neverJoined, unseen, visible } from './visible.ts'
 import { type Direction, walk } from './walk.ts'
 
 export type Surrounding = {
@@ -33,7 +33,34 @@ export async function readContext(
   limit: number,
   filter: EventFilter,
 ): Promise<Surrounding> {
-  const { event, seen: own, joinedUntil } = await readEvent(reader, access, userId, eventId)
+  const { event, seen, joinedUntil } = await readEvent(reader, access, userId, eventId)
+  return surrounding(reader, event, seen, limit, { userId, joinedUntil, filter })
+}
+
+/** The same for an administrator, whether or not they could see it. */
+export const readContextOf = (
+  reader: Reader & { snapshots: Snapshots },
+  event: ReadEvent,
+  userId: string,
+  limit: number,
+  filter: EventFilter,
+): Promise<Surrounding> =>
+  surrounding(reader, event, { membership: 'leave', joinedUntil: neverJoined }, limit, {
+    userId,
+    joinedUntil: neverJoined,
+    filter,
+    everything: true,
+  })
+
+type Asker = { userId: string; joinedUntil: number; filter: EventFilter; everything?: boolean }
+
+async function surrounding(
+  reader: Reader & { snapshots: Snapshots },
+  event: ReadEvent,
+  own: Seen,
+  limit: number,
+  asker: Asker,
+): Promise<Surrounding> {
   const { room } = event
   const { chain, index } = event
   const seen = new Map<number, Seen>([[event.nid, own]])
@@ -44,7 +71,7 @@ export async function readContext(
   const older = Math.ceil(limit / 2)
   const side = async (direction: Direction, count: number) => {
     const place: TimelinePlace = { chain, index, side: direction === 'b' ? 'before' : 'after' }
-    return readSide(reader, room, place, direction, count, { userId, joinedUntil, filter, seen })
+    return readSide(reader, room, place, direction, count, { ...asker, seen })
   }
   const [before, after] = await Promise.all([side('b', older), side('f', limit - older)])
   return {
@@ -63,7 +90,7 @@ async function readSide(
   place: TimelinePlace,
   direction: Direction,
   count: number,
-  who: { userId: string; joinedUntil: number; filter: EventFilter; seen: Map<number, Seen> },
+  who: Asker & { seen: Map<number, Seen> },
 ): Promise<{ events: ReadEvent[]; end: TimelinePlace }> {
   const step = count > 0 ? await walk(sql, room, place, direction, count) : undefined
   if (!step) return { events: [], end: place }
@@ -76,7 +103,7 @@ async function readSide(
     .flatMap(({ nid }) => loaded.get(nid) ?? [])
     .filter((each) => isShown(each) && who.filter.accepts(each.event))
     .map((each) => ({ event: each, joinedUntil: who.joinedUntil }))
-  const found = await visible(sql, snapshots, who.userId, asks)
+  const found = who.everything ? unseen(asks) : await visible(sql, snapshots, who.userId, asks)
   for (const [nid, each] of found) who.seen.set(nid, each)
   const events = asks.map((ask) => ask.event).filter(({ nid }) => found.has(nid))
   return { events, end: step.next }

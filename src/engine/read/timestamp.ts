@@ -94,6 +94,20 @@ async function nearest(
   })
 }
 
+/** For an administrator: what is here, whoever may see it. */
+export const anyEventAtTime = (
+  sql: Reader['sql'],
+  room: RoomRef,
+  ts: number,
+  direction: Direction,
+): Promise<Timed | undefined> =>
+  firstOf(reading(sql, room, ts, direction), async (rows) => {
+    const wanted = rows.map(({ event_nid: nid }) => ({ shard: room.shard, nid }))
+    const loaded = await loadEvents(sql, new Map([[room.roomNid, room]]), wanted)
+    const event = rows.flatMap(({ event_nid: nid }) => loaded.get(nid) ?? []).find(isShown)
+    return event && timed(event)
+  })
+
 /**
  * For another server: what is here, as far as its users may see it.
  *

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'bun:test'
+import { shardOf } from '#core/shard.ts'
 import type { Answer } from '#test/client.ts'
 import { testDatabase } from '#test/database.ts'
 import { Home } from '#test/api/client-server/home.ts'
@@ -161,6 +162,35 @@ describe('of a user', () => {
         404,
         'M_NOT_FOUND',
       ])
+  })
+
+  test('the pushers are shown', async () => {
+    const ann = await home.person('ann')
+    const pusher = {
+      app_id: 'org.x',
+      pushkey: 'ann@example.org',
+      kind: 'email',
+      app_display_name: 'Mail',
+      device_display_name: 'Any',
+      lang: 'en',
+    }
+    await db.pool`
+      insert into pushers ${db.pool({
+        ...pusher,
+        user_id: ann.userId,
+        shard: shardOf(ann.userId),
+        position: 1,
+        created_at: 1,
+        gateway: '',
+        device_id: '',
+        data: '{"brand":"x"}',
+      })}`
+    const { body } = await admin.get(`${v1}/users/${ann.userId}/pushers`)
+    expect(body).toEqual({
+      pushers: [{ ...pusher, profile_tag: null, data: { brand: 'x' } }],
+      total: 1,
+    })
+    expect((await admin.get(`${v1}/users/@no:here.example/pushers`)).status).toBe(404)
   })
 
   test('the ID is found by an address', async () => {

@@ -100,6 +100,13 @@ describe('rooms', () => {
     const event = await admin.get(`${v1}/fetch_event/${enc(said.eventId)}`)
     expect(event.body.event).toMatchObject({ content: { body: 'for us alone' } })
     expect((await admin.get(of(room, '/forward_extremities'))).status).toBe(200)
+    const context = await admin.get(of(room, `/context/${enc(said.eventId)}?limit=4`))
+    expect(context.body).toMatchObject({ event: { event_id: said.eventId }, events_after: [] })
+    expect(context.body.events_before).toHaveLength(2)
+    expect(context.body.state).toHaveLength(5)
+    const at = await admin.get(of(room, '/timestamp_to_event?ts=0'))
+    expect(at.body.event_id).toBe(oldest.body.chunk[0].event_id)
+    expect((await admin.get(of(room, '/timestamp_to_event?ts=0&dir=b'))).status).toBe(404)
     // What administrators see here, they do not see as users.
     const path = `/rooms/${enc(room.roomId)}/messages?dir=b`
     expect(outcome(await admin.get(path))).toEqual([403, 'M_FORBIDDEN'])
@@ -107,7 +114,8 @@ describe('rooms', () => {
 
   test('that are not there are not found', async () => {
     const none = { roomId: '!none:here.example' }
-    for (const rest of ['', '/members', '/state', '/messages', '/forward_extremities'])
+    const rests = ['/context/$none', '/timestamp_to_event?ts=1', '/forward_extremities']
+    for (const rest of ['', '/members', '/state', '/messages', ...rests])
       expect(outcome(await admin.get(of(none, rest)))).toEqual([404, 'M_NOT_FOUND'])
     const event = await admin.get(`${v1}/fetch_event/${enc('$none')}`)
     expect(outcome(event)).toEqual([404, 'M_NOT_FOUND'])
@@ -138,6 +146,8 @@ describe('a blocked room', () => {
       ann.client.post(`/rooms/${id}/join`, { reason: 'again' }),
       ann.client.post(`/knock/${id}`),
       ann.client.post(`/rooms/${id}/invite`, { user_id: root.userId }),
+      ann.client.put(`/rooms/${id}/state/m.room.member/${root.userId}`, { membership: 'invite' }),
+      admin.put(`/rooms/${id}/state/m.room.member/${root.userId}`, { membership: 'join' }),
       admin.post(`${v1}/join/${id}`, { user_id: ann.userId }),
     ]
     await admin.put(of(room, '/block'), { block: true })

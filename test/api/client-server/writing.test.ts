@@ -278,11 +278,15 @@ describe('membership', () => {
   })
 
   test('an invite by address is refused with a reason', async () => {
+    const bob = someone('bob')
     const body = { medium: 'email', address: 'a@b', id_server: 'id.example', id_access_token: 'x' }
-    expect(await front.post(`${room}/invite`, alice, body)).toMatchObject({
-      status: 403,
-      body: { errcode: 'M_THREEPID_DENIED' },
-    })
+    const denied = { status: 403, body: { errcode: 'M_THREEPID_DENIED' } }
+    expect(await front.post(`${room}/invite`, alice, body)).toMatchObject(denied)
+    expect(await front.post('/createRoom', alice, { invite_3pid: [body] })).toMatchObject(denied)
+    const signed = { third_party_signed: { sender: alice, mxid: bob, token: 'x', signatures: {} } }
+    expect(await front.post(`${room}/join`, bob, signed)).toMatchObject(denied)
+    // Nothing of it was begun.
+    expect(front.calls).toEqual([])
   })
 
   test('a room must be left before it is forgotten', async () => {
