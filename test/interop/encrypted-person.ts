@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto'
 import {
   type AuthDict,
   ClientEvent,
+  EventTimeline,
   EventType,
   type IStartClientOpts,
   type LoginResponse,
@@ -13,6 +14,7 @@ import {
   type RegisterRequest,
   type RegisterResponse,
   type Room,
+  RoomEvent,
   SyncState,
   type UIAuthCallback,
   createClient,
@@ -77,6 +79,11 @@ function slidingSync(baseUrl: string, client: MatrixClient): SlidingSync {
     30_000,
   )
 }
+
+const textsOf = (events: MatrixEvent[]): string[] =>
+  events
+    .filter((event) => event.getType() === (EventType.RoomMessage as string))
+    .map((event) => event.getContent()['body'] as string)
 
 /** What somebody keeps in mind, beside their devices: a password and the key of their secrets. */
 export class Account {
@@ -156,6 +163,7 @@ export class Account {
         getSecretStorageKey: async ({ keys }) => [Object.keys(keys)[0]!, this.#secret!],
       },
     })
+    const device = new EncryptedDevice(client)
     await client.initRustCrypto({ useIndexedDB: false })
     const ready = Promise.withResolvers<void>()
     client.on(ClientEvent.Sync, (state) => {
@@ -168,7 +176,7 @@ export class Account {
       ...(hearing === 'sliding sync' && { slidingSync: slidingSync(this.#baseUrl, client) }),
     } satisfies IStartClientOpts)
     await ready.promise
-    return new EncryptedDevice(client)
+    return device
   }
 
   /** Makes cross-signing keys, a place for secrets and a backup of keys. */
@@ -206,9 +214,12 @@ export class Account {
 /** One device of somebody. */
 export class EncryptedDevice {
   readonly client: MatrixClient
+  readonly #shown = new Set<MatrixEvent>()
 
+  /** Of a client that has not started yet. */
   constructor(client: MatrixClient) {
     this.client = client
+    client.on(RoomEvent.Timeline, (event) => this.#shown.add(event))
   }
 
   get userId(): string {
@@ -251,18 +262,24 @@ export class EncryptedDevice {
     return (await this.client.sendTextMessage(roomId, body)).event_id
   }
 
-  /** Reads a room back to its beginning. */
+  /** Reads a room back to its beginning, or to what this device has read before. */
   async readBack(roomId: string): Promise<void> {
     const timeline = this.room(roomId).getLiveTimeline()
-    while (await this.client.paginateEventTimeline(timeline, { backwards: true, limit: shown }));
+    while (timeline.getPaginationToken(EventTimeline.BACKWARDS) !== null)
+      await this.client.paginateEventTimeline(timeline, { backwards: true, limit: shown })
   }
 
-  /** The texts of a room that this device can read. */
+  /** The texts of a room that this device can read, since there last was a gap. */
   texts(roomId: string): string[] {
-    const events = this.client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? []
-    return events
-      .filter((event) => event.getType() === (EventType.RoomMessage as string))
-      .map((event) => event.getContent()['body'] as string)
+    return textsOf(this.client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [])
+  }
+
+  /** The texts of a room that this device ever was shown, and can read. */
+  heard(roomId: string): string[] {
+    const byId = new Map<string, MatrixEvent>()
+    for (const event of this.#shown)
+      if (event.getRoomId() === roomId) byId.set(event.getId()!, event)
+    return textsOf([...byId.values()])
   }
 
   /** The message of a room with a text. */
@@ -272,16 +289,29 @@ export class EncryptedDevice {
   }
 
   async untilTexts(roomId: string, ...bodies: string[]): Promise<void> {
-    const lacks = () => bodies.filter((body) => !this.texts(roomId).includes(body))
+    await this.#untilAmong(() => this.texts(roomId), bodies)
+  }
+
+  async untilHeard(roomId: string, ...bodies: string[]): Promise<void> {
+    await this.#untilAmong(() => this.heard(roomId), bodies)
+  }
+
+  async #untilAmong(texts: () => string[], bodies: string[]): Promise<void> {
+    const lacking = () => {
+      const there = new Set(texts())
+      return bodies.filter((body) => !there.has(body))
+    }
     try {
       await until(async () => {
         // A client decrypts what somebody looks at.
-        await this.client.getRoom(roomId)?.decryptAllEvents()
-        return lacks().length === 0
+        for (const event of this.#shown) await this.client.decryptEventIfNeeded(event)
+        return lacking().length === 0
       })
     } catch (error) {
-      const who = `${this.userId} on ${this.deviceId}`
-      throw new Error(`${who} lacks ${lacks().join()} beside ${this.texts(roomId).join()}`, {
+      const unread = [...this.#shown].filter((event) => event.isDecryptionFailure())
+      const why = unread.map((event) => `${event.getId()}: ${event.decryptionFailureReason}`)
+      const lacks = `${this.userId} on ${this.deviceId} lacks ${lacking().join()}`
+      throw new Error(`${lacks}; has ${texts().join()}; cannot read ${why.join()}`, {
         cause: error,
       })
     }

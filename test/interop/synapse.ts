@@ -55,6 +55,8 @@ export class Synapse {
         throw new Error(
           `Synapse ended at start: ${await Bun.file(`${this.#directory}/stderr.log`).text()}`,
         )
+      // It needs the processor more than we do.
+      await Bun.sleep(50)
       const answer = await fetch(`${this.clientUrl}/_matrix/client/versions`).catch(() => undefined)
       return answer?.ok === true
     })
@@ -64,8 +66,8 @@ export class Synapse {
     return synapseKnowledge(`${this.#directory}/homeserver.db`, room)
   }
 
-  async stop(): Promise<void> {
-    this.#process?.kill('SIGTERM')
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    this.#process?.kill(signal)
     await this.#process?.exited
     this.#process = undefined
   }
@@ -108,7 +110,12 @@ const configuration = (
     trusted_key_servers: [],
     ip_range_blacklist: [],
     federation_ip_range_blacklist: [],
-    federation: { destination_min_retry_interval: '1s', destination_max_retry_interval: '3s' },
+    federation: {
+      destination_min_retry_interval: '1s',
+      destination_max_retry_interval: '3s',
+      // Within one request; by default it waits for a minute.
+      max_long_retry_delay: '1s',
+    },
     room_list_publication_rules: [{ action: 'allow' }],
     rc_message: plenty,
     rc_registration: plenty,

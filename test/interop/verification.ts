@@ -46,13 +46,17 @@ async function untilKnown(one: EncryptedDevice, two: EncryptedDevice): Promise<v
 
 async function compare(ours: VerificationRequest, theirs: VerificationRequest): Promise<void> {
   const both = [ours, theirs]
-  const untilBoth = async (what: string, isSo: (one: VerificationRequest) => boolean) =>
-    until(() => {
-      for (const { phase, cancellationCode } of both)
-        if (phase === VerificationPhase.Cancelled)
-          throw new Error(`cancelled before ${what}: ${cancellationCode}`)
-      return both.every(isSo)
-    })
+  const untilBoth = async (what: string, isSo: (one: VerificationRequest) => boolean) => {
+    const cancelled = () => both.find(({ phase }) => phase === VerificationPhase.Cancelled)
+    try {
+      await until(() => cancelled() !== undefined || both.every(isSo))
+    } catch (cause) {
+      const phases = both.map(({ phase }) => VerificationPhase[phase])
+      throw new Error(`never ${what}: ${phases.join(' and ')}`, { cause })
+    }
+    const end = cancelled()
+    if (end) throw new Error(`cancelled before ${what}: ${end.cancellationCode}`)
+  }
   await theirs.accept()
   await untilBoth('ready', ({ phase }) => phase === VerificationPhase.Ready)
   await ours.startVerification('m.sas.v1')
@@ -63,6 +67,7 @@ async function compare(ours: VerificationRequest, theirs: VerificationRequest): 
   const [here, there] = both.map((request) => sas(request)!)
   if (JSON.stringify(here!.sas) !== JSON.stringify(there!.sas))
     throw new Error('The screens show different things')
-  await Promise.all([here!.confirm(), there!.confirm()])
-  await done
+  const confirmed = Promise.all([here!.confirm(), there!.confirm()])
+  await untilBoth('done', ({ phase }) => phase === VerificationPhase.Done)
+  await Promise.all([confirmed, done])
 }
