@@ -24,6 +24,9 @@ export type PushFollowerOptions = {
 
 /** Positions that are followed in one transaction. */
 const maxRound = 1_000
+/** Unless told: a round costs as much for one message as for a hundred. */
+const collectMs = 200
+const idleMs = 1_000
 
 /**
  * Follows the shards of rooms and users, and queues for each pusher what it is to tell: events that the
@@ -38,6 +41,8 @@ export class PushFollower {
   #soon: ReturnType<typeof setTimeout> | undefined
   #timer: ReturnType<typeof setInterval> | undefined
   #again = false
+  /** Nobody had a pusher when it was looked last: nothing has to be read. */
+  #idle = false
   #stopped = false
 
   constructor(options: PushFollowerOptions) {
@@ -49,6 +54,7 @@ export class PushFollower {
   /** Begins where it ended. */
   async start(): Promise<void> {
     await this.#readCursors()
+    this.#idle = !(await follow.anyPusher(this.#options.sql))
     this.#timer = setInterval(() => this.tell(), this.#options.lookEveryMs ?? 10_000)
     this.#timer.unref()
     this.tell()
@@ -64,10 +70,13 @@ export class PushFollower {
   /** Something was committed somewhere. */
   tell(): void {
     if (this.#stopped || this.#soon) return
-    this.#soon = setTimeout(() => {
-      this.#soon = undefined
-      this.#followSoon()
-    }, this.#options.collectMs ?? 50)
+    this.#soon = setTimeout(
+      () => {
+        this.#soon = undefined
+        this.#followSoon()
+      },
+      this.#options.collectMs ?? (this.#idle ? idleMs : collectMs),
+    )
     this.#soon.unref()
   }
 
@@ -101,9 +110,21 @@ export class PushFollower {
       const rooms = this.#stretches('rooms')
       const users = this.#stretches('users')
       if (rooms.length + users.length === 0) return
+      if (this.#idle && !(await this.#begins(users))) {
+        await follow.skip(this.#options.sql, rooms, users)
+        this.#moved('rooms', rooms)
+        this.#moved('users', users)
+        continue
+      }
       if (users.length > 0) await this.#followUsers(users)
       if (rooms.length > 0) await this.#followRooms(rooms)
     }
+  }
+
+  /** Whether somebody has set up the first pusher. */
+  async #begins(users: readonly Stretch[]): Promise<boolean> {
+    if (users.length > 0) this.#idle = !(await follow.pusherSet(this.#options.sql, users))
+    return !this.#idle
   }
 
   async #followUsers(stretches: readonly Stretch[]): Promise<void> {

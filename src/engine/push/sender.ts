@@ -139,24 +139,21 @@ export class PushSender {
 
   async #serve(pusherId: number, items: readonly queue.Item[], batch: Batch): Promise<void> {
     let left: Done | undefined
+    let told = items[0]?.told_unread ?? 0
     for (const [index, item] of items.entries()) {
       if (this.#stopped) break
       const isLast = index === items.length - 1
-      const { shard, queue_no: queueNo, told_unread: toldUnread } = item
-      left = {
-        shard,
-        pusherId,
-        queueNo,
-        ...(left?.unread !== undefined && { unread: left.unread }),
-      }
+      const { shard, queue_no: queueNo } = item
+      left = { shard, pusherId, queueNo }
       const unread = this.#isOver(item, isLast) ? undefined : await this.#unreadOf(item, batch)
-      const body = unread === undefined ? undefined : this.#bodyOf(item, unread, toldUnread, batch)
+      const body = unread === undefined ? undefined : this.#bodyOf(item, unread, told, batch)
       if (unread === undefined || body === undefined) continue
       const outcome = await this.#tell(pusherId, item, body)
       if (outcome === 'removed') return this.#gateways.removed(pusherId)
       if (outcome === 'gateway failed') return this.#gateways.gatewayFailed(pusherId)
       if (outcome === 'failed') return this.#gateways.pusherFailed(pusherId)
       await this.#done.note({ ...left, unread })
+      told = unread
       left = undefined
     }
     if (left) await this.#done.note(left)

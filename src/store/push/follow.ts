@@ -150,6 +150,12 @@ export async function pusherSet(sql: Sql, stretches: readonly Stretch[]): Promis
   return row!.is
 }
 
+/** Whether anybody has a pusher. */
+export async function anyPusher(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ is: boolean }[]>`select exists (select from pushers) as is`
+  return row!.is
+}
+
 /** Another follower has moved a cursor. */
 export class CursorMoved extends Error {}
 
@@ -161,6 +167,19 @@ async function move(sql: Sql, of: 'rooms' | 'users', stretches: readonly Stretch
   if (moved.count !== stretches.length) throw new CursorMoved('Another has followed these shards')
 }
 
+/** Moves the cursors where nothing is to be queued. */
+export const skip = (
+  pool: Pool,
+  rooms: readonly Stretch[],
+  users: readonly Stretch[],
+): Promise<unknown> =>
+  pool.begin((sql) =>
+    Promise.all([
+      rooms.length > 0 ? move(sql, 'rooms', rooms) : undefined,
+      users.length > 0 ? move(sql, 'users', users) : undefined,
+    ]),
+  )
+
 /** Queues what some stretches of room shards have for pushers, and moves the cursors. */
 export const writeRooms = (
   pool: Pool,
@@ -170,12 +189,13 @@ export const writeRooms = (
 ): Promise<Queued[]> =>
   pool.begin(async (sql) => {
     const { notices, senders } = found
-    const [, told, counted] = await Promise.all([
+    // Counts first: an event says how many are unread, too.
+    const [, counted, told] = await Promise.all([
       move(sql, 'rooms', stretches),
-      notices.length > 0 ? putNotices(sql, notices, now) : [],
       senders.length > 0 ? putCountsOf(sql, senders, now) : [],
+      notices.length > 0 ? putNotices(sql, notices, now) : [],
     ])
-    return [...told, ...counted]
+    return [...counted, ...told]
   })
 
 /** The same of what was read by some stretches of user shards. */
