@@ -1,10 +1,16 @@
-/** Seven bits a byte, lowest first; no bit operators, since positions may pass 2^32. */
+/** Seven bits a byte, lowest first; positions may pass 2^32, which is all that bit operators know. */
 export function writeVarint(bytes: number[], value: number): void {
-  while (value >= 0x80) {
+  while (value >= 0x8000_0000) {
     bytes.push((value % 0x80) + 0x80)
     value = Math.floor(value / 0x80)
   }
-  bytes.push(value)
+  // The rest of a division of such numbers takes many times as long, and each token has a hundred.
+  let left = value | 0
+  while (left >= 0x80) {
+    bytes.push((left & 0x7f) | 0x80)
+    left >>>= 7
+  }
+  bytes.push(left)
 }
 
 /** Reads what `writeVarint` wrote, out of bytes from outside. */
