@@ -5,6 +5,7 @@ import type { Place } from '#engine/read/interest.ts'
 import type { View } from '#engine/read/positions.ts'
 import { encodeToken } from '#engine/read/sync-token.ts'
 import { readStripped } from '#engine/read/stripped.ts'
+import type { Vector } from '#engine/read/vector.ts'
 import type { Seen } from '#engine/read/visible.ts'
 import { type AccountData, readAccountData } from '#engine/sync/account-data.ts'
 import { readRelated } from '#engine/sync/related.ts'
@@ -69,17 +70,32 @@ export async function slidingSync(
   const deadline = performance.now() + timeoutMs
   const { userId, deviceId, connId, pos } = request
   const link = reader.sliding.connections.open(userId, deviceId, connId, pos)
+  const mayWait = () =>
+    link.point !== undefined &&
+    !reader.positions.closed &&
+    !signal.aborted &&
+    performance.now() < deadline
   for (;;) {
-    const view = await reader.positions.view(userId)
-    const round = await readRound(reader, request, view, link)
+    const { answer, vector, typing } = await tryRound(reader, request, link, mayWait)
+    if (answer) return answer
     const left = deadline - performance.now()
-    const mayWait = link.point !== undefined && !reader.positions.closed
-    if (round.hasNews || !mayWait || left <= 0 || signal.aborted)
-      return { pos: round.keep(), ...round.json }
-    await reader.positions.waitFor(userId, view.vector, signal, left, {
-      typing: view.nudges.typing,
-    })
+    await reader.positions.waitFor(userId, vector, signal, left, { typing })
   }
+}
+
+/** One round; without an answer if there is nothing to tell. Whoever waits then keeps nothing of it. */
+async function tryRound(
+  reader: Reading,
+  request: SlidingRequest,
+  link: Link,
+  mayWait: () => boolean,
+): Promise<{ answer: Answer | undefined; vector: Vector; typing: number }> {
+  const view = await reader.positions.view(request.userId)
+  const round = await readRound(reader, request, view, link)
+  const { vector, nudges } = view
+  const { typing } = nudges
+  if (!round.hasNews && mayWait()) return { answer: undefined, vector, typing }
+  return { answer: { pos: round.keep(), ...round.json }, vector, typing }
 }
 
 type Round = { json: Body; hasNews: boolean; keep: () => string }
