@@ -7,6 +7,7 @@ import { encodePlace } from '#engine/read/timeline-token.ts'
 import { type Seen, visible } from '#engine/read/visible.ts'
 import type { Sql } from '#store/db.ts'
 import * as readTimeline from '#store/room/read-timeline.ts'
+import type { Arrivals } from './arrivals.ts'
 import type { RoomPlan } from './plan.ts'
 
 /** What a sync tells of one room's events. */
@@ -16,6 +17,14 @@ export type Timeline = {
   readonly limited: boolean
   /** From where on older events can be had. */
   readonly prevBatch: string | undefined
+}
+
+/** By room number; what was seen by the number of the event. */
+export type Timelines = {
+  readonly timelines: Map<number, Timeline>
+  readonly seen: Map<number, Seen>
+  /** Where it is all that came. */
+  readonly arrivals: ReadonlyMap<number, Arrivals>
 }
 
 export const emptyTimeline: Timeline = { events: [], limited: false, prevBatch: undefined }
@@ -32,7 +41,7 @@ export async function readTimelines(
   reader: { userId: string; ignored: ReadonlySet<string>; stateAfter: boolean },
   filter: EventFilter,
   plans: readonly RoomPlan[],
-): Promise<{ timelines: Map<number, Timeline>; seen: Map<number, Seen> }> {
+): Promise<Timelines> {
   const told = plans.filter(
     ({ room, low, high }) => high > low && filter.rooms.accepts(room.roomId),
   )
@@ -52,6 +61,7 @@ export async function readTimelines(
   const loaded = new Map<number, ReadEvent>()
   for (const event of await toReadEvents(sql, rooms, stored)) loaded.set(event.nid, event)
   const found = Map.groupBy(rows, (row) => row.window_nid)
+  const arrivals = new Map<number, Arrivals>()
   const windowed = told.map((plan) => {
     const own = found.get(plan.room.roomNid) ?? []
     const cut = cutAt(own, plan.low)
@@ -60,6 +70,8 @@ export async function readTimelines(
     const events = own
       .slice(cut)
       .flatMap((row) => (row.event_nid === null ? [] : (loaded.get(row.event_nid) ?? [])))
+    if (!more && !match)
+      arrivals.set(plan.room.roomNid, { low: plan.low, events: arrivalsIn(own, loaded) })
     return { plan, events, limited }
   })
   const asks = windowed.flatMap(({ plan, events }) =>
@@ -95,8 +107,17 @@ export async function readTimelines(
           })
     timelines.set(plan.room.roomNid, { events: shown, limited, prevBatch })
   }
-  return { timelines, seen }
+  return { timelines, seen, arrivals }
 }
+
+const arrivalsIn = (
+  rows: readonly readTimeline.WindowRow[],
+  loaded: ReadonlyMap<number, ReadEvent>,
+): Arrivals['events'] =>
+  rows.flatMap((row) => {
+    const read = row.event_nid === null ? undefined : loaded.get(row.event_nid)
+    return read && 'push_flags' in row ? [{ read, pushFlags: row.push_flags }] : []
+  })
 
 /**
  * Where a timeline has the reader's own membership last, if a state resolution made it another one

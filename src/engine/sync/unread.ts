@@ -14,6 +14,7 @@ import type { Sql } from '#store/db.ts'
 import * as readKeys from '#store/room/read-keys.ts'
 import * as readUnread from '#store/room/read-unread.ts'
 import * as receipts from '#store/user/receipts.ts'
+import { type Arrivals, type Counted, countArrivals } from './arrivals.ts'
 import { type OwnRules, PushRules } from './push-rules.ts'
 
 export type Counts = { notify: number; highlight: number }
@@ -29,14 +30,17 @@ const maxEvaluated = 100
 const roomsAtOnce = 20
 
 type Item = { position: number; root: string | undefined; own: boolean } & Counts
+type InRoom = { main: Counts; items: Item[]; looked: number }
 type Reads = { all: number; threads: Map<string, number> }
-type Kept = { key: string; at: number; unread: Unread }
+type Kept = Counted & { key: string }
 type Reading = {
   sql: Sql
   positions: Positions
   userId: string
   ignored: ReadonlySet<string>
   news?: News
+  /** What came, by room number, where it is known. */
+  arrivals?: ReadonlyMap<number, Arrivals>
 }
 
 /**
@@ -54,7 +58,7 @@ export class UnreadCounts {
 
   /** By room number; four statements at most, however many rooms there are. */
   async read(reading: Reading, rooms: readonly Place[], vector: Vector) {
-    const { sql, positions, userId, ignored, news } = reading
+    const { sql, positions, userId, ignored, news, arrivals } = reading
     const found = new Map<number, Unread>()
     if (rooms.length === 0) return found
     const [reads, rules] = await Promise.all([
@@ -72,8 +76,15 @@ export class UnreadCounts {
       const key = JSON.stringify([low, [...own.threads], rules.position, [...ignored]])
       const kept = this.#kept.get(`${userId} ${roomNid}`)
       const isCurrent = kept && positions.roomChanged(shard, roomNid, kept.at) === false
-      if (isCurrent && kept.key === key && kept.at <= high) found.set(roomNid, kept.unread)
-      else wanted.push({ place, stretch: { shard, roomNid, low, mainLow, high }, reads: own, key })
+      const isSame = kept?.key === key && kept.at <= high
+      const came = isSame && !isCurrent && !rules.compiled ? arrivals?.get(roomNid) : undefined
+      const more = came && countArrivals(kept!, came, { userId, ignored, mainLow })
+      if (isSame && isCurrent) found.set(roomNid, kept.unread)
+      else if (more && more.looked <= maxCounted) {
+        found.set(roomNid, more.unread)
+        this.#kept.set(`${userId} ${roomNid}`, { key, at: high, ...more })
+      } else
+        wanted.push({ place, stretch: { shard, roomNid, low, mainLow, high }, reads: own, key })
     }
     if (wanted.length === 0) return found
     const stretches = wanted.map((each) => each.stretch)
@@ -81,10 +92,10 @@ export class UnreadCounts {
       ? await this.#evaluated(reading, rules, rooms, stretches)
       : await this.#counted(reading, stretches)
     for (const { place, stretch, reads: own, key } of wanted) {
-      const { main, items } = read.get(place.roomNid) ?? { main: none(), items: [] }
+      const { main, items, looked } = read.get(place.roomNid) ?? nothing()
       const unread = fold(main, items, stretch, own)
       found.set(place.roomNid, unread)
-      this.#kept.set(`${userId} ${place.roomNid}`, { key, at: stretch.high, unread })
+      this.#kept.set(`${userId} ${place.roomNid}`, { key, at: stretch.high, unread, looked })
     }
     return found
   }
@@ -134,8 +145,9 @@ export class UnreadCounts {
         roots.set(row.event_nid, root)
         this.#roots.set(row.event_nid, root)
       }
-    const found = new Map<number, { main: Counts; items: Item[] }>()
-    for (const { room_nid: room, notify, highlight, nids, positions, flags, owned } of rows) {
+    const found = new Map<number, InRoom>()
+    for (const row of rows) {
+      const { room_nid: room, notify, highlight, nids, positions, flags, owned, looked } = row
       const items = (nids ?? []).map((nid, at): Item => ({
         position: positions![at]!,
         root: roots.get(nid) ?? this.#roots.get(nid),
@@ -143,7 +155,7 @@ export class UnreadCounts {
         notify: flags![at]! & pushFacts.notify ? 1 : 0,
         highlight: flags![at]! & pushFacts.highlight ? 1 : 0,
       }))
-      found.set(room, { main: { notify, highlight }, items })
+      found.set(room, { main: { notify, highlight }, items, looked })
     }
     return found
   }
@@ -157,7 +169,7 @@ export class UnreadCounts {
   ) {
     const { sql, userId, ignored } = reading
     const roomIds = new Map(rooms.map(({ roomNid, roomId }) => [roomNid, roomId]))
-    const found = new Map<number, { main: Counts; items: Item[] }>()
+    const found = new Map<number, InRoom>()
     const budget = new PatternBudget(stepsOfRead)
     for (let from = 0; from < stretches.length; from += roomsAtOnce) {
       const some = stretches.slice(from, from + roomsAtOnce)
@@ -191,7 +203,7 @@ function judge(
           },
           budget,
         )
-    const room = found.get(row.room_nid) ?? { main: none(), items: [] }
+    const room = found.get(row.room_nid) ?? nothing()
     found.set(row.room_nid, room)
     room.items.push({
       position: row.position,
@@ -202,6 +214,8 @@ function judge(
     })
   }
 }
+
+const nothing = (): InRoom => ({ main: none(), items: [], looked: 0 })
 
 const none = (): Counts => ({ notify: 0, highlight: 0 })
 

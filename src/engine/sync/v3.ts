@@ -4,6 +4,7 @@ import type { Presence } from '#engine/live/presence.ts'
 import type { Typing } from '#engine/live/typing.ts'
 import type { EventIndex } from '#engine/read/event-index.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
+import type { Place } from '#engine/read/interest.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Erased } from '#engine/read/erased.ts'
 import type { Reader } from '#engine/read/room.ts'
@@ -16,10 +17,10 @@ import { readAccountData } from './account-data.ts'
 import { readPassing } from './ephemeral.ts'
 import { type Plan, type SyncRequest, planRooms } from './plan.ts'
 import { readDeviceLists } from './device-lists.ts'
-import { readReceipts } from './receipts.ts'
+import { type ReceiptSection, readReceipts } from './receipts.ts'
 import { readRelated } from './related.ts'
 import type { SentMembers } from './sent-members.ts'
-import { isReplaced, readDeltas, readStates } from './state.ts'
+import { type Deltas, isReplaced, readDeltas, readStates } from './state.ts'
 import { type Timeline, readTimelines } from './timelines.ts'
 import { readKeySupply, readToDevice } from './to-device.ts'
 import { UnreadCounts } from './unread.ts'
@@ -97,7 +98,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
     readDeviceLists(sql, positions, userId, changed, since, vector, news),
   ])
   const { ignored } = accountData
-  const [{ timelines, seen }, { receipts, unread }] = await Promise.all([
+  const [{ timelines, seen, arrivals }, receipts] = await Promise.all([
     readTimelines(
       sql,
       reader.snapshots,
@@ -105,20 +106,24 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
       request.filter.timeline,
       plan.rooms,
     ),
-    readReads(reader, request, view, plan, ignored),
-  ])
-  const deltas = await readDeltas(sql, plan.rooms, timelines, positions)
-  const summarized = plan.rooms.filter(({ kind, full, room }) => {
-    const changes = deltas.get(room.roomNid) ?? []
-    const moved = changes.some(({ type }) => type === 'm.room.member')
-    return kind === 'join' && (full || moved || isReplaced(changes))
-  })
-  const [summaries, asked, extra] = await Promise.all([
-    readSummaries(
+    readReceipts(
       sql,
-      userId,
-      summarized.map(({ room, high: at }) => ({ shard: room.shard, roomNid: room.roomNid, at })),
+      positions,
+      request,
+      { ...view, candidates: since ? view.read(since) : view.places },
+      plan,
+      ignored,
     ),
+  ])
+  const counted = countedRooms(plan, receipts, view)
+  const unread = await (reader.unread ?? new UnreadCounts()).read(
+    { sql, positions, userId, ignored, news, arrivals },
+    counted,
+    vector,
+  )
+  const deltas = await readDeltas(sql, plan.rooms, timelines, positions)
+  const [summaries, asked, extra] = await Promise.all([
+    readSummaries(sql, userId, summarizedIn(plan, deltas)),
     readStripped(sql, [...plan.invites, ...plan.knocks]),
     readExtra(sql, plan, timelines),
   ])
@@ -156,29 +161,21 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   }
 }
 
-/** Receipts, and what is unread where they moved or something was said. */
-async function readReads(
-  reader: Syncing,
-  request: SyncRequest,
-  view: View,
-  plan: Plan,
-  ignored: ReadonlySet<string>,
-) {
-  const { sql, positions, unread = new UnreadCounts() } = reader
-  const { userId, since } = request
-  const candidates = since ? view.read(since) : view.places
-  const receipts = await readReceipts(
-    sql,
-    positions,
-    request,
-    { ...view, candidates },
-    plan,
-    ignored,
-  )
-  const counted = new Set(plan.rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
-  for (const roomNid of receipts.keys()) counted.add(view.byRoom.get(roomNid)!)
-  const reading = { sql, positions, userId, ignored, news: view.news }
-  return { receipts, unread: await unread.read(reading, [...counted], view.vector) }
+/** The rooms whose members changed, or that are told whole. */
+function summarizedIn({ rooms }: Plan, deltas: Deltas) {
+  const summarized = rooms.filter(({ kind, full, room }) => {
+    const changes = deltas.get(room.roomNid) ?? []
+    const moved = changes.some(({ type }) => type === 'm.room.member')
+    return kind === 'join' && (full || moved || isReplaced(changes))
+  })
+  return summarized.map(({ room, high: at }) => ({ shard: room.shard, roomNid: room.roomNid, at }))
+}
+
+/** Where something was said or read. */
+function countedRooms({ rooms }: Plan, receipts: ReceiptSection, { byRoom }: View): Place[] {
+  const counted = new Set(rooms.flatMap(({ kind, room }) => (kind === 'join' ? [room] : [])))
+  for (const roomNid of receipts.keys()) counted.add(byRoom.get(roomNid)!)
+  return [...counted]
 }
 
 /** What the events of timelines replaced, and the events by which rooms were refused. */

@@ -21,14 +21,9 @@ export type WindowRow = {
   more: boolean
   /** Of an event that is read behind a gap: the position with which that stretch begins. */
   begins: number | null
-} & (EventRow | { event_nid: null })
+} & ((EventRow & { push_flags: number }) | { event_nid: null })
 
-/**
- * The newest events of each window, oldest first; with a filter, those among the newest `scan`.
- *
- * Lists and limits stand in a `select`, which hides them from the planner: where each call's own values
- * would make another plan seem cheaper, every call is planned anew, for more than what it reads costs.
- */
+/** The newest events of each window, oldest first; with a filter, those among the newest `scan`. */
 export const newest = (
   sql: Sql,
   windows: readonly Window[],
@@ -39,10 +34,10 @@ export const newest = (
     select w.room_nid as window_nid, found.scanned,
       coalesce(cardinality(found.nids), 0) > ${limit} as more, event.*, gap.begins
     from unnest(
-      (select ${windows.map((each) => each.shard)}::smallint[]),
-      (select ${windows.map((each) => each.roomNid)}::bigint[]),
-      (select ${windows.map((each) => each.low)}::bigint[]),
-      (select ${windows.map((each) => each.high)}::bigint[])
+      ${windows.map((each) => each.shard)}::smallint[],
+      ${windows.map((each) => each.roomNid)}::bigint[],
+      ${windows.map((each) => each.low)}::bigint[],
+      ${windows.map((each) => each.high)}::bigint[]
     ) w (shard, room_nid, low, high)
     cross join lateral (
       select count(*)::integer as scanned,
@@ -56,7 +51,7 @@ export const newest = (
           and position > w.low and position <= w.high
           and flags & ${unshown} = 0
         order by position desc
-        limit (select ${filter ? filter.scan : limit + 1}::bigint)
+        limit ${filter ? filter.scan : limit + 1}
       ) e
       ${
         filter
@@ -66,7 +61,7 @@ export const newest = (
       }
     ) found
     left join lateral (
-      select n.place, ${columns(sql)}
+      select n.place, e.push_flags, ${columns(sql)}
       from unnest(found.nids[1:${limit}]) with ordinality n (nid, place)
       join events e on e.shard = w.shard and e.event_nid = n.nid
       ${joins(sql)}

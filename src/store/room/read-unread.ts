@@ -12,6 +12,8 @@ export type Stretch = {
 
 export type CountRow = {
   room_nid: number
+  /** How many events were looked at. */
+  looked: number
   notify: number
   highlight: number
   /** Events in threads that count for something, oldest first; with them the next three. */
@@ -26,11 +28,11 @@ const { notify, highlight, threaded } = pushFacts
 /** What stretches are made of, whoever asks. */
 const windowsOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
   unnest(
-    (select ${stretches.map((each) => each.shard)}::smallint[]),
-    (select ${stretches.map((each) => each.roomNid)}::bigint[]),
-    (select ${stretches.map((each) => each.low)}::bigint[]),
-    (select ${stretches.map((each) => each.mainLow)}::bigint[]),
-    (select ${stretches.map((each) => each.high)}::bigint[])
+    ${stretches.map((each) => each.shard)}::smallint[],
+    ${stretches.map((each) => each.roomNid)}::bigint[],
+    ${stretches.map((each) => each.low)}::bigint[],
+    ${stretches.map((each) => each.mainLow)}::bigint[],
+    ${stretches.map((each) => each.high)}::bigint[]
   ) w (shard, room_nid, low, main_low, high)`
 
 /**
@@ -47,12 +49,12 @@ export const counts = (
   sql<CountRow[]>`
     with me as materialized (select user_nid from user_ids where user_id = ${userId}),
     mute as materialized (
-      select user_nid from user_ids where user_id = any((select ${ignored as string[]}::text[])::text[])
+      select user_nid from user_ids where user_id = any(${ignored as string[]}::text[])
     )
     select w.room_nid, found.*
     from ${windowsOf(sql, stretches)}
     cross join lateral (
-      select
+      select count(*)::integer as looked,
         count(*) filter (where e.main and e.flags & ${notify} <> 0)::integer as notify,
         count(*) filter (where e.main and e.flags & ${highlight} <> 0)::integer as highlight,
         array_agg(e.event_nid order by e.position) filter (where e.aside) as nids,
@@ -79,7 +81,7 @@ export const counts = (
             where shard = w.shard and room_nid = w.room_nid
               and position > w.low and position <= w.high
             order by position desc
-            limit (select ${limit}::bigint)
+            limit ${limit}
           ) e
           where e.sender_nid not in (select user_nid from mute)
         ) e

@@ -3,6 +3,8 @@ import type { JsonObject } from '#core/json.ts'
 import { pushFacts } from '#core/push/facts.ts'
 import type { RuleEdit } from '#core/push/ruleset.ts'
 import { UserShards } from '#engine/user/owner.ts'
+import { UnreadCounts } from '#engine/sync/unread.ts'
+import { UserFacts } from '#engine/sync/user-facts.ts'
 import { testDatabase } from '#test/database.ts'
 import { Story, type StoryRoom } from '#test/engine/read/story.ts'
 
@@ -21,8 +23,15 @@ async function pair() {
   return { alice, bob, room }
 }
 
-const say = (room: StoryRoom, sender: string, more: object = {}) =>
-  room.send(sender, 'hello', { pushFlags: notify, ...more })
+const say = (
+  room: StoryRoom,
+  sender: string,
+  more: { mentions?: readonly string[]; pushFlags?: number } = {},
+) => {
+  const mentioned = more.mentions && { 'm.mentions': { user_ids: [...more.mentions] } }
+  const content = { msgtype: 'm.text', body: 'hello', ...mentioned }
+  return room.tell(sender, 'm.room.message', content, { pushFlags: notify, ...more })
+}
 const inThread = (room: StoryRoom, sender: string, root: string) =>
   room.tell(
     sender,
@@ -207,4 +216,42 @@ describe('by rules of one’s own', () => {
     await say(room, alice)
     expect(await counts(bob, room)).toEqual([1, 0])
   })
+})
+
+test('what is counted from what came is what is counted anew', async () => {
+  const { alice, bob, room } = await pair()
+  const carol = person('carol')
+  await room.member(carol, 'join')
+  await story.accountData(bob, '', 'm.ignored_user_list', { ignored_users: { [carol]: {} } })
+  const root = await say(room, alice)
+  let last = root
+  const steps = [
+    async () => (last = await say(room, alice)),
+    async () => (last = await say(room, alice, { mentions: [bob] })),
+    async () => (last = await say(room, alice, { pushFlags: 0 })),
+    async () => (last = await say(room, carol, { mentions: [bob] })),
+    async () => (last = await say(room, bob)),
+    async () => (last = await inThread(room, alice, root.eventId)),
+    async () => (last = await inThread(room, bob, root.eventId)),
+    () => read(bob, room, last),
+    () => read(bob, room, last, 'main', 'm.read.private'),
+    () => read(bob, room, last, root.eventId),
+    () => room.state(alice, 'm.room.topic', '', { topic: String(Math.random()) }),
+  ]
+  let { next_batch: since } = await story.sync(bob)
+  for (let round = 0; round < 60; round++) {
+    for (let n = Math.floor(Math.random() * 4); n > 0; n--)
+      await steps[Math.floor(Math.random() * steps.length)]!()
+    const filter = apart
+    const { next_batch: next, rooms } = await story.sync(bob, { since, filter })
+    since = next
+    const told = rooms?.join?.[room.roomId]
+    if (!told) continue
+    const { unread, facts } = story
+    Object.assign(story, { unread: new UnreadCounts(), facts: new UserFacts() })
+    const anew = (await story.sync(bob, { filter })).rooms!.join![room.roomId]!
+    Object.assign(story, { unread, facts })
+    expect(told.unread_notifications).toEqual(anew.unread_notifications)
+    expect(told.unread_thread_notifications).toEqual(anew.unread_thread_notifications)
+  }
 })
