@@ -64,7 +64,7 @@ export async function chooseRooms(
   const withTraits = lists.some(needsTraits)
   const [accountData, joined, away, own, children] = await Promise.all([
     reading,
-    indexes.joined.read(reader, indexes.rooms, userId, places, vector, withTraits),
+    indexes.joined.read(reader, indexes.rooms, userId, view, withTraits),
     indexes.away.read(sql, userId, others),
     indexes.own.read(sql, userId, vector),
     readChildren(sql, lists, places),

@@ -1,12 +1,30 @@
 import { LRUCache } from 'lru-cache'
 import type { Place } from '#engine/read/interest.ts'
+import type { View } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import { type Entry, byActivity } from './lists.ts'
 import type { RoomIndex } from './room-index.ts'
 
 /** What was made for a user; `sorted` is never changed, but replaced. */
-type Kept = { entries: Map<number, Entry>; sorted: readonly Entry[]; lookedAt: number }
+type Kept = {
+  readonly entries: Map<number, Entry>
+  sorted: readonly Entry[]
+  /** When it was made, for what places, up to which positions, and whether with traits. */
+  lookedAt: number
+  places: readonly Place[] | undefined
+  vector: Vector | undefined
+  withTraits: boolean
+}
+
+const nothing = (): Kept => ({
+  entries: new Map(),
+  sorted: [],
+  lookedAt: 0,
+  places: undefined,
+  vector: undefined,
+  withTraits: false,
+})
 
 /** Rooms of users kept in order, of all users together. */
 const maxEntries = 500_000
@@ -22,17 +40,15 @@ export class JoinedOrder {
     reader: Pick<Reader, 'sql' | 'positions' | 'clock'>,
     rooms: RoomIndex,
     userId: string,
-    places: readonly Place[],
-    vector: Vector,
+    { places, vector, changed }: View,
     withTraits: boolean,
   ): Promise<readonly Entry[]> {
     const now = reader.clock()
-    const kept = this.#users.get(userId) ?? { entries: new Map(), sorted: [], lookedAt: 0 }
+    const kept = this.#users.get(userId) ?? nothing()
     const stale: Place[] = []
-    let joined = 0
-    for (const place of places) {
+    const isSame = kept.vector && kept.places === places && (kept.withTraits || !withTraits)
+    for (const place of isSame ? changed(kept.vector!) : places) {
       if (place.membership !== 'join') continue
-      joined++
       const entry = kept.entries.get(place.roomNid)
       if (
         entry?.place !== place ||
@@ -57,13 +73,14 @@ export class JoinedOrder {
       }
       kept.sorted = inOrder(kept, moved)
     }
-    if (kept.entries.size !== joined) {
+    if (kept.places !== places) {
       const left = new Set(kept.entries.keys())
       for (const { membership, roomNid } of places) if (membership === 'join') left.delete(roomNid)
       for (const roomNid of left) kept.entries.delete(roomNid)
-      kept.sorted = kept.sorted.filter((entry) => kept.entries.get(entry.place.roomNid) === entry)
+      if (left.size > 0)
+        kept.sorted = kept.sorted.filter((entry) => kept.entries.get(entry.place.roomNid) === entry)
     }
-    kept.lookedAt = now
+    Object.assign(kept, { lookedAt: now, places, vector, withTraits })
     this.#users.set(userId, kept, { size: kept.entries.size + 1 })
     return kept.sorted
   }
