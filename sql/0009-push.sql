@@ -7,7 +7,7 @@ create table pushers (
   app_id text collate "C" not null,
   pushkey text collate "C" not null,
   user_id text collate "C" not null,
-  shard smallint not null,              -- of the user, with the position of the last change
+  shard smallint not null,              -- of the user, with the position at which it was set up
   position bigint not null,
   pusher_id bigint generated always as identity,
   created_at bigint not null,           -- the pushkey's own time: another one makes it new

@@ -123,13 +123,15 @@ export class PushFollower {
 
   /** Whether somebody has set up the first pusher. */
   async #begins(users: readonly Stretch[]): Promise<boolean> {
-    if (users.length > 0) this.#idle = !(await follow.pusherSet(this.#options.sql, users))
+    if (users.length > 0)
+      this.#idle = (await follow.roomsOfNew(this.#options.sql, users)).length === 0
     return !this.#idle
   }
 
   async #followUsers(stretches: readonly Stretch[]): Promise<void> {
     const { sql, clock } = this.#options
-    if (await follow.pusherSet(sql, stretches)) this.#members.forget()
+    for (const { room_nid: roomNid } of await follow.roomsOfNew(sql, stretches))
+      if (roomNid !== null) this.#members.forget(roomNid)
     const queued = await follow.writeReads(sql, stretches, clock())
     this.#moved('users', stretches)
     if (queued.length > 0) this.#options.onQueued(queued)

@@ -10,7 +10,7 @@ export type MembersAt = (roomNid: number, position: number) => ReadonlySet<strin
 const nobody: ReadonlySet<string> = new Set()
 const maxMembers = 500_000
 /** A pusher that another process took in is heard of within this time. */
-const keepMs = 300_000
+const keepMs = 3_600_000
 
 /**
  * Who of the users with pushers is joined to which room. Kept until a member of it with a pusher moves,
@@ -23,9 +23,9 @@ export class RoomMembers {
     ttl: keepMs,
   })
 
-  /** Somebody has a pusher who had none. */
-  forget(): void {
-    this.#kept.clear()
+  /** Somebody in this room has a new pusher. */
+  forget(roomNid: number): void {
+    this.#kept.delete(roomNid)
   }
 
   /**

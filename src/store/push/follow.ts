@@ -69,13 +69,13 @@ export const members = (sql: Sql, rooms: readonly { shard: number; room_nid: num
       ${rooms.map((each) => each.room_nid)}::bigint[]
     ) w (shard, room_nid)
     join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
-    cross join (
-      select u.user_id, u.user_nid from user_ids u
-      where u.user_id in (select user_id from pushers)
-    ) u
     join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
-      and m.generation = r.generation and m.user_nid = u.user_nid
-    where m.membership = 'join'`
+      and m.generation = r.generation
+    join user_ids u on u.user_nid = m.user_nid
+    -- In a case, so that it is hashed once: else two rows are looked up for each remote member.
+    where case when m.membership = 'join' then m.user_nid in (
+      select o.user_nid from pushers p join user_ids o on o.user_id = p.user_id
+    ) else false end`
 
 export type MemberMove = {
   room_nid: number
@@ -140,15 +140,14 @@ export const wishes = (
       and a.room_id = '' and a.type in ('m.push_rules', 'm.ignored_user_list')
     where a.position > w.known`
 
-/** Whether pushers were set up in some stretches of user shards. */
-export async function pusherSet(sql: Sql, stretches: readonly Stretch[]): Promise<boolean> {
-  const [row] = await sql<{ is: boolean }[]>`
-    select exists (
-      select from ${stretchesOf(sql, stretches)}
-      join pushers p on p.shard = s.shard and p.position > s.low and p.position <= s.high
-    ) as is`
-  return row!.is
-}
+/** The rooms of users for whom pushers were set up in some stretches of user shards; null if one has none. */
+export const roomsOfNew = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<{ room_nid: number | null }[]>`
+    select distinct m.room_nid
+    from ${stretchesOf(sql, stretches)}
+    join pushers p on p.shard = s.shard and p.position > s.low and p.position <= s.high
+    left join user_ids u on u.user_id = p.user_id
+    left join memberships m on m.user_nid = u.user_nid and m.membership = 'join'`
 
 /** Whether anybody has a pusher. */
 export async function anyPusher(sql: Sql): Promise<boolean> {

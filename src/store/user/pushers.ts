@@ -79,7 +79,7 @@ export const takeOver = (sql: Sql, keys: readonly Owned[]) =>
     where p.app_id = k.app_id and p.pushkey = k.pushkey and p.user_id <> k.user_id
     returning p.shard, p.pusher_id`
 
-/** Makes or changes pushers, each named once. */
+/** Makes or changes pushers, each named once; one that was there keeps its position. */
 export const put = (sql: Sql, rows: readonly NewPusher[]) =>
   sql`
     insert into pushers as p (
@@ -104,7 +104,7 @@ export const put = (sql: Sql, rows: readonly NewPusher[]) =>
       ${rows.map((row) => row.stopToken)}::text[]
     )
     on conflict (app_id, pushkey, user_id) do update
-      set position = excluded.position, kind = excluded.kind, gateway = excluded.gateway,
+      set kind = excluded.kind, gateway = excluded.gateway,
         device_id = excluded.device_id, app_display_name = excluded.app_display_name,
         device_display_name = excluded.device_display_name, profile_tag = excluded.profile_tag,
         lang = excluded.lang, data = excluded.data,
