@@ -223,12 +223,28 @@ async function readRead(
   const eventIds = whole.flatMap(({ roomNid }) => anew.get(roomNid) ?? [])
   const roomIds = whole.map(({ roomId }) => roomId)
   const asked = asSyncRequest(request, point?.vector)
+  const { vector, news } = view
+  const candidates = point
+    ? view
+        .read(point.vector)
+        .filter(
+          ({ roomNid }) =>
+            point.scopes.receipts.has(roomNid) && sight.numbers.has(roomNid) && !anew.has(roomNid),
+        )
+    : []
   const [rows, moved] = await Promise.all([
     whole.length
       ? roomLists.receiptsOn(sql, shardOf(userId), userId, roomIds, eventIds)
       : ([] as roomLists.ReceiptRow[]),
     point && live.length
-      ? readReceipts(sql, positions, asked, { ...view, places: live }, plan, ignored)
+      ? readReceipts(
+          sql,
+          positions,
+          asked,
+          { vector, news, places: live, candidates },
+          plan,
+          ignored,
+        )
       : new Map<number, JsonObject>(),
   ])
   const contents = contentsOfReceipts(rows.filter(({ user_id: user }) => !ignored.has(user)))
