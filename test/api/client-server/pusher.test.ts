@@ -32,7 +32,7 @@ describe('pushers', () => {
     expect((await set(alice, whole)).body).toEqual({})
     expect(await list(alice)).toEqual([whole])
     const other = newKey()
-    await set(alice, pusher({ pushkey: other }))
+    await set(alice, pusher({ pushkey: other, profile_tag: null }))
     await set(alice, pusher({ pushkey, lang: 'de', data: { url, format: 'event_id_only' } }))
     expect(await list(alice)).toEqual([
       pusher({ pushkey, lang: 'de', data: { url, format: 'event_id_only' } }),

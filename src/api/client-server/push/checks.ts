@@ -36,7 +36,8 @@ export function readPusher(
     pushkey: text('pushkey'),
     appName: text('app_display_name'),
     deviceName: text('device_display_name'),
-    profileTag: body['profile_tag'] === undefined ? null : text('profile_tag'),
+    // Some clients say that they have none.
+    profileTag: (body['profile_tag'] ?? null) === null ? null : text('profile_tag'),
     lang: text('lang'),
     data: json,
     dataObject: data,
