@@ -20,6 +20,8 @@ export type CountedFor = {
   readonly ignored: ReadonlySet<string>
   /** Up to where the user has read what is in no thread. */
   readonly mainLow: number
+  /** No count grows beyond it. */
+  readonly most: number
 }
 
 const { notify, highlight, threaded } = pushFacts
@@ -31,7 +33,7 @@ const { notify, highlight, threaded } = pushFacts
 export function countArrivals(
   { at, unread, looked }: Counted,
   { low, events }: Arrivals,
-  { userId, ignored, mainLow }: CountedFor,
+  { userId, ignored, mainLow, most }: CountedFor,
 ): Pick<Counted, 'unread' | 'looked'> | undefined {
   if (at < low) return undefined
   let { main } = unread
@@ -50,8 +52,8 @@ export function countArrivals(
     } else if (isOwn) main = { notify: 0, highlight: 0 }
     else if (position > mainLow)
       main = {
-        notify: main.notify + (flags & notify ? 1 : 0),
-        highlight: main.highlight + (flags & highlight ? 1 : 0),
+        notify: Math.min(most, main.notify + (flags & notify ? 1 : 0)),
+        highlight: Math.min(most, main.highlight + (flags & highlight ? 1 : 0)),
       }
   }
   return { unread: { ...unread, main }, looked: looked + more }

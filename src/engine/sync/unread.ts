@@ -22,7 +22,10 @@ export type Counts = { notify: number; highlight: number }
 /** What a user has not read of one room: in no thread, and by the root of each thread. */
 export type Unread = { main: Counts; threads: ReadonlyMap<string, Counts> }
 
-/** Events of one room that are looked at, from the newest back: what is older is not counted. */
+/**
+ * Events of one room that are looked at, from the newest back: what is older is not counted. As many again
+ * may come before that is done anew.
+ */
 const maxCounted = 500
 /** The same where each event is looked at whole, for a user with rules of their own. */
 const maxEvaluated = 100
@@ -78,9 +81,10 @@ export class UnreadCounts {
       const isCurrent = kept && positions.roomChanged(shard, roomNid, kept.at) === false
       const isSame = kept?.key === key && kept.at <= high
       const came = isSame && !isCurrent && !rules.compiled ? arrivals?.get(roomNid) : undefined
-      const more = came && countArrivals(kept!, came, { userId, ignored, mainLow })
+      const audience = { userId, ignored, mainLow, most: maxCounted }
+      const more = came && countArrivals(kept!, came, audience)
       if (isSame && isCurrent) found.set(roomNid, kept.unread)
-      else if (more && more.looked <= maxCounted) {
+      else if (more && more.looked <= 2 * maxCounted) {
         found.set(roomNid, more.unread)
         this.#kept.set(`${userId} ${roomNid}`, { key, at: high, ...more })
       } else

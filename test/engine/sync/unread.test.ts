@@ -140,6 +140,9 @@ describe('by the default rules', () => {
       await room.add(part, alice, 'm.room.message', { body: 'x' }, { pushFlags: notify })
     await room.commit(part)
     expect(await counts(bob, room)).toEqual([500, 0])
+    const { next_batch: since } = await story.sync(bob)
+    await say(room, alice)
+    expect(await counts(bob, room, {}, since)).toEqual([500, 0])
   })
 })
 
