@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto'
 import {
   type AuthDict,
   ClientEvent,
+  EventStatus,
   EventTimeline,
   EventType,
   type IStartClientOpts,
@@ -33,11 +34,13 @@ export type Hearing = '/sync' | 'sliding sync'
 
 export type ClientOptions = {
   hearing?: Hearing
+  /** How many events of a room it is shown at once. */
+  atOnce?: number
   /** What requests go through, for a test that looks at them. */
   fetch?: typeof globalThis.fetch
 }
 
-/** How many events of a room a client is shown at first. */
+/** How many events of a room a client is shown at once. */
 const shown = 20
 
 const tokenStage = 'm.login.registration_token'
@@ -150,7 +153,7 @@ export class Account {
   }
 
   async #open(session: LoginResponse | RegisterResponse): Promise<EncryptedDevice> {
-    const { hearing, fetch: fetchFn } = this.#options
+    const { hearing, atOnce = shown, fetch: fetchFn } = this.#options
     const client = createClient({
       baseUrl: this.#baseUrl,
       userId: session.user_id,
@@ -170,7 +173,7 @@ export class Account {
       if (state === SyncState.Prepared) ready.resolve()
     })
     await client.startClient({
-      initialSyncLimit: shown,
+      initialSyncLimit: atOnce,
       lazyLoadMembers: true,
       threadSupport: true,
       ...(hearing === 'sliding sync' && { slidingSync: slidingSync(this.#baseUrl, client) }),
@@ -286,6 +289,13 @@ export class EncryptedDevice {
   withText(roomId: string, body: string): MatrixEvent | undefined {
     const events = this.room(roomId).getLiveTimeline().getEvents()
     return events.find((event) => event.getContent()['body'] === body)
+  }
+
+  /** The message with a text that the server has not taken. */
+  unsent(body: string): MatrixEvent | undefined {
+    return [...this.#shown].find(
+      (event) => event.status === EventStatus.NOT_SENT && event.getContent()['body'] === body,
+    )
   }
 
   async untilTexts(roomId: string, ...bodies: string[]): Promise<void> {

@@ -52,6 +52,9 @@ let count = 0
 async function person(home: Home, name: string) {
   const account = await Account.register(home.clientUrl, `${name}${++count}`, 'interop', {
     fetch: claims.fetch,
+    // Synapse tells what is new by the order in which it came, and what is older by depth: of two that
+    // spoke at once the client that reads back is not shown both.
+    atOnce: 1000,
   })
   const device = await logIn(account)
   await account.setUp(device)
@@ -116,6 +119,7 @@ for (const host of ['Laneway', 'Synapse'] as const)
     const allHear = async () => {
       const said = speakers.flatMap((speaker) => speaker.said)
       for (const device of everybody) {
+        // A long absence leaves a gap.
         await device.untilHeard(roomId, said.at(-1)!)
         await device.readBack(roomId)
         await device.untilHeard(roomId, ...said)

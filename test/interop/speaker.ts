@@ -1,4 +1,4 @@
-import { EventStatus, MsgType } from 'matrix-js-sdk'
+import { MsgType } from 'matrix-js-sdk'
 import type { EncryptedDevice } from './encrypted-person.ts'
 
 /** Somebody who goes on talking, whatever becomes of the servers. */
@@ -53,8 +53,8 @@ export class Speaker {
       // Not taken, or the answer was lost: the same event goes again, under the same transaction.
     }
     for (;;) {
-      const event = this.#device.withText(this.#roomId, body)
-      if (event?.status !== EventStatus.NOT_SENT) return
+      const event = this.#device.unsent(body)
+      if (!event) return
       await Bun.sleep(100)
       await client.resendEvent(event, this.#device.room(this.#roomId)).catch(() => {})
     }

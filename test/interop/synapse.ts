@@ -107,6 +107,7 @@ const configuration = (
     signing_key_path: `${directory}/signing.key`,
     registration_shared_secret: 'interop',
     report_stats: false,
+    filter_timeline_limit: 1000,
     trusted_key_servers: [],
     ip_range_blacklist: [],
     federation_ip_range_blacklist: [],
