@@ -10,7 +10,7 @@ import {
   readCrossSigningKey,
   usages,
 } from '#core/keys/cross-signing.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
 import { byPassword } from '#engine/user/uia/flows.ts'
 import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
@@ -91,8 +91,8 @@ export const uploadCrossSigningSignatures = op({
   also: [`${prefix}/unstable/keys/signatures/upload`],
   auth: 'user',
   admits: ['suspended'],
-  body: t.Record(t.String(), Content),
-  response: open({ failures: t.Record(t.String(), Content) }),
+  body: record(Content),
+  response: open({ failures: record(Content) }),
 
   async run({ who, body }, ctx) {
     const faults = await ctx.keys.sign(who.userId, body as JsonObject)

@@ -6,7 +6,7 @@ import { invalidParam, notFound } from '#core/error.ts'
 import { isShortText } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { deviceKeysFault } from '#core/keys/device-keys.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
 import * as dehydratedDevices from '#store/user/dehydrated-devices.ts'
@@ -18,7 +18,7 @@ import type { Context } from '#src/context.ts'
  * logs in anew takes it up, and reads them.
  */
 const path = '/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device'
-const Keys = t.Record(t.String(), t.Unknown())
+const Keys = record(t.Unknown())
 
 /** Messages in one answer. */
 const maxMessages = 100

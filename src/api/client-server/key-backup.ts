@@ -3,7 +3,7 @@ import { readKey, streamRooms } from '#api/client-server/key-backup/keys.ts'
 import { op } from '#api/http/op.ts'
 import { Reply } from '#api/http/reply.ts'
 import { invalidParam, notFound } from '#core/error.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
 import * as backedUpKeys from '#store/user/backed-up-keys.ts'
@@ -33,7 +33,7 @@ const SessionKey = open({
   is_verified: t.Boolean(),
   session_data: Content,
 })
-const RoomKeys = open({ sessions: t.Record(t.String(), SessionKey) })
+const RoomKeys = open({ sessions: record(SessionKey) })
 const Tally = open({ etag: t.String(), count: t.Integer() })
 
 export const postRoomKeysVersion = op({
@@ -153,7 +153,7 @@ export const putRoomKeys = op({
   limit: 'change',
   maxBytes,
   query: InBackup,
-  body: open({ rooms: t.Record(t.String(), RoomKeys) }),
+  body: open({ rooms: record(RoomKeys) }),
   response: Tally,
   run: ({ who, query, body }, ctx) => put(ctx, who, query.version, body.rooms),
 })

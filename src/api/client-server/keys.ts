@@ -5,7 +5,7 @@ import { op } from '#api/http/op.ts'
 import { missingParam } from '#core/error.ts'
 import type { JsonObject } from '#core/json.ts'
 import { deviceKeysFault } from '#core/keys/device-keys.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
 import { decodeToken } from '#engine/read/sync-token.ts'
 import { readDeviceLists } from '#engine/sync/device-lists.ts'
@@ -13,7 +13,7 @@ import * as deviceKeys from '#store/user/device-keys.ts'
 import type { Context } from '#src/context.ts'
 
 const prefix = '/_matrix/client'
-const OneTimeKeys = t.Record(t.String(), t.Unknown())
+const OneTimeKeys = record(t.Unknown())
 
 export const uploadKeys = op({
   id: 'uploadKeys',
@@ -29,7 +29,7 @@ export const uploadKeys = op({
     // MSC2732
     'org.matrix.msc2732.fallback_keys': t.Optional(OneTimeKeys),
   }),
-  response: open({ one_time_key_counts: t.Record(t.String(), t.Integer()) }),
+  response: open({ one_time_key_counts: record(t.Integer()) }),
 
   async run({ who, body }, ctx) {
     const { userId, deviceId } = who
@@ -74,8 +74,8 @@ export const queryKeys = op({
   also: [`${prefix}/r0/keys/query`, `${prefix}/unstable/keys/query`],
   auth: 'user',
   admits: ['guest', 'suspended'],
-  body: open({ timeout: Timeout, device_keys: t.Record(t.String(), t.Array(t.String())) }),
-  response: open({ device_keys: t.Record(t.String(), Content) }),
+  body: open({ timeout: Timeout, device_keys: record(t.Array(t.String())) }),
+  response: open({ device_keys: record(Content) }),
 
   async run({ who, body }, ctx) {
     const wanted = new Map(Object.entries(body.device_keys))
@@ -94,9 +94,9 @@ export const claimKeys = op({
   admits: ['guest', 'suspended'],
   body: open({
     timeout: Timeout,
-    one_time_keys: t.Record(t.String(), t.Record(t.String(), t.String())),
+    one_time_keys: record(record(t.String())),
   }),
-  response: open({ one_time_keys: t.Record(t.String(), Content) }),
+  response: open({ one_time_keys: record(Content) }),
 
   async run({ body }, ctx) {
     const wanted = new Map(

@@ -4,7 +4,7 @@ import { op } from '#api/http/op.ts'
 import { covers } from '#core/appservice.ts'
 import { displayNameOf, avatarUrlOf } from '#core/content/m.room.member.ts'
 import { forbidden, notFound } from '#core/error.ts'
-import { Content, EventId, RoomId, open } from '#core/schema.ts'
+import { Content, EventId, open, record, RoomId } from '#core/schema.ts'
 import { readEvent } from '#engine/read/event.ts'
 import { writeEvent } from '#engine/read/events.ts'
 import {
@@ -119,7 +119,7 @@ export const getJoinedMembersByRoom = op({
   also: ['/_matrix/client/r0/rooms/:roomId/joined_members'],
   auth: 'user',
   params: open({ roomId: RoomId }),
-  response: open({ joined: t.Record(t.String(), Content) }),
+  response: open({ joined: record(Content) }),
 
   async run({ who, params: { roomId } }, ctx) {
     const access = await accessOf(ctx, who, roomId)

@@ -1,7 +1,7 @@
 import { Type as t, type Static } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
 import { forbidden, invalidParam } from '#core/error.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { slidingSync as answerSync } from '#engine/sync/sliding/sliding.ts'
 import { RequiredState } from '#engine/sync/sliding/required-state.ts'
 import type {
@@ -99,15 +99,13 @@ export const slidingSync = op({
   }),
   body: open({
     conn_id: maybe(t.String({ maxLength: maxName })),
-    lists: maybe(t.Record(t.String(), List, { maxProperties: maxLists })),
-    room_subscriptions: maybe(
-      t.Record(t.String(), open(roomConfig), { maxProperties: maxSubscriptions }),
-    ),
+    lists: maybe(record(List, { maxProperties: maxLists })),
+    room_subscriptions: maybe(record(open(roomConfig), { maxProperties: maxSubscriptions })),
     extensions: maybe(ExtensionRequests),
   }),
   response: open({
     pos: t.String(),
-    lists: t.Record(t.String(), open({ count: t.Integer() })),
+    lists: record(open({ count: t.Integer() })),
     rooms: Content,
     extensions: Content,
   }),

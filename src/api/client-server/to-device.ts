@@ -1,7 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
 import type { JsonObject } from '#core/json.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 import { sendToDevice as send } from '#engine/user/keys/send-to-device.ts'
 
 /** Clients send to some hundred devices at once, each with an encrypted key. */
@@ -19,7 +19,7 @@ export const sendToDevice = op({
   admits: ['guest', 'suspended'],
   maxBytes,
   params: open({ eventType: t.String(), txnId: t.String() }),
-  body: open({ messages: t.Record(t.String(), Content) }),
+  body: open({ messages: record(Content) }),
   response: open({}),
 
   async run({ who, params, body }, ctx) {

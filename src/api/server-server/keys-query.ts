@@ -3,7 +3,7 @@ import { parseJson } from '#core/canonical-json.ts'
 import { invalidParam } from '#core/error.ts'
 import { isServerName } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
-import { open } from '#core/schema.ts'
+import { open, record } from '#core/schema.ts'
 import { signJson } from '#core/signing.ts'
 import { op } from '#api/http/op.ts'
 import type { WantedKey } from '#engine/worker/protocol.ts'
@@ -38,7 +38,7 @@ export const bulkPerspectivesKeyQuery = op({
   path: '/_matrix/key/v2/query',
   auth: 'none',
   limit: 'lookup',
-  body: open({ server_keys: t.Record(t.String(), t.Record(t.String(), Criteria)) }),
+  body: open({ server_keys: record(record(Criteria)) }),
 
   async run({ body }, ctx) {
     const entries = Object.entries(body.server_keys).filter(([server]) => isServerName(server))

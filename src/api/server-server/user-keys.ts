@@ -1,14 +1,14 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
-import { Content, open } from '#core/schema.ts'
+import { Content, open, record } from '#core/schema.ts'
 
 export const queryUserEncryptionKeys = op({
   id: 'queryUserEncryptionKeys',
   method: 'POST',
   path: '/_matrix/federation/v1/user/keys/query',
   auth: 'server',
-  body: open({ device_keys: t.Record(t.String(), t.Array(t.String())) }),
-  response: open({ device_keys: t.Record(t.String(), Content) }),
+  body: open({ device_keys: record(t.Array(t.String())) }),
+  response: open({ device_keys: record(Content) }),
 
   async run({ body }, ctx) {
     const wanted = new Map(Object.entries(body.device_keys))
@@ -21,8 +21,8 @@ export const claimUserEncryptionKeys = op({
   method: 'POST',
   path: '/_matrix/federation/v1/user/keys/claim',
   auth: 'server',
-  body: open({ one_time_keys: t.Record(t.String(), t.Record(t.String(), t.String())) }),
-  response: open({ one_time_keys: t.Record(t.String(), Content) }),
+  body: open({ one_time_keys: record(record(t.String())) }),
+  response: open({ one_time_keys: record(Content) }),
 
   async run({ body }, ctx) {
     const wanted = new Map(
