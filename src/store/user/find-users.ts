@@ -26,6 +26,9 @@ const maxMembers = 20_000
 /** Users who fit of whom it is looked whether the asker may find them. */
 const maxFitting = 500
 
+/** JSON of which PostgreSQL makes no text: with a NUL, or half a character. Such names are passed over. */
+const unreadable = String.raw`\\u(0000|d[89a-f])`
+
 /** The pattern of what holds a word. */
 const within = (word: string): string => `%${word.replace(/[\\%_]/g, '\\$&')}%`
 
@@ -55,7 +58,9 @@ export const search = (sql: Sql, { asker, words, limit, allAccounts }: UserSearc
       from published_rooms p join rooms r on r.room_id = p.room_id where r.kind = 'joined'
     ),
     known as (
-      select u.user_id, n.value::jsonb #>> '{}' as name, a.value::jsonb #>> '{}' as avatar,
+      select u.user_id,
+        case when n.value !~* ${unreadable} then n.value::json #>> '{}' end as name,
+        case when a.value !~* ${unreadable} then a.value::json #>> '{}' end as avatar,
         not ${allAccounts} as asks
       from users u
       left join profile_fields n on n.shard = u.shard and n.user_id = u.user_id
@@ -75,11 +80,14 @@ export const search = (sql: Sql, { asker, words, limit, allAccounts }: UserSearc
       ) m
     ),
     others as (
-      select u.user_id, j.json::jsonb #>> '{content,displayname}' as name,
-        j.json::jsonb #>> '{content,avatar_url}' as avatar, false as asks
+      select u.user_id, j.json #>> '{content,displayname}' as name,
+        j.json #>> '{content,avatar_url}' as avatar, false as asks
       from members m
       join user_ids u on u.user_nid = m.user_nid
-      join event_json j on j.shard = m.shard and j.event_nid = m.event_nid
+      join (
+        select shard, event_nid, case when json !~* ${unreadable} then json::json end as json
+        from event_json
+      ) j on j.shard = m.shard and j.event_nid = m.event_nid
       where not exists (select from users l where l.user_id = u.user_id)
     ),
     everybody as (

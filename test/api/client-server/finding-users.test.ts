@@ -45,6 +45,19 @@ describe('searching for users', () => {
     expect(body).toEqual({ results: [{ user_id: other.userId }], limited: false })
   })
 
+  test('passes over names that no text of the database can be', async () => {
+    const room = await home.story.room(alice.userId)
+    for (const [index, displayname] of ['Vic\0tor', 'Vic\ud800tor', 'Victor'].entries())
+      await room.member(`@vic${index}:far.example`, 'join', { content: { displayname } })
+    const own = await home.person('victoria')
+    await own.client.put(`/profile/${enc(own.userId)}/displayname`, { displayname: 'Vic\0tor' })
+    await room.member(own.userId, 'join')
+    expect((await search(alice, 'victor')).ids).toEqual(['@vic2:far.example', own.userId])
+    expect((await search(alice, 'vic')).ids.toSorted()).toEqual(
+      [0, 1, 2].map((index) => `@vic${index}:far.example`).concat(own.userId),
+    )
+  })
+
   test('finds others only where they share a room, or are in a published one', async () => {
     const room = await home.story.room(alice.userId)
     await room.member('@quentin:far.example', 'join', { content: { displayname: 'Quentin' } })
