@@ -7,7 +7,12 @@ import type {
   GatewayRequest,
 } from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
-import type { Federation, FederationCalls, OutgoingAnswer, Signal } from '#engine/worker/protocol.ts'
+import type {
+  Federation,
+  FederationCalls,
+  OutgoingAnswer,
+  Signal,
+} from '#engine/worker/protocol.ts'
 
 export type FederationThreadOptions = {
   /** The module that the worker runs: `src/federation-worker.ts`. */

@@ -185,7 +185,10 @@ describe('between two servers', () => {
     for (const roomId of rooms) await bob.do('POST', `rooms/${enc(roomId)}/leave`, {})
     await syncUntil(bob, since, (answer) => answer.device_lists?.left.includes(alice.userId))
     const { device_keys: found, failures } = await keysOf(alice, bob)
-    expect([Object.keys(found[alice.userId]), failures]).toEqual([['D', 'LOST', 'SEEN'], {}])
+    expect([Object.keys(found[alice.userId]).toSorted(), failures]).toEqual([
+      ['D', 'LOST', 'SEEN'],
+      {},
+    ])
     await here.stop()
     const away = await keysOf(alice, bob)
     expect(Object.keys(away.failures)).toEqual(['here.test'])
