@@ -99,8 +99,8 @@ test('what a join had staged when its worker was killed goes once it has ended',
   await until(() => stage.errors.length > 0)
   await until(tidy(room.roomId))
   expect(await rowsOf(room.roomId)).toEqual({ used: 0, unused: 0 })
-  const pending = await database.pool`select from pending_joins where room_id = ${room.roomId}`
-  expect(pending).toHaveLength(0)
+  const pending = () => database.pool`select from pending_joins where room_id = ${room.roomId}`
+  await until(async () => (await pending()).length === 0)
 })
 
 test('what is left over is found at the start, and what is in use stays', async () => {
