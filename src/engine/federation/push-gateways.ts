@@ -1,11 +1,11 @@
 import { RemoteError } from '#core/error.ts'
-import { parseServerName } from '#core/ids.ts'
 import { AddressPolicy, type AddressRules } from '#engine/federation/addresses.ts'
 import { unreachable } from '#engine/federation/answer.ts'
 import { Budget } from '#engine/federation/budget.ts'
 import { Dialer, readAnswer } from '#engine/federation/dialer.ts'
 import { type Dns, systemDns } from '#engine/federation/dns.ts'
 import type { GatewayRequest } from '#engine/federation/options.ts'
+import { parseWebAddress } from '#engine/federation/web-address.ts'
 import type { OutgoingAnswer } from '#engine/worker/protocol.ts'
 
 export type PushGatewaysOptions = AddressRules & {
@@ -31,7 +31,10 @@ export class PushGateways {
 
   /** The answer whatever its status; redirects are answers. A `RemoteError` says that there was none. */
   async ask({ url, body, deadlineMs, maxBytes }: GatewayRequest): Promise<OutgoingAnswer> {
-    const { target, uri } = placeOf(url)
+    const place = parseWebAddress(url)
+    if (!place) throw failed(url, 'It is no address of a push gateway')
+    // Plain HTTP is for whoever let it in where pushers are set up.
+    const { target, uri } = place
     const signal = AbortSignal.timeout(deadlineMs)
     const headers = { 'content-type': 'application/json', 'user-agent': 'Laneway' }
     const request = { method: 'POST', uri, headers, body }
@@ -51,24 +54,3 @@ export class PushGateways {
 }
 
 const failed = (url: string, message: string) => new RemoteError(url, 0, unreachable, message)
-
-/** Plain HTTP is for whoever let it in where pushers are set up. */
-function placeOf(address: string) {
-  const url = URL.parse(address)
-  const to = url && parseServerName(url.host)
-  if (!url || !to || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
-    throw failed(address, 'It is no address of a push gateway')
-  const plain = url.protocol === 'http:'
-  const host = to.host.replace(/^\[|\]$/g, '')
-  return {
-    target: {
-      host,
-      port: to.port ?? (plain ? 80 : 443),
-      hostHeader: url.host,
-      certificateName: host,
-      trusted: false,
-      plain,
-    },
-    uri: url.pathname + url.search,
-  }
-}

@@ -1,8 +1,7 @@
-import { parseServerName } from '#core/ids.ts'
 import { AddressPolicy, type AddressRules } from '#engine/federation/addresses.ts'
 import { type AnswerReader, Dialer } from '#engine/federation/dialer.ts'
-import type { Target } from '#engine/federation/discovery.ts'
 import { type Dns, systemDns } from '#engine/federation/dns.ts'
+import { parseWebAddress } from '#engine/federation/web-address.ts'
 
 /** Why nothing could be had from an address; whoever asked is not told. */
 export class WebFault extends Error {
@@ -37,7 +36,9 @@ export class Web {
   ): Promise<{ address: string; value: T }> {
     let url = address
     for (let hops = 0; hops <= maxRedirects; hops++) {
-      const { target, uri } = placeOf(url)
+      const place = parseWebAddress(url)
+      if (!place) throw new WebFault(`${url.slice(0, 100)} is nothing that may be fetched`)
+      const { target, uri } = place
       const headers = { accept, 'accept-language': 'en, *;q=0.5', 'user-agent': userAgent }
       const request = { method: 'GET', uri, headers }
       const step = await this.#dialer.exchange(target, request, signal, async (response, end) => {
@@ -66,24 +67,4 @@ const userAgent = 'Mozilla/5.0 (compatible; Laneway; link preview bot)'
 export const isWebAddress = (text: string): boolean => {
   const url = URL.parse(text)
   return url !== null && (url.protocol === 'http:' || url.protocol === 'https:')
-}
-
-function placeOf(address: string): { target: Target; uri: string } {
-  const url = URL.parse(address)
-  const to = url && parseServerName(url.host)
-  if (!url || !to || !isWebAddress(address) || url.username !== '' || url.password !== '')
-    throw new WebFault(`${address.slice(0, 100)} is nothing that may be fetched`)
-  const plain = url.protocol === 'http:'
-  const host = to.host.replace(/^\[|\]$/g, '')
-  return {
-    target: {
-      host,
-      port: to.port ?? (plain ? 80 : 443),
-      hostHeader: url.host,
-      certificateName: host,
-      trusted: false,
-      plain,
-    },
-    uri: url.pathname + url.search,
-  }
 }
