@@ -93,7 +93,10 @@ export class PushFollower {
           await Bun.sleep(500)
         }
         // What was committed of it, the cursors know.
-        await this.#readCursors().catch(() => undefined)
+        await this.#readCursors().catch((again: unknown) => {
+          if (!this.#stopped)
+            this.#options.log.warn({ err: again }, 'how far pushes are is not known')
+        })
         this.#again = true
       })
       .finally(() => {
