@@ -71,14 +71,14 @@ describe('a message', () => {
     const ofMany = await costOfMessages('@many:here.example', many.slice(0, 5))
     const ofOne = await costOfMessages('@one:here.example', one)
     // The event; what is unread is known from it.
-    for (const texts of [...ofMany, ...ofOne]) expect(texts).toHaveLength(1)
+    for (const texts of [...ofMany, ...ofOne]) expect(texts).toEqual([expect.any(String)])
   })
 
   test('costs no more with members that are loaded lazily, once its sender was told', async () => {
     const rooms = await roomsOf('@lazy:here.example', 2)
     const filter = { room: { state: { lazy_load_members: true } } }
     for (const texts of await costOfMessages('@lazy:here.example', rooms, { filter }))
-      expect(texts).toHaveLength(1)
+      expect(texts).toEqual([expect.any(String)])
   })
 
   test('costs nothing for 500 clients that wait and are not in the room', async () => {
