@@ -13,18 +13,28 @@ export const floorUs = 120
 /** A migrated, durable database for one bench, and what its PostgreSQL has used of the processor. */
 export type Stand = { pool: Pool; url: string; postgresUs: () => Promise<number> }
 
-/** Gives `run` a database: of an embedded PostgreSQL, or of the one that DATABASE_URL names. */
-export async function withStand(run: (stand: Stand) => Promise<void>): Promise<void> {
+/**
+ * Gives `run` a database: of an embedded PostgreSQL, or of the one that DATABASE_URL names. With our
+ * tables in it, or empty for a server that makes its own.
+ */
+export async function withStand(
+  run: (stand: Stand) => Promise<void>,
+  { empty = false }: { empty?: boolean } = {},
+): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
   const named = process.env['DATABASE_URL']
   const postgres = named ? undefined : await startEmbedded({ dataDir: folder, log: silentLog })
   const serverUrl = named ?? postgres!.url
-  const name = `laneway_bench_${process.pid}`
-  await administer(serverUrl, `create database ${name} encoding 'UTF8' template template0`)
+  const name = `laneway_bench_${process.pid}${empty ? '_empty' : ''}`
+  const sorted = empty ? "locale_provider libc lc_collate 'C' lc_ctype 'C'" : ''
+  await administer(
+    serverUrl,
+    `create database ${name} encoding 'UTF8' ${sorted} template template0`,
+  )
   const url = withDatabase(serverUrl, name)
   const pool = openPool(url, { max: 8, name: 'laneway-bench', session: planOnce })
   try {
-    await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
+    if (!empty) await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
     const [row] = await pool<{ pid: number }[]>`select pg_backend_pid() as pid`
     const postmaster = await parentOf(row!.pid)
     if (!named) await fillLog(pool)

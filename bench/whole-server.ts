@@ -3,24 +3,61 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { hashToken } from '#engine/user/access-tokens.ts'
 import { UserShards } from '#engine/user/owner.ts'
-import { makeCertificates } from '#test/certificates.ts'
-import { freePorts, Laneway, Login } from '#test/laneway.ts'
+import type { Pool } from '#store/db.ts'
+import { type Certificates, makeCertificates } from '#test/certificates.ts'
+import { freePorts, Laneway, type LanewayOptions, Login } from '#test/laneway.ts'
 import { processUs, type Stand, withStand } from './stand.ts'
+import { Synapse } from './synapse.ts'
+
+/** Which server a bench drives. */
+export type Kind = 'laneway' | 'synapse'
+
+/** What both are to a bench. */
+type Running = Pick<
+  Laneway,
+  'serverName' | 'clientUrl' | 'federationUrl' | 'pid' | 'register' | 'start' | 'stop'
+>
 
 /** A server as an operator starts it, on the database of a bench, and what it costs. */
 export class WholeServer {
+  readonly kind: Kind
+  /** Its name and version, for people. */
+  readonly version: string
   readonly stand: Stand
+  /** For clients. */
   readonly url: string
-  readonly #laneway: Laneway
+  readonly federationUrl: string
+  readonly serverName: string
+  /** Whom it trusts. */
+  readonly certificates: Certificates
+  readonly #running: Running
 
-  constructor(stand: Stand, laneway: Laneway) {
+  constructor(
+    stand: Stand,
+    running: Running,
+    about: { kind: Kind; version: string; certificates: Certificates },
+  ) {
     this.stand = stand
-    this.url = laneway.clientUrl
-    this.#laneway = laneway
+    this.kind = about.kind
+    this.version = about.version
+    this.certificates = about.certificates
+    this.url = running.clientUrl
+    this.federationUrl = running.federationUrl
+    this.serverName = running.serverName
+    this.#running = running
   }
 
   get pid(): number {
-    return this.#laneway.pid!
+    return this.#running.pid!
+  }
+
+  start(): Promise<void> {
+    return this.#running.start()
+  }
+
+  /** Ends its process; its database stays. */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    return this.#running.stop(signal)
   }
 
   /** Processor time of the server and of PostgreSQL until now, in µs. */
@@ -42,13 +79,33 @@ export class WholeServer {
     return Number(/VmRSS:\s+(\d+)/.exec(status)![1])
   }
 
-  /** Makes users with a session each, past HTTP and passwords; logins of them. */
+  /** What the database holds on disk, once nothing in it is dead. */
+  databaseBytes(): Promise<number> {
+    return databaseBytes(this.stand.pool)
+  }
+
+  /** Makes an account and a session of it, as administrators' tools do. */
+  register(name: string): Promise<Login> {
+    return this.#running.register(name)
+  }
+
+  /** Makes users with a session each, of ours past HTTP and passwords; logins of them. */
   async people(count: number, name = 'user'): Promise<Login[]> {
-    const users = new UserShards(this.stand.pool, { onCommit: () => {}, maxWaiting: 2 * count })
-    const server = new URL(this.#laneway.federationUrl).host
+    const names = Array.from({ length: count }, (_, n) => `${name}${n}`)
+    if (this.kind === 'laneway') return this.#peopleOfOurs(names)
+    const logins: Login[] = []
+    await inParallel(names, 4, async (each, n) => (logins[n] = await this.register(each)))
+    return logins
+  }
+
+  async #peopleOfOurs(names: readonly string[]): Promise<Login[]> {
+    const users = new UserShards(this.stand.pool, {
+      onCommit: () => {},
+      maxWaiting: 2 * names.length,
+    })
     const logins = await Promise.all(
-      Array.from({ length: count }, async (_, n) => {
-        const userId = `@${name}${n}:${server}`
+      names.map(async (name) => {
+        const userId = `@${name}:${this.serverName}`
         const token = `${name}-${crypto.randomUUID()}`
         await users.call('createUser', userId, { admin: false, createdAt: 1 })
         await users.call('createSession', userId, {
@@ -64,25 +121,54 @@ export class WholeServer {
   }
 }
 
+/** What a database holds on disk, once nothing in it is dead. */
+export async function databaseBytes(pool: Pool): Promise<number> {
+  await pool`vacuum analyze`
+  await pool`checkpoint`
+  const [row] = await pool<{ bytes: number }[]>`
+    select pg_database_size(current_database())::float as bytes`
+  return row!.bytes
+}
+
+/** How a bench wants its server. */
+export type WholeServerOptions = {
+  kind?: Kind
+  /** Made if there are none. */
+  certificates?: Certificates
+  /** Of ours. */
+  laneway?: Partial<LanewayOptions>
+}
+
 /** Gives `run` a server with a database of its own; both are gone afterwards. */
-export function withWholeServer(run: (server: WholeServer) => Promise<void>): Promise<void> {
-  return withStand(async (stand) => {
-    const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
-    const certificates = await makeCertificates(`${folder}/certificates`)
-    const [tls, client] = await freePorts(2)
-    const laneway = await Laneway.prepare(`${folder}/laneway`, {
-      ports: { tls: tls!, client: client! },
-      certificates,
-      databaseUrl: stand.url,
-    })
-    await laneway.start()
-    try {
-      await run(new WholeServer(stand, laneway))
-    } finally {
-      await laneway.stop()
-      await rm(folder, { recursive: true, force: true })
-    }
-  })
+export function withWholeServer(
+  run: (server: WholeServer) => Promise<void>,
+  { kind = 'laneway', certificates: given, laneway: more }: WholeServerOptions = {},
+): Promise<void> {
+  return withStand(
+    async (stand) => {
+      const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
+      const certificates = given ?? (await makeCertificates(`${folder}/certificates`))
+      const [tls, client] = await freePorts(2)
+      const wanted = {
+        ports: { tls: tls!, client: client! },
+        certificates,
+        databaseUrl: stand.url,
+      }
+      const running =
+        kind === 'synapse'
+          ? await Synapse.prepare(`${folder}/synapse`, wanted)
+          : await Laneway.prepare(`${folder}/laneway`, { ...wanted, ...more })
+      const version = running instanceof Synapse ? running.version : 'Laneway'
+      await running.start()
+      try {
+        await run(new WholeServer(stand, running, { kind, version, certificates }))
+      } finally {
+        await running.stop()
+        await rm(folder, { recursive: true, force: true })
+      }
+    },
+    { empty: kind === 'synapse' },
+  )
 }
 
 /** Does tasks with so many of them open at once. */

@@ -83,22 +83,32 @@ export class Laneway {
   }
 
   /** Makes an account by the shared secret and logs it in. */
-  async register(name: string, admin = false): Promise<Login> {
-    const url = `${this.clientUrl}/_synapse/admin/v1/register`
-    const { nonce } = (await (await fetch(url)).json()) as { nonce: string }
-    const password = `${name}-password`
-    const mac = createHmac('sha1', secret)
-      .update([nonce, name, password, admin ? 'admin' : 'notadmin'].join('\0'))
-      .digest('hex')
-    const answer = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ nonce, username: name, password, admin, mac }),
-    })
-    const body = (await answer.json()) as { user_id: string; access_token: string }
-    if (!answer.ok) throw new Error(`registering ${name}: ${JSON.stringify(body)}`)
-    return new Login(this.clientUrl, body.user_id, body.access_token)
+  register(name: string, admin = false): Promise<Login> {
+    return registerBySecret(this.clientUrl, secret, name, admin)
   }
+}
+
+/** Makes an account at a server that has this shared secret, and logs it in. */
+export async function registerBySecret(
+  clientUrl: string,
+  sharedSecret: string,
+  name: string,
+  admin = false,
+): Promise<Login> {
+  const url = `${clientUrl}/_synapse/admin/v1/register`
+  const { nonce } = (await (await fetch(url)).json()) as { nonce: string }
+  const password = `${name}-password`
+  const mac = createHmac('sha1', sharedSecret)
+    .update([nonce, name, password, admin ? 'admin' : 'notadmin'].join('\0'))
+    .digest('hex')
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ nonce, username: name, password, admin, mac }),
+  })
+  const body = (await answer.json()) as { user_id: string; access_token: string }
+  if (!answer.ok) throw new Error(`registering ${name}: ${JSON.stringify(body)}`)
+  return new Login(clientUrl, body.user_id, body.access_token)
 }
 
 /** Ours without what is meant for the test run: the server takes options from the environment. */

@@ -2,7 +2,8 @@ import { $ } from 'bun'
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 
-const version = '1.163.2'
+/** The release that we are compared with. */
+export const version = '1.163.2'
 
 /** The virtual environment with Synapse; made from PyPI when it is not there yet. */
 export async function synapseVenv(): Promise<string> {
