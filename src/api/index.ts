@@ -9,7 +9,9 @@ import * as adminRoomDeletion from '#api/admin/room-deletion.ts'
 import * as adminRoomMembership from '#api/admin/room-membership.ts'
 import * as adminRooms from '#api/admin/rooms.ts'
 import * as adminServer from '#api/admin/server.ts'
+import * as adminStatistics from '#api/admin/statistics.ts'
 import * as adminUserFacts from '#api/admin/user-facts.ts'
+import * as adminUserLimits from '#api/admin/user-limits.ts'
 import * as adminUsers from '#api/admin/users.ts'
 import * as accountData from '#api/client-server/account-data.ts'
 import * as accountDeactivation from '#api/client-server/account-deactivation.ts'
@@ -117,7 +119,9 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/room-membership': adminRoomMembership,
   'admin/rooms': adminRooms,
   'admin/server': adminServer,
+  'admin/statistics': adminStatistics,
   'admin/user-facts': adminUserFacts,
+  'admin/user-limits': adminUserLimits,
   'admin/users': adminUsers,
   'client-server/account-data': accountData,
   'client-server/account-deactivation': accountDeactivation,

@@ -3,11 +3,13 @@ import { audienceOf } from '#api/admin/rooms/audience.ts'
 import { requireRoom } from '#api/admin/rooms/find.ts'
 import { Paging, orderOf, pageOf, textOf } from '#api/admin/lists/paging.ts'
 import { filterIn, limitIn } from '#api/client-server/room/reading.ts'
+import { placeIn, tokenFor } from '#api/client-server/room/walk-token.ts'
 import { op } from '#api/http/op.ts'
 import { invalidParam, notFound } from '#core/error.ts'
 import { isRoomId } from '#core/ids.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { readContextOf } from '#engine/read/context.ts'
+import { walkSpace } from '#engine/read/hierarchy.ts'
 import { type ReadEvent, loadEvent, writeEvent } from '#engine/read/events.ts'
 import * as listed from '#engine/read/listed-rooms.ts'
 import { readJoined } from '#engine/read/members.ts'
@@ -198,6 +200,38 @@ export const getEventOfRoomByTimestamp = op({
     const found = await anyEventAtTime(ctx.sql, await requireRoom(ctx, roomId), ts, dir)
     if (!found) throw notFound('There is no event that way of the time')
     return { event_id: found.eventId, origin_server_ts: found.originServerTs }
+  },
+})
+
+export const getHierarchyOfRoom = op({
+  id: 'getHierarchyOfRoom',
+  method: 'GET',
+  path: `${path}/:roomId/hierarchy`,
+  auth: 'admin',
+  params,
+  query: open({
+    from: t.Optional(t.String()),
+    limit: t.Optional(t.Integer({ minimum: 1 })),
+    max_depth: t.Optional(t.Integer({ minimum: 0 })),
+  }),
+  response: open({ rooms: t.Array(Content), next_batch: t.Optional(t.String()) }),
+
+  async run({ who: { userId }, params: { roomId }, query }, ctx) {
+    await requireRoom(ctx, roomId)
+    const maxDepth = Math.min(query.max_depth ?? 30, 30)
+    const limit = limitIn(query.limit, 50, 50)
+    const of = [roomId, maxDepth, 'all']
+    const skip = query.from === undefined ? 0 : placeIn(query.from, of)
+    const { rooms, more } = await walkSpace(ctx, {
+      userId,
+      roomId,
+      maxDepth,
+      suggestedOnly: false,
+      skip,
+      limit,
+      everything: true,
+    })
+    return { rooms, ...(more && { next_batch: tokenFor(skip + limit, of) }) }
   },
 })
 

@@ -1,9 +1,9 @@
 import { Type as t } from '@sinclair/typebox'
 import { limitIn } from '#api/client-server/room/reading.ts'
+import { placeIn, tokenFor } from '#api/client-server/room/walk-token.ts'
 import { op } from '#api/http/op.ts'
-import { invalidParam } from '#core/error.ts'
 import { RoomId, open } from '#core/schema.ts'
-import { maxShown, walkSpace } from '#engine/read/hierarchy.ts'
+import { walkSpace } from '#engine/read/hierarchy.ts'
 
 const maxDepth = 30
 
@@ -39,22 +39,3 @@ export const getSpaceHierarchy = op({
     return { rooms, ...(more && { next_batch: tokenFor(skip + limit, of) }) }
   },
 })
-
-/** A token says how many rooms were shown, and of which walk. */
-const tokenFor = (shown: number, of: readonly unknown[]): string =>
-  Buffer.from(JSON.stringify([shown, ...of])).toString('base64url')
-
-function placeIn(token: string, of: readonly unknown[]): number {
-  let parts: unknown
-  try {
-    parts = JSON.parse(Buffer.from(token, 'base64url').toString())
-  } catch {
-    parts = undefined
-  }
-  const [shown, ...rest] = Array.isArray(parts) ? (parts as unknown[]) : []
-  if (!Number.isSafeInteger(shown) || (shown as number) < 1 || (shown as number) > maxShown)
-    throw invalidParam("'from' is not a token of this server")
-  if (JSON.stringify(rest) !== JSON.stringify(of))
-    throw invalidParam("'from' goes with another room, 'max_depth' or 'suggested_only'")
-  return shown as number
-}

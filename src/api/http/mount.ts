@@ -9,6 +9,7 @@ import { corsHeaders } from '#api/http/cors.ts'
 import { isPassing, toMatrixError } from '#api/http/fault.ts'
 import { Incoming } from '#api/http/incoming.ts'
 import { type AnyOp, type Api, type Auth, type Auths, apiOf } from '#api/http/op.ts'
+import type { Budget, LimitClass } from '#api/http/rate-limit.ts'
 import { Reply } from '#api/http/reply.ts'
 import { requireStanding } from '#api/http/standing.ts'
 import { prove } from '#api/http/uia.ts'
@@ -155,7 +156,8 @@ class Frame {
       const answer = authenticate(ctx, incoming)
       const who = answer instanceof Promise ? await answer : answer
       requireStanding(op, who)
-      if (op.limit && isLimited(who)) ctx.limits.take(op.limit, limitKey(who, incoming))
+      if (op.limit && isLimited(who))
+        ctx.limits.take(op.limit, limitKey(who, incoming), ownBudget(op.limit, who))
 
       requireDecoded(params, incoming)
       if (checkParams) {
@@ -204,10 +206,18 @@ class Frame {
   }
 }
 
-/** An application service may be free of limits; its sender always is. */
+/** An application service may be free of limits; its sender always is. So may a user. */
 function isLimited(who: Auths[Auth]): boolean {
+  if (who !== null && 'ownLimit' in who && who.ownLimit?.perSecond === 0) return false
   if (who === null || !('appservice' in who) || !who.appservice) return true
   return who.appservice.rateLimited && who.userId !== who.appservice.sender
+}
+
+/** What a user of whom an administrator thinks otherwise than of the others may send. */
+function ownBudget(limit: LimitClass, who: Auths[Auth]): Budget | undefined {
+  if (limit !== 'message' || who === null || !('ownLimit' in who) || !who.ownLimit) return undefined
+  const { perSecond, burst } = who.ownLimit
+  return { perSecond, burst: Math.max(1, burst) }
 }
 
 /** The user, the server, or else the address that a call is counted against. */

@@ -60,10 +60,13 @@ export class RateLimits {
     return this.#buckets.size
   }
 
-  /** Takes one call from the budget of `key`, or throws `M_LIMIT_EXCEEDED` with the time to wait. */
-  take(limit: LimitClass, key: string): void {
+  /**
+   * Takes one call from the budget of `key`, which may be its own and no other's, or throws
+   * `M_LIMIT_EXCEEDED` with the time to wait.
+   */
+  take(limit: LimitClass, key: string, own?: Budget): void {
     if (!this.#budgets) return
-    const { perSecond, burst } = this.#budgets[limit]
+    const { perSecond, burst } = own ?? this.#budgets[limit]
     const id = `${limit} ${key}`
     const now = this.#clock()
     const bucket = this.#buckets.get(id)

@@ -10,6 +10,7 @@ import { type RoomRef, toRef } from './room-ref.ts'
 
 export type { RoomFilter, RoomOrder } from '#store/room/list-rooms.ts'
 export { roomOrders } from '#store/room/list-rooms.ts'
+export { largest as largestRooms } from '#store/room/room-sizes.ts'
 
 type ListReader = Pick<Reader, 'sql' | 'positions' | 'serverName'>
 

@@ -21,6 +21,8 @@ export type Session = {
   readonly guest?: true
   readonly locked?: true
   readonly suspended?: true
+  /** Messages that they may send, where that is not what everybody may; none a second: no limit. */
+  readonly ownLimit?: Readonly<{ perSecond: number; burst: number }>
 }
 
 /** A session that began with a login. */
@@ -153,5 +155,6 @@ const sessionOf = (found: accessTokens.Found): OwnSession => ({
   ...(found.guest && { guest: true }),
   ...(found.locked && { locked: true }),
   ...(found.suspended && { suspended: true }),
+  ...(found.ownLimit && { ownLimit: found.ownLimit }),
   ...(found.expiresAt !== null && { expiresAt: found.expiresAt }),
 })

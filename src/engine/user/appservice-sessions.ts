@@ -55,6 +55,7 @@ export class AppserviceSessions {
       appservice,
       ...(standing.locked && { locked: true }),
       ...(standing.suspended && { suspended: true }),
+      ...(standing.ownLimit && { ownLimit: standing.ownLimit }),
     }
     if (endings === this.#endings) this.#known.set(keyOf(userId, deviceId), session)
     return session

@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { type OwnLimit, ownLimit } from './rate-limits.ts'
 
 export type Found = {
   userId: string
@@ -10,6 +11,7 @@ export type Found = {
   expiresAt: number | null
   /** Its first use ends the tokens that it replaces. */
   replaces: boolean
+  ownLimit: OwnLimit | undefined
 }
 
 /** Whose token has this hash. */
@@ -24,17 +26,21 @@ export async function find(sql: Sql, hash: Uint8Array): Promise<Found | undefine
       suspended: boolean
       expires_at: number | null
       replaces: boolean
+      per_second: number | null
+      burst: number | null
     }[]
   >`
     select t.user_id, t.device_id, u.admin, u.guest, u.locked, u.suspended, t.expires_at,
-      r.parent_hash is not null as replaces
+      r.parent_hash is not null as replaces, l.per_second, l.burst
     from access_tokens t
     join users u using (user_id)
     left join refresh_tokens r on r.token_hash = t.refresh_hash
+    left join rate_limits l on l.user_id = t.user_id
     where t.token_hash = ${hash} and not u.deactivated`
   if (!row) return undefined
-  const { user_id: userId, device_id: deviceId, expires_at: expiresAt, ...flags } = row
-  return { userId, deviceId, expiresAt, ...flags }
+  const { user_id: userId, device_id: deviceId, expires_at: expiresAt, ...rest } = row
+  const { per_second: perSecond, burst, ...flags } = rest
+  return { userId, deviceId, expiresAt, ...flags, ownLimit: ownLimit(perSecond, burst) }
 }
 
 type Key = { shard: number; userId: string; deviceId: string }

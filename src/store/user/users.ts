@@ -1,4 +1,5 @@
 import { type Sql, booleanArray } from '#store/db.ts'
+import { type OwnLimit, ownLimit } from './rate-limits.ts'
 
 export type NewUser = {
   userId: string
@@ -64,7 +65,13 @@ export async function existing(sql: Sql, userIds: readonly string[]): Promise<Se
   return new Set(rows.map((row) => row.user_id))
 }
 
-type Standing = { deactivated: boolean; locked: boolean; suspended: boolean; hasDevice: boolean }
+type Standing = {
+  deactivated: boolean
+  locked: boolean
+  suspended: boolean
+  hasDevice: boolean
+  ownLimit: OwnLimit | undefined
+}
 
 /** What an application service must know of a user before it acts as them, perhaps on a device. */
 export async function standing(
@@ -73,15 +80,21 @@ export async function standing(
   userId: string,
   deviceId: string | undefined,
 ): Promise<Standing | undefined> {
-  const [row] = await sql<(Omit<Standing, 'hasDevice'> & { has_device: boolean })[]>`
-    select deactivated, locked, suspended, exists (
+  const [row] = await sql<
+    (Omit<Standing, 'hasDevice' | 'ownLimit'> & {
+      has_device: boolean
+      per_second: number | null
+      burst: number | null
+    })[]
+  >`
+    select deactivated, locked, suspended, l.per_second, l.burst, exists (
       select from devices
       where shard = ${shard} and user_id = ${userId} and device_id = ${deviceId ?? null}
     ) as has_device
-    from users where user_id = ${userId}`
+    from users left join rate_limits l using (user_id) where user_id = ${userId}`
   if (!row) return undefined
-  const { has_device: hasDevice, ...rest } = row
-  return { ...rest, hasDevice }
+  const { has_device: hasDevice, per_second: perSecond, burst, ...rest } = row
+  return { ...rest, hasDevice, ownLimit: ownLimit(perSecond, burst) }
 }
 
 /** What of an account may be changed; what is left out stays. A null password: no login by one. */
