@@ -24,12 +24,22 @@ export type Series = {
   lines: { name: string; points: [x: number, y: number][] }[]
 }
 
+/** Bars of figures of these names: one row for each group that has them, or for each in `groups`. */
+export type Chart = {
+  title: string
+  figures: string[]
+  groups?: string[]
+  /** Parts of a whole, such as the processor time of server and PostgreSQL. */
+  stacked?: true
+}
+
 /** What a bench prints with `--json`: one line. `group` is the title under which figures belong. */
 export type Result = {
   bench: string
   options: Record<string, OptionValue>
   against?: string
   figures: (Figure & { group: string })[]
+  charts?: Chart[]
   series?: Series[]
 }
 
@@ -76,6 +86,12 @@ export class Bench<T extends Options> {
     console.log([`${this.name}: ${group}`, ...rows].join('\n'))
   }
 
+  /** Has figures drawn side by side in the report. */
+  chart(title: string, figures: string[], more: Pick<Chart, 'groups' | 'stacked'> = {}): void {
+    ;(this.#result.charts ??= []).push({ title, figures, ...more })
+  }
+
+  /** Has lines drawn in the report. */
   draw(series: Series): void {
     ;(this.#result.series ??= []).push(series)
   }
@@ -135,6 +151,32 @@ function optionOf(
   const number = Number(given)
   if (!(number > 0)) throw new Error(`--${name} wants a number above 0`)
   return number
+}
+
+/** The processor time of server and PostgreSQL apart, in µs for each of what is counted. */
+export function cpuFigures(
+  [server, postgres]: readonly [server: number, postgres: number],
+  count: number,
+  target?: Target,
+): Figure[] {
+  const figure = (name: string, us: number) => ({ name, value: us / count, unit: 'µs' })
+  return [
+    figure('CPU server', server),
+    figure('CPU PostgreSQL', postgres),
+    { ...figure('CPU sum', server + postgres), ...(target && { target }) },
+  ]
+}
+
+/** What of latencies in ms is told; they get sorted. */
+export function latencyFigures(times: number[], targets: { p99?: Target } = {}): Figure[] {
+  times.sort((a, b) => a - b)
+  const at = (share: number) =>
+    times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? NaN
+  return [
+    { name: 'p50', value: at(0.5), unit: 'ms' },
+    { name: 'p99', value: at(0.99), unit: 'ms', ...(targets.p99 && { target: targets.p99 }) },
+    { name: 'worst', value: times.at(-1) ?? NaN, unit: 'ms' },
+  ]
 }
 
 /** What became of its target; undefined if it has none. */
