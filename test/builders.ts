@@ -100,6 +100,8 @@ export type Wish = {
   depth?: number
   ts?: number
   redacts?: string
+  /** v1–v2: the ID that the event takes, which servers choose. */
+  eventId?: string
   /** Changes the JSON after it was hashed and signed. */
   after?: (pdu: JsonObject) => void
   /** Signs with another server's key, or not with the sender's. */
@@ -197,7 +199,7 @@ export class MadeUpRoom {
         depth: wish.depth ?? Math.max(0, ...depths) + 1,
         originServerTs: wish.ts ?? this.#clock++,
         redacts: wish.redacts,
-        named: version.eventFormat === 'named' ? this.#named(server) : undefined,
+        named: version.eventFormat === 'named' ? this.#named(server, wish) : undefined,
       },
       { serverName: server.name, key: server.key },
     )
@@ -208,10 +210,14 @@ export class MadeUpRoom {
     return { event: built.event, text: JSON.stringify(pdu) }
   }
 
-  #named(server: MadeUpServer) {
-    const hashes = new Map<string, string>()
+  #named(
+    server: MadeUpServer,
+    { eventId = `$${crypto.randomUUID()}:${server.name}`, prev = [], auth = [] }: Wish,
+  ) {
+    // Of what there is not, or not yet, no hash is known.
+    const hashes = new Map<string, string | null>([...prev, ...auth].map((id) => [id, null]))
     for (const [id, { event }] of this.events)
       hashes.set(id, referenceHash(this.version, event.pdu) ?? '')
-    return { eventId: `$${crypto.randomUUID()}:${server.name}`, hashes }
+    return { eventId, hashes }
   }
 }

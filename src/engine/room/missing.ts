@@ -38,6 +38,7 @@ export class MissingFetcher {
       }
     }
     lane.inbound.putOff(inVain)
+    if (lane.room?.version.eventFormat !== 'hashed') lane.inbound.putOff(lane.inbound.park.rings())
     for (const [origin, roots] of byOrigin) this.#begin(lane, origin, roots)
   }
 

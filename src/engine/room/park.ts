@@ -89,6 +89,28 @@ export class Park<E extends Parkable> {
     return roots
   }
 
+  /**
+   * Events that wait for each other in a ring, and those behind them, by ID: nobody can be asked for
+   * what would free them. Only IDs of v1 and v2, which servers choose, can cite each other.
+   */
+  rings(): string[] {
+    const left = new Map(Array.from(this.#byId, ([id, { missing }]) => [id, missing.size] as const))
+    const release = (id: string) => {
+      for (const { event } of this.#waitingFor.get(id) ?? []) {
+        const lacks = left.get(event.eventId)! - 1
+        left.set(event.eventId, lacks)
+        if (lacks === 0) free.push(event.eventId)
+      }
+    }
+    const free: string[] = []
+    for (const id of this.#waitingFor.keys()) if (!this.#byId.has(id)) release(id)
+    for (let id = free.pop(); id !== undefined; id = free.pop()) {
+      left.delete(id)
+      release(id)
+    }
+    return [...left.keys()]
+  }
+
   /** All parked events that wait for this one, directly or not. */
   descendants(eventId: string): E[] {
     const found = new Map<string, E>()
