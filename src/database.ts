@@ -5,6 +5,7 @@ import { type Pool, isStartingUp, openPool, planOnce } from '#store/db.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { migrate } from '#store/migrate.ts'
 import { claimServerName } from '#store/settings.ts'
+import type { StatementMeter } from '#store/statement-meter.ts'
 import { StartupError } from '#store/startup-error.ts'
 
 export type Database = {
@@ -28,7 +29,7 @@ const startUpMs = 10_000
 /** Connects to the database that the configuration names, or starts our own; brings it up to date. */
 export async function openDatabase(
   config: Config,
-  options: { log: Log; release: string; threads: number },
+  options: { log: Log; release: string; threads: number; meter?: StatementMeter },
 ): Promise<Database> {
   const { main_connections: main, worker_connections: worker } = config.database
   const embedded =
@@ -46,6 +47,7 @@ export async function openDatabase(
     name: 'laneway-main',
     waitMs,
     log: options.log,
+    ...(options.meter && { meter: options.meter }),
     session: planOnce,
   })
   const stop = async () => {

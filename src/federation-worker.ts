@@ -2,12 +2,14 @@ import { FederationEngine } from '#engine/federation/engine.ts'
 import type { FederationWorkerCalls, FederationWorkerStart } from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
 import { type Log, openLog } from '#src/log.ts'
+import { ThreadMeter } from '#src/metrics/thread-meter.ts'
 import { openServerPool } from '#src/server-pool.ts'
 import type { Pool } from '#store/db.ts'
 
 /** The thread that makes every request to another server. */
 declare const self: Worker
 
+const meter = new ThreadMeter()
 let running: { engine: FederationEngine; pool: Pool; log: Log } | undefined
 
 function engine(): FederationEngine {
@@ -28,6 +30,7 @@ async function start({
     name: 'laneway-federation',
     waitMs,
     log,
+    meter: meter.statements,
   })
   try {
     const parts = { options, sql: pool, log, clock: Date.now }
@@ -52,6 +55,7 @@ new Channel<object, FederationWorkerCalls>(
     start,
     stop,
     counters: async () => engine().counters(),
+    measure: async () => [...engine().samples(), ...meter.samples()],
     request: (request) => engine().request(request),
     keys: (...args) => engine().keys(...args),
     keyDocuments: (...args) => engine().keyDocuments(...args),

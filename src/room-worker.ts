@@ -1,16 +1,20 @@
 import { decodeBase64 } from '#core/base64.ts'
 import { SigningKey } from '#core/signing.ts'
 import { RoomEngine } from '#engine/room/engine.ts'
+import { reportLanes } from '#engine/room/report-lanes.ts'
+import { samplesOf } from '#engine/room/samples.ts'
 import { Channel } from '#engine/worker/channel.ts'
 import { forwardRooms } from '#engine/worker/forward.ts'
 import type { FederationCalls, RoomWorkerCalls, RoomWorkerStart } from '#engine/worker/protocol.ts'
 import { type Log, openLog } from '#src/log.ts'
+import { ThreadMeter } from '#src/metrics/thread-meter.ts'
 import { openServerPool } from '#src/server-pool.ts'
 import { lookUps, type Pool } from '#store/db.ts'
 
 /** A thread that owns a share of the rooms: their only writer. */
 declare const self: Worker
 
+const meter = new ThreadMeter()
 let running: { engine: RoomEngine; pool: Pool; log: Log } | undefined
 
 function engine(): RoomEngine {
@@ -25,6 +29,7 @@ async function start(start: RoomWorkerStart) {
     name: 'laneway-rooms',
     waitMs: start.waitMs ?? 0,
     log,
+    meter: meter.statements,
     session: lookUps,
   })
   try {
@@ -68,6 +73,8 @@ const main = new Channel<FederationCalls, RoomWorkerCalls>(
     start,
     stop,
     counters: async () => engine().counters(),
+    measure: async () => [...samplesOf(engine()), ...meter.samples()],
+    lanes: async (wanted) => reportLanes(engine(), wanted),
   },
   {
     onFault: (error, method) => running?.log.error({ err: error, method }, 'a call failed'),

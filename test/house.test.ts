@@ -50,6 +50,7 @@ const may: Record<string, string[]> = {
     'api/client-server/room',
   ],
   'api/index.ts': ['api'],
+  metrics: ['core', 'store', 'engine', 'api/http'],
   config: ['core', 'store/startup-error.ts', 'config.ts', 'log.ts'],
 }
 
@@ -66,6 +67,7 @@ const packages: Record<string, RegExp> = {
   engine: /^(msgpackr|nodemailer|lru-cache|sharp|ipaddr\.js|ws|node:.*)$/,
   api: /^(elysia|@sinclair\/typebox(\/.+)?|ipaddr\.js|lru-cache|ws|node:(crypto|net)|\.\.\/\.\.\/\.\.\/package\.json)$/,
   config: /^(@sinclair\/typebox(\/.+)?|ipaddr\.js|node:fs\/promises)$/,
+  metrics: /^prom-client$/,
 }
 
 /**

@@ -6,6 +6,7 @@ import {
   isConnectionRefused,
   openPool,
 } from '#store/db.ts'
+import { StatementMeter } from '#store/statement-meter.ts'
 
 /** How statements meet a database that went away. */
 export type Patience = {
@@ -15,6 +16,8 @@ export type Patience = {
   maxWaiting?: number
   /** Those that may be under way; more are refused. */
   maxUnderWay?: number
+  /** Counts them. */
+  meter?: StatementMeter
   onAway?: (error: unknown) => void
   onBack?: (awayMs: number) => void
 }
@@ -100,8 +103,8 @@ class Door {
   readonly #pool: Pool
   readonly #url: string
   readonly #patience: Patience
+  readonly #meter: StatementMeter
   readonly #waiting = new Set<Waiter>()
-  #underWay = 0
   #awayAt: number | undefined
   #reason: unknown
   #deadline: ReturnType<typeof setTimeout> | undefined
@@ -111,16 +114,19 @@ class Door {
     this.#pool = pool
     this.#url = url
     this.#patience = patience
+    this.#meter = patience.meter ?? new StatementMeter()
   }
 
   /** Hands a statement to the driver, now or when the database is back. */
   run(statement: Statement, handler: Statement['handler']): void {
     const { resolve, reject } = statement
-    if (this.#underWay >= (this.#patience.maxUnderWay ?? maxUnderWay)) {
+    const meter = this.#meter
+    if (meter.underWay >= (this.#patience.maxUnderWay ?? maxUnderWay)) {
       reject(new TooManyStatements('Too many statements wait for the database'))
       return
     }
-    this.#underWay++
+    meter.underWay++
+    const began = performance.now()
     const tries = new Tries(this.#patience.waitMs)
     /** The driver has it, and has not said yet what became of it. */
     let isOut = false
@@ -132,11 +138,13 @@ class Door {
       handler(statement)
     }
     const fail = (error: unknown) => {
-      this.#underWay--
+      meter.underWay--
+      meter.failed++
       reject(error)
     }
     statement.resolve = (result) => {
-      this.#underWay--
+      meter.underWay--
+      meter.times.add(performance.now() - began)
       resolve(result)
     }
     statement.reject = (error) => {
@@ -156,13 +164,20 @@ class Door {
 
   /** Runs a transaction: again, if it did not reach its commit. */
   async begin(args: BeginArguments): Promise<unknown> {
-    if (this.#underWay >= (this.#patience.maxUnderWay ?? maxUnderWay))
+    const meter = this.#meter
+    if (meter.underWay >= (this.#patience.maxUnderWay ?? maxUnderWay))
       throw new TooManyStatements('Too many transactions wait for the database')
-    this.#underWay++
+    meter.underWay++
+    const began = performance.now()
     try {
-      return await this.#begin(args)
+      const result = await this.#begin(args)
+      meter.times.add(performance.now() - began)
+      return result
+    } catch (error) {
+      meter.failed++
+      throw error
     } finally {
-      this.#underWay--
+      meter.underWay--
     }
   }
 
@@ -171,11 +186,13 @@ class Door {
     const [options, body] = args.length === 2 ? args : ['', args[0]]
     if (this.#awayAt !== undefined) await this.#passage((waiter) => this.#enter(waiter))
     for (;;) {
+      const asked = performance.now()
       let began = false
       let done = false
       try {
         return await this.#pool.begin(options, async (sql) => {
           began = true
+          this.#meter.waits.add(performance.now() - asked)
           const made = body(sql)
           const result = await (Array.isArray(made) ? Promise.all(made) : made)
           done = true
@@ -202,6 +219,7 @@ class Door {
     if (this.#closed || !isConnectionLost(error)) return false
     if (this.#awayAt !== undefined) return true
     this.#awayAt = performance.now()
+    this.#meter.isAway = true
     this.#reason = error
     this.#deadline = setTimeout(() => this.#refuseAll(), this.#patience.waitMs)
     this.#deadline.unref()
@@ -262,6 +280,7 @@ class Door {
   #open(onBack: Patience['onBack']): void {
     onBack?.(Math.round(performance.now() - this.#awayAt!))
     this.#awayAt = undefined
+    this.#meter.isAway = false
     clearTimeout(this.#deadline)
     const entering = [...this.#waiting]
     this.#waiting.clear()

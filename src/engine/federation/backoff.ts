@@ -68,6 +68,14 @@ export class Backoff {
     return this.#states.get(server)?.failingSince ?? undefined
   }
 
+  /** How many servers are left alone for now. */
+  count(): number {
+    const now = this.#options.clock()
+    let count = 0
+    for (const { retryAt } of this.#states.values()) if (retryAt > now) count++
+    return count
+  }
+
   /** Whether a request may well hang until its deadline. */
   doubtful(server: string): boolean {
     const state = this.#states.get(server)

@@ -45,6 +45,11 @@ export class Budget {
     return this.#waiting
   }
 
+  /** Servers with requests in flight or waiting. */
+  get servers(): number {
+    return this.#destinations.size
+  }
+
   /** Waits for a turn; what it answers gives the turn back. Refuses when too many wait already. */
   async acquire(server: string, doubtful: boolean, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted()

@@ -54,6 +54,12 @@ export class Downloads {
     })
   }
 
+  /** Transfers under way, and those that wait for a turn. */
+  get counts(): { inFlight: number; waiting: number } {
+    const { inFlight, waiting } = this.#budget
+    return { inFlight, waiting }
+  }
+
   /**
    * The media, from the server that it is of.
    *

@@ -14,6 +14,7 @@ import { PushGateways } from '#engine/federation/push-gateways.ts'
 import { type OwnKeys, loadOwnKeys } from '#engine/federation/own-keys.ts'
 import { WellKnown } from '#engine/federation/well-known.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
+import type { Sample } from '#engine/worker/measured.ts'
 import type {
   Federation,
   FederationCalls,
@@ -189,6 +190,30 @@ export class FederationEngine implements Handlers<FederationCalls> {
       federation_waiting: this.#budget.waiting,
       ...this.outbox.counters,
     }
+  }
+
+  /** What it has counted and what waits; of all servers together, however many there are. */
+  samples(): Sample[] {
+    const { sending, resting, ephemeral } = this.outbox.states
+    const { inFlight, waiting } = this.downloads.counts
+    const { outbox_transactions_sent: sent = 0 } = this.outbox.counters
+    const destinations = (state: string, value: number): Sample => ({
+      name: 'outbox_destinations',
+      labels: { state },
+      value,
+    })
+    return [
+      destinations('sending', sending),
+      destinations('resting', resting),
+      { name: 'outbox_ephemeral_edus', value: ephemeral },
+      { name: 'outbox_transactions_total', value: sent },
+      { name: 'destinations_backing_off', value: this.#backoff.count() },
+      { name: 'federation_requests_in_flight', value: this.#budget.inFlight },
+      { name: 'federation_requests_waiting', value: this.#budget.waiting },
+      { name: 'federation_requests_servers', value: this.#budget.servers },
+      { name: 'media_downloads_in_flight', value: inFlight },
+      { name: 'media_downloads_waiting', value: waiting },
+    ]
   }
 
   async stop(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Sample } from '#engine/worker/measured.ts'
 import type { FederationCalls, OutgoingAnswer } from '#engine/worker/protocol.ts'
 import type { LogOptions } from '#src/log.ts'
 
@@ -68,4 +69,6 @@ export type FederationWorkerCalls = FederationCalls & {
   stop: () => null
   /** Counters and gauges, by name. */
   counters: () => { [name: string]: number }
+  /** What it has measured. */
+  measure: () => Sample[]
 }

@@ -79,6 +79,19 @@ export class Outbox {
     return { outbox_queues: this.#queues.size, outbox_transactions_sent: this.#sent }
   }
 
+  /** Servers for which something waits, by what it waits for. */
+  get states(): { sending: number; resting: number; ephemeral: number } {
+    let sending = 0
+    let resting = 0
+    let ephemeral = 0
+    for (const queue of this.#queues.values()) {
+      if (queue.running) sending++
+      if (queue.timer !== undefined) resting++
+      ephemeral += queue.ephemeral.size
+    }
+    return { sending, resting, ephemeral }
+  }
+
   /** Something new waits for these servers, or may. */
   wake(servers: Iterable<string>): void {
     for (const server of servers) this.#wake(server, this.#queueOf(server))

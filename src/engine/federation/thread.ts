@@ -7,6 +7,7 @@ import type {
   GatewayRequest,
 } from '#engine/federation/options.ts'
 import { Channel } from '#engine/worker/channel.ts'
+import type { Sample } from '#engine/worker/measured.ts'
 import type {
   Federation,
   FederationCalls,
@@ -35,6 +36,7 @@ const deadlines = {
   askGateway: 60_000,
   start: 30_000,
   stop: 4_000,
+  measure: 1_000,
 }
 const maxWaiting = 20_000
 const maxRestartMs = 10_000
@@ -106,6 +108,19 @@ export class FederationThread implements Federation {
 
   async counters(): Promise<{ [name: string]: number }> {
     return (await this.#line?.call('counters')) ?? {}
+  }
+
+  /** Whether it is there. */
+  get isUp(): boolean {
+    return this.#line !== undefined
+  }
+
+  /** What it has measured; nothing if it does not answer in time. */
+  async measure(): Promise<Sample[] | undefined> {
+    const line = this.#line
+    const waiting = line?.waiting ?? 0
+    const samples = await line?.call('measure').catch(() => undefined)
+    return samples && [...samples, { name: 'calls_waiting', value: waiting }]
   }
 
   async stop(): Promise<void> {

@@ -1,3 +1,17 @@
+import { Histogram } from '#core/histogram.ts'
+
+/** What checks of events of other servers take, in milliseconds each. */
+export type Times = ReturnType<typeof newTimes>
+
+export const newTimes = () => ({
+  /** Checks 1 to 3: read, signatures, hash. */
+  verify: new Histogram(eventBounds),
+  /** Checks 4 and 5: the rules, by its auth events and by the state before it. */
+  authorize: new Histogram(eventBounds),
+})
+
+const eventBounds: readonly number[] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5, 25]
+
 /** What a room worker counts: plain numbers, read by whoever asks. */
 export type Counters = ReturnType<typeof newCounters>
 

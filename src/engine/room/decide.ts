@@ -80,11 +80,20 @@ export function* judgeBefore(
   }: { before: StateMap; auths: ReadonlyMap<string, Known>; numbers: Interned },
 ): Task<Verdict> {
   // 4: Passes the authorisation rules by its auth events, otherwise it is rejected.
+  const began = performance.now()
   const byAuth = judgeByAuthEvents(room, event, auths)
-  if (!byAuth.allowed) return byAuth
+  let tookMs = performance.now() - began
+  if (!byAuth.allowed) {
+    parts.times.authorize.add(tookMs)
+    return byAuth
+  }
   // 5: By the state before the event, otherwise it is rejected.
   const lookup = yield* lookupIn(parts, room, before, keysAsked(event), numbers)
-  return authorize(event, lookup, signed)
+  const resumed = performance.now()
+  const byState = authorize(event, lookup, signed)
+  tookMs += performance.now() - resumed
+  parts.times.authorize.add(tookMs)
+  return byState
 }
 
 /** Check 4, and rules 1 to 3. */

@@ -10,7 +10,7 @@ import { ServerSets } from '#store/room/server-sets.ts'
 import { type Shard, takeOver } from '#store/room/shards.ts'
 import { SnapshotCache } from '#store/room/snapshot-cache.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
-import { type Counters, newCounters } from '#engine/room/counters.ts'
+import { type Counters, newCounters, newTimes } from '#engine/room/counters.ts'
 import { Create } from '#engine/room/create.ts'
 import { EventCache } from '#engine/room/events.ts'
 import { passHolds } from '#engine/room/hold.ts'
@@ -101,6 +101,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       federation,
       limits,
       counters,
+      times: newTimes(),
       turns,
       persister,
       shards,
@@ -259,6 +260,9 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const lane = this.lane(roomId)
     return lane.keep(() => dropRemains(lane, roomNid, step))
   }
+
+  /** What is being looked for that parked events of a lane lack. */
+  searchesOf = (lane: Lane) => this.#fetcher.searchesOf(lane)
 
   /** Counters, and gauges of the moment. */
   counters(): { [name: string]: number } {

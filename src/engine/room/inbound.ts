@@ -27,6 +27,8 @@ export class Inbound {
   /** By origin, what came behind such rows: it would lack the same key, and what those bring. */
   readonly #behind = new Map<string, Raw[]>()
   #behindCount = 0
+  /** Since when keys of an origin are being asked for. */
+  readonly #keysSince = new Map<string, number>()
   /** The inbox may hold rows that are not in memory. */
   #more = false
   #reading = false
@@ -54,6 +56,17 @@ export class Inbound {
     const { raw, ready, again } = this.#queues
     const waiting = this.park.size + this.#awaitingKeys + this.#behindCount
     return raw.length + ready.length + again.length + waiting
+  }
+
+  /** How it is just now, for whoever looks into it. */
+  get inside() {
+    return {
+      keysSince: this.#keysSince,
+      awaitingKeys: this.#awaitingKeys + this.#behindCount,
+      comesBack: this.#timer !== undefined,
+      hasTurn: this.#seat.ready,
+      spentMs: this.#seat.spentMs,
+    }
   }
 
   /** Takes rows of the inbox: into memory, or by noting that there are some. */
@@ -268,6 +281,7 @@ export class Inbound {
     const entries = wanted.map(({ raw }) => raw)
     this.#awaitingKeys += entries.length
     if (!this.#behind.has(origin)) this.#behind.set(origin, [])
+    if (!this.#keysSince.has(origin)) this.#keysSince.set(origin, parts.now())
     parts.counters.parkedForKeys += entries.length
     parts.keys
       .fetch(
@@ -278,6 +292,7 @@ export class Inbound {
       .finally(() => {
         const behind = this.#behind.get(origin) ?? []
         this.#behind.delete(origin)
+        this.#keysSince.delete(origin)
         this.#behindCount -= behind.length
         this.#awaitingKeys -= entries.length
         const again = entries.map((entry) => ({ ...entry, lastTry: true }))

@@ -61,6 +61,17 @@ export class Lane implements Persisted {
     return this.#local.length + this.inbound.length
   }
 
+  /** How it is just now, for whoever looks into it. */
+  get inside() {
+    return {
+      local: this.#local.length + (this.#localRunning ? 1 : 0),
+      isLoading: this.#loading !== undefined,
+      isClosed: this.#closed !== undefined,
+      hasTurn: this.#ahead.ready,
+      spentMs: this.#ahead.spentMs,
+    }
+  }
+
   /** Decides and persists something that a local user waits for. */
   perform<T>(make: (answer: Answer<T>) => Work<Lane>): Promise<T> {
     return this.#ask(make, (item) => {

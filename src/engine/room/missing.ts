@@ -42,6 +42,9 @@ export class MissingFetcher {
     for (const [origin, roots] of byOrigin) this.#begin(lane, origin, roots)
   }
 
+  /** What is being looked for, for a lane. */
+  searchesOf = (lane: Lane): Iterable<Search> => this.#searches.get(lane) ?? []
+
   /** Begins nothing more. */
   stop(): void {
     this.#stopped = true

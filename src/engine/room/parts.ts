@@ -4,7 +4,7 @@ import type { Pool } from '#store/db.ts'
 import type { Interner } from '#store/room/intern.ts'
 import type { ServerSets } from '#store/room/server-sets.ts'
 import type { Shard } from '#store/room/shards.ts'
-import type { Counters } from '#engine/room/counters.ts'
+import type { Counters, Times } from '#engine/room/counters.ts'
 import type { EventCache } from '#engine/room/events.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -22,6 +22,7 @@ export type Parts = {
   readonly federation: Federation
   readonly limits: Limits
   readonly counters: Counters
+  readonly times: Times
   readonly turns: Turns
   readonly persister: Persister
   readonly shards: ReadonlyMap<number, Shard>

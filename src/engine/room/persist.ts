@@ -3,6 +3,7 @@ import type { Batch, Lease } from '#store/room/batch.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, type Shard } from '#store/room/shards.ts'
 import { CommitCost } from '#engine/room/commit-cost.ts'
+import { CommitMeter } from '#engine/room/commit-meter.ts'
 import { Absence } from '#engine/room/absence.ts'
 import { type Selection, awaited, fill } from '#engine/room/fill.ts'
 import { mergeOutcomes } from '#engine/room/merge.ts'
@@ -83,7 +84,7 @@ export class Persister {
   #since = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   readonly #waiters: { below: number; resolve: () => void }[] = []
-  readonly counters = { commits: 0, events: 0, failedBatches: 0, retries: 0, commitMs: 0 }
+  readonly counters = new CommitMeter()
 
   constructor(options: PersistOptions) {
     this.#options = options
@@ -102,6 +103,9 @@ export class Persister {
   get awayMs(): number {
     return this.#absence.ms
   }
+
+  /** Whether a commit of what this room decided is under way. */
+  isFlying = (room: Persisted): boolean => this.#flying.has(room)
 
   /** Why work that has not begun is refused after so long without a commit; undefined if it may try. */
   refusal(afterMs: number): Error | undefined {
@@ -299,7 +303,7 @@ export class Persister {
     }
     this.#absence.end()
     const tookMs = performance.now() - began
-    this.counters.commitMs += tookMs
+    this.counters.took(built.firsts.size, tookMs)
     // What was tried again says nothing of what a commit takes.
     if (isFirst) this.#cost.learn(built.firsts.size, tookMs)
     this.#succeed(selection, built)

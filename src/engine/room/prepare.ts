@@ -43,7 +43,9 @@ export function* prepare(lane: Lane, batch: readonly Raw[]): Task<Prepared> {
 
 function accept(lane: Lane, room: Room, raw: Raw, accepted: Incoming[], prepared: Prepared): void {
   const { parts, inbound } = lane
+  const began = performance.now()
   const judged = judge(raw, room.version, room.roomId, parts.keys, parts.now())
+  parts.times.verify.add(performance.now() - began)
   if (judged.outcome === 'drop') inbound.drop(raw, judged.reason)
   else if (judged.outcome === 'missing') {
     if (raw.lastTry || parts.keys.askedInVain(judged.keys)) inbound.postpone(idsOf(raw))

@@ -30,6 +30,10 @@ export class RemoteJoins {
     this.#housekeeping = housekeeping
   }
 
+  get size(): number {
+    return this.#underWay.size
+  }
+
   has(roomId: string): boolean {
     return this.#underWay.has(roomId)
   }

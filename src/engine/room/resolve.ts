@@ -29,6 +29,21 @@ export function* resolveStates(
 ): Task<StateMap> {
   const states = distinct(given)
   if (states.length === 1) return states[0]!
+  const underWay = { since: parts.now() }
+  room.resolving.add(underWay)
+  try {
+    return yield* resolveDistinct(parts, room, states, own)
+  } finally {
+    room.resolving.delete(underWay)
+  }
+}
+
+function* resolveDistinct(
+  parts: Parts,
+  room: Room,
+  states: readonly StateMap[],
+  own?: Known,
+): Task<StateMap> {
   if (!room.create) throw new Error(`${room.roomId} has no create event`)
   const began = performance.now()
   parts.counters.resolutions++

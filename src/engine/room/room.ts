@@ -92,6 +92,8 @@ export class Room {
   revision = 0
   /** Thrown away: what is being decided on it must be decided again. */
   stale = false
+  /** The resolutions of its states that are under way. */
+  readonly resolving = new Set<{ readonly since: number }>()
   /** Who is kept out of it for a while. */
   readonly holds = new Holds()
   /** Decided and not committed, by ID: no look-up finds them. */

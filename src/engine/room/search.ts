@@ -47,10 +47,15 @@ export class Search {
   #lacking: Set<string>
   #lackingAuth: Set<string>
   #stopped = false
+  readonly since: number
+  /** The server that is asked, or was the last to be. */
+  asking: string
 
   constructor(lane: Lane, origin: string, roots: readonly Root[], searched: WeakSet<Incoming>) {
     this.lane = lane
     this.origin = origin
+    this.asking = origin
+    this.since = lane.parts.now()
     this.#roots = new Map(roots.map(({ event }) => [event.eventId, event]))
     this.#servers = [origin]
     this.#searched = searched
@@ -69,6 +74,11 @@ export class Search {
 
   looksFor(eventId: string): boolean {
     return this.#lacking.has(eventId) || this.#lackingAuth.has(eventId)
+  }
+
+  /** How much is neither found nor known. */
+  get lacks(): number {
+    return this.#lacking.size + this.#lackingAuth.size
   }
 
   /** A server that has sent what waits for the same. */
@@ -100,6 +110,7 @@ export class Search {
       const server = this.#servers.shift()
       if (server === undefined || leftMs <= 0) break
       this.#asked.add(server)
+      this.asking = server
       await this.#ask(room, server, Math.min(leftMs, requestMs))
     }
     if (this.#stopped) return

@@ -1,3 +1,4 @@
+import { Histogram } from '#core/histogram.ts'
 import type { Task } from '#engine/room/task.ts'
 
 export type TurnsOptions = {
@@ -32,6 +33,8 @@ export class Turns {
   #scheduled = false
   /** Milliseconds of work done in all turns so far. */
   busyMs = 0
+  /** How long turns took, in milliseconds. */
+  readonly times = new Histogram()
 
   constructor({ quantumMs = 1, sliceMs = 4, clock, onRest }: TurnsOptions = {}) {
     this.#quantum = quantumMs
@@ -78,7 +81,9 @@ export class Turns {
 
   #turn(seats: Seat[]): void {
     const seat = seats.shift()!
-    this.busyMs += seat.work(this.#quantum)
+    const ms = seat.work(this.#quantum)
+    this.busyMs += ms
+    this.times.add(ms)
     if (seat.ready) seats.push(seat)
     else seat.rest()
   }

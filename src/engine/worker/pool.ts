@@ -2,6 +2,8 @@ import { unavailable } from '#core/error.ts'
 import { shardOf } from '#core/shard.ts'
 import { Channel, type ChannelOptions } from '#engine/worker/channel.ts'
 import { forwardFederation } from '#engine/worker/forward.ts'
+import type { LanesReport, LanesWanted } from '#engine/worker/lane-report.ts'
+import type { Sample } from '#engine/worker/measured.ts'
 import type {
   Federation,
   FederationCalls,
@@ -41,6 +43,8 @@ const deadlines: Readonly<Record<string, number>> = {
   receive: 30_000,
   start: 30_000,
   stop: 4_000,
+  measure: 1_000,
+  lanes: 2_000,
 }
 
 const maxRestartMs = 10_000
@@ -99,6 +103,34 @@ export class RoomPool implements Rooms {
     return sums
   }
 
+  /** How many workers there should be, and how many are there. */
+  get workers(): { all: number; up: number } {
+    const up = this.#slots.filter(({ line }) => line !== undefined).length
+    return { all: this.#slots.length, up }
+  }
+
+  /** What each worker has measured; nothing of one that does not answer in time. */
+  measure(): Promise<{ thread: string; samples: Sample[] | undefined }[]> {
+    return Promise.all(
+      this.#slots.map(async ({ name, line }) => {
+        const waiting = line?.waiting ?? 0
+        const samples = await line?.call('measure').catch(() => undefined)
+        const own = samples && [...samples, { name: 'calls_waiting', value: waiting }]
+        return { thread: name, samples: own }
+      }),
+    )
+  }
+
+  /** What each worker says of its longest lanes, and of some others; nothing if it does not answer in time. */
+  lanes(wanted: LanesWanted): Promise<{ thread: string; report: LanesReport | undefined }[]> {
+    return Promise.all(
+      this.#slots.map(async ({ name, line }) => ({
+        thread: name,
+        report: await line?.call('lanes', wanted).catch(() => undefined),
+      })),
+    )
+  }
+
   /** Lets every worker commit what it has decided, and ends it. */
   async stop(): Promise<void> {
     await Promise.all(this.#slots.map((slot) => slot.stop()))
@@ -110,7 +142,7 @@ class Slot {
   line: Line | undefined
   readonly #options: PoolOptions
   readonly #shards: number[]
-  readonly #name: string
+  readonly name: string
   #worker: Worker | undefined
   #wishes: PromiseWithResolvers<Line> = Promise.withResolvers()
   #impatient = 0
@@ -122,7 +154,7 @@ class Slot {
   constructor(options: PoolOptions, shards: number[], name: string) {
     this.#options = options
     this.#shards = shards
-    this.#name = name
+    this.name = name
     this.#delay = options.restartMs ?? 100
     // Nobody may be waiting when the pool stops.
     this.#wishes.promise.catch(() => {})
@@ -135,19 +167,19 @@ class Slot {
       deadlines,
       maxWaiting: this.#options.maxWaiting ?? 20_000,
       onSignal: this.#options.onSignal,
-      onFault: (error, method) => this.#options.onFault(error, `${method}, asked by ${this.#name}`),
+      onFault: (error, method) => this.#options.onFault(error, `${method}, asked by ${this.name}`),
     }
     const line: Line = new Channel(worker, forwardFederation(this.#options.federation), options)
     worker.addEventListener('error', (event) => {
       event.preventDefault()
-      this.#options.onFault(new Error(event.message), this.#name)
+      this.#options.onFault(new Error(event.message), this.name)
     })
     worker.addEventListener('close', () => this.#died(worker, line))
     this.#startedAt = performance.now()
     try {
       await line.call('start', {
         ...this.#options.start,
-        name: this.#name,
+        name: this.name,
         shards: this.#shards,
       })
     } catch (error) {
@@ -166,7 +198,7 @@ class Slot {
     this.#impatient++
     const late = Promise.withResolvers<never>()
     const timer = setTimeout(
-      () => late.reject(unavailable(`The ${this.#name} is being restarted`)),
+      () => late.reject(unavailable(`The ${this.name} is being restarted`)),
       patienceMs,
     )
     try {
@@ -185,14 +217,14 @@ class Slot {
     this.line = undefined
     // One that does not come to an end in time is ended: its lanes resume from the inbox.
     await line?.call('stop').catch((error: unknown) => {
-      this.#options.onFault(error instanceof Error ? error : new Error(String(error)), this.#name)
+      this.#options.onFault(error instanceof Error ? error : new Error(String(error)), this.name)
     })
     line?.close('The server is stopping')
     this.#worker?.terminate()
   }
 
   #died(worker: Worker, line: Line): void {
-    line.close(`The ${this.#name} ended`)
+    line.close(`The ${this.name} ended`)
     if (worker !== this.#worker || this.#stopping) return
     this.#worker = undefined
     if (this.line === line) {
@@ -202,7 +234,7 @@ class Slot {
     }
     const first = this.#options.restartMs ?? 100
     if (performance.now() - this.#startedAt > healthyMs) this.#delay = first
-    this.#options.onFault(new Error(`It ended, and restarts in ${this.#delay} ms`), this.#name)
+    this.#options.onFault(new Error(`It ended, and restarts in ${this.#delay} ms`), this.name)
     this.#timer = setTimeout(() => this.#restart(), this.#delay)
     this.#delay = Math.min(2 * this.#delay, maxRestartMs)
   }
@@ -210,7 +242,7 @@ class Slot {
   #restart(): void {
     // A worker that fails to start is ended, and its end brings us back here.
     this.start().catch((error: unknown) => {
-      this.#options.onFault(error instanceof Error ? error : new Error(String(error)), this.#name)
+      this.#options.onFault(error instanceof Error ? error : new Error(String(error)), this.name)
     })
   }
 }

@@ -1,3 +1,5 @@
+import type { LanesReport, LanesWanted } from '#engine/worker/lane-report.ts'
+import type { Sample } from '#engine/worker/measured.ts'
 import type { LogOptions } from '#src/log.ts'
 
 /**
@@ -186,6 +188,10 @@ export type RoomWorkerCalls = RoomCalls & {
   stop: () => null
   /** Counters and gauges, by name. */
   counters: () => { [name: string]: number }
+  /** What it has measured. */
+  measure: () => Sample[]
+  /** Its longest lanes, and what they wait for. */
+  lanes: (wanted: LanesWanted) => LanesReport
 }
 
 /** What is said without an answer. A lost signal costs latency, never data. */

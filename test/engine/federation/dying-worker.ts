@@ -8,6 +8,7 @@ new Channel<object, FederationWorkerCalls>(self, {
   start: async () => null,
   stop: async () => null,
   counters: async () => ({}),
+  measure: async () => [],
   request: async () => ({ status: 200, body: '{}' }),
   keys: async () => [],
   keyDocuments: async () => process.exit(1),
