@@ -68,6 +68,12 @@ class Names {
 
 const isGlob = (name: string): boolean => name.includes('*')
 
+/** What must relate to an event for it to pass; one that fits both is enough. */
+export type RelatedFilter = Readonly<{
+  relTypes: readonly string[] | undefined
+  senders: readonly string[] | undefined
+}>
+
 /** An EventFilter or a RoomEventFilter; what the first lacks has its default. */
 export class EventFilter {
   readonly limit: number | undefined
@@ -78,6 +84,8 @@ export class EventFilter {
   readonly lazyLoadMembers: boolean
   readonly includeRedundantMembers: boolean
   readonly unreadThreadNotifications: boolean
+  /** Undefined asks for nothing. What an event itself says does not decide it, so `accepts` does not know. */
+  readonly related?: RelatedFilter
 
   /** Of a JSON object that `checkEventFilter` found no fault in. */
   constructor(json: JsonObject = {}) {
@@ -90,6 +98,10 @@ export class EventFilter {
     this.lazyLoadMembers = json['lazy_load_members'] === true
     this.includeRedundantMembers = json['include_redundant_members'] === true
     this.unreadThreadNotifications = json['unread_thread_notifications'] === true
+    // v1.3+
+    const relTypes = list('related_by_rel_types')
+    const relSenders = list('related_by_senders')
+    if (relTypes || relSenders) this.related = { relTypes, senders: relSenders }
   }
 
   /** Whether it lets an event through; account data and the like have no sender. */
@@ -102,7 +114,12 @@ export class EventFilter {
 
   /** Whether it lets every event of a room that it accepts through. */
   get acceptsAll(): boolean {
-    return this.types.acceptsAll && this.senders.acceptsAll && this.containsUrl === undefined
+    return (
+      this.types.acceptsAll &&
+      this.senders.acceptsAll &&
+      this.containsUrl === undefined &&
+      this.related === undefined
+    )
   }
 }
 
@@ -164,11 +181,15 @@ function checkEventFilter(json: Json | undefined): string | undefined {
     if (list.filter(isGlob).length > maxTried)
       return `\`${key}\` has more than ${maxTried} items with a \`*\``
   }
+  const relTypes = json['related_by_rel_types']
+  if (relTypes !== undefined && !isTexts(relTypes))
+    return '`related_by_rel_types` is not a list of texts'
   for (const key of booleans)
     if (!isOptional(json[key], 'boolean')) return `\`${key}\` is not a boolean`
   return (
     checkIds(json, 'senders', isUserId) ??
     checkIds(json, 'not_senders', isUserId) ??
+    checkIds(json, 'related_by_senders', isUserId) ??
     checkIds(json, 'rooms', isRoomId) ??
     checkIds(json, 'not_rooms', isRoomId)
   )

@@ -2,6 +2,7 @@ import type { EventFilter } from '#core/filter.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, isShown, loadEvents } from './events.ts'
 import { readEvent } from './event.ts'
+import { type RelatedReader, relatedAsks } from './related.ts'
 import type { Reader, RoomAccess } from './room.ts'
 import type { RoomRef } from './room-ref.ts'
 import type { Snapshots } from './snapshots.ts'
@@ -20,13 +21,15 @@ export type Surrounding = {
   readonly end: string
 }
 
+type ContextReader = Reader & RelatedReader & { readonly snapshots: Snapshots }
+
 /**
  * An event and those around it in reading order.
  *
  * Spec: client-server-api/#get_matrixclientv3roomsroomidcontexteventid
  */
 export async function readContext(
-  reader: Reader & { snapshots: Snapshots },
+  reader: ContextReader,
   access: RoomAccess | undefined,
   userId: string,
   eventId: string,
@@ -39,7 +42,7 @@ export async function readContext(
 
 /** The same for an administrator, whether or not they could see it. */
 export const readContextOf = (
-  reader: Reader & { snapshots: Snapshots },
+  reader: ContextReader,
   event: ReadEvent,
   userId: string,
   limit: number,
@@ -55,7 +58,7 @@ export const readContextOf = (
 type Asker = { userId: string; joinedUntil: number; filter: EventFilter; everything?: boolean }
 
 async function surrounding(
-  reader: Reader & { snapshots: Snapshots },
+  reader: ContextReader,
   event: ReadEvent,
   own: Seen,
   limit: number,
@@ -85,13 +88,14 @@ async function surrounding(
 }
 
 async function readSide(
-  { sql, snapshots }: Reader & { snapshots: Snapshots },
+  reader: ContextReader,
   room: RoomRef,
   place: TimelinePlace,
   direction: Direction,
   count: number,
   who: Asker & { seen: Map<number, Seen> },
 ): Promise<{ events: ReadEvent[]; end: TimelinePlace }> {
+  const { sql, snapshots } = reader
   const step = count > 0 ? await walk(sql, room, place, direction, count) : undefined
   if (!step) return { events: [], end: place }
   const loaded = await loadEvents(
@@ -99,10 +103,11 @@ async function readSide(
     new Map([[room.roomNid, room]]),
     step.events.map(({ nid }) => ({ shard: shardOfNid(nid), nid })),
   )
-  const asks = step.events
+  const passing = step.events
     .flatMap(({ nid }) => loaded.get(nid) ?? [])
     .filter((each) => isShown(each) && who.filter.accepts(each.event))
     .map((each) => ({ event: each, joinedUntil: who.joinedUntil }))
+  const asks = await relatedAsks(reader, who.filter.related, passing)
   const found = who.everything ? unseen(asks) : await visible(sql, snapshots, who.userId, asks)
   for (const [nid, each] of found) who.seen.set(nid, each)
   const events = asks.map((ask) => ask.event).filter(({ nid }) => found.has(nid))

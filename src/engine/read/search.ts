@@ -12,6 +12,7 @@ import * as readState from '#store/room/read-state.ts'
 import { type ReadEvent, isShown, loadEvents } from './events.ts'
 import { forgottenOf } from './forgotten.ts'
 import { ignoredBy } from './ignored.ts'
+import { storable } from './related.ts'
 import type { RelationsReader } from './relations.ts'
 import { type RoomRef, toRef } from './room-ref.ts'
 import { type TimelinePlace, encodePlace } from './timeline-token.ts'
@@ -92,6 +93,7 @@ export async function searchEvents(
       types: request.types.filter((type) => searchedTypes.includes(type)),
       senders,
       notSenders: [...not, ...ignored],
+      related: filter.related && storable(filter.related),
       byRank: request.byRank,
       after,
       limit,

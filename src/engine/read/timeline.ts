@@ -3,6 +3,7 @@ import type { EventFilter } from '#core/filter.ts'
 import { decodeToken, isSyncToken } from './sync-token.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, isShown, loadEvents } from './events.ts'
+import { type RelatedReader, relatedAsks } from './related.ts'
 import type { Reader, RoomAccess } from './room.ts'
 import type { RoomRef } from './room-ref.ts'
 import type { Snapshots } from './snapshots.ts'
@@ -21,7 +22,7 @@ export type PageRequest = {
   readonly everything?: boolean
 }
 
-type PageReader = Reader & { readonly snapshots: Snapshots }
+type PageReader = Reader & RelatedReader & { readonly snapshots: Snapshots }
 
 export type Page = {
   /** In the order of the direction. */
@@ -34,6 +35,8 @@ export type Page = {
 
 /** Events that one request looks at, for want of some that its filter and its reader's rights let through. */
 const maxScan = 1000
+/** Events that are looked at in one go where a filter may leave most of them out. */
+const filteredStep = 100
 /** Times one request asks other servers for history. */
 const maxBackfills = 2
 
@@ -98,19 +101,16 @@ class Walker {
 
   /** Where a later request goes on; undefined if there is nothing further. */
   async run(from: TimelinePlace): Promise<TimelinePlace | undefined> {
-    const { direction, limit } = this.#request
+    const { direction, limit, filter } = this.#request
+    const least = filter.acceptsAll ? 0 : filteredStep
     let place = from
     while (this.events.length < limit && this.#scanned < maxScan) {
-      const step = await walk(
-        this.#reader.sql,
-        this.#room,
-        place,
-        direction,
-        limit - this.events.length,
-      )
+      const count = Math.max(limit - this.events.length, least)
+      const step = await walk(this.#reader.sql, this.#room, place, direction, count)
       if (!step) throw invalidParam('The token is not of this room')
       const told = this.#to ? beforeBound(step.events, this.#to, direction) : step.events
       await this.#take(told)
+      if (this.events.length > limit) return this.#cut(limit)
       if (told.length < step.events.length) return undefined
       place = step.next
       // The newest event is the end only for now.
@@ -135,13 +135,23 @@ class Walker {
       new Map([[this.#room.roomNid, this.#room]]),
       told.map(({ nid }) => ({ shard: shardOfNid(nid), nid })),
     )
-    const asks = told
+    const passing = told
       .flatMap(({ nid }) => loaded.get(nid) ?? [])
       .filter((event) => isShown(event) && filter.accepts(event.event))
       .map((event) => ({ event, joinedUntil: this.#until }))
+    const asks = await relatedAsks(this.#reader, filter.related, passing)
     const found = everything ? unseen(asks) : await visible(sql, snapshots, userId, asks)
     for (const [nid, each] of found) this.seen.set(nid, each)
     for (const { event } of asks) if (found.has(event.nid)) this.events.push(event)
+  }
+
+  /** Gives back what is more than asked for: a later request begins behind the last that is told. */
+  #cut(limit: number): TimelinePlace {
+    const more = this.events.splice(limit)
+    for (const { nid } of more) this.seen.delete(nid)
+    const { chain, index } = this.events[limit - 1]!
+    const side = this.#request.direction === 'b' ? 'before' : 'after'
+    return { chain: chain!, index: index!, side }
   }
 
   /** Fetches history from other servers; that they do not answer only means that there is none now. */

@@ -2,7 +2,9 @@ import { shardOfNid } from '#core/shard.ts'
 import { type ReadEvent, loadEvents } from '#engine/read/events.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
+import { type RelatedReader, relatedAsks } from '#engine/read/related.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
+import { stillJoined } from '#engine/read/visible.ts'
 import type { Sql } from '#store/db.ts'
 import * as readState from '#store/room/read-state.ts'
 import type { RoomPlan, SyncRequest } from './plan.ts'
@@ -72,7 +74,7 @@ type Entry = { type: string; stateKey: string } & ({ nid: number } | { goneAt: n
  * Spec: client-server-api/#syncing
  */
 export async function readStates(
-  { sql, clock, positions }: Pick<Reader, 'sql' | 'clock' | 'positions'>,
+  reader: Pick<Reader, 'sql' | 'clock' | 'positions'> & RelatedReader,
   request: SyncRequest,
   plans: readonly RoomPlan[],
   timelines: ReadonlyMap<number, Timeline>,
@@ -80,6 +82,7 @@ export async function readStates(
   heroes: ReadonlyMap<number, readonly string[]>,
   memory: Memory,
 ): Promise<Map<number, ReadEvent[]>> {
+  const { sql, clock, positions } = reader
   const { state: filter } = request.filter
   const lazy = filter.lazyLoadMembers
   const told = plans.filter(({ room }) => filter.rooms.accepts(room.roomId))
@@ -116,7 +119,7 @@ export async function readStates(
     if (known && !filter.includeRedundantMembers) continue
     part.set(key, { type: row.type, stateKey: row.state_key, nid: row.event_nid })
   }
-  const events = await load(sql, request, told, parts, memory, clock())
+  const events = await load(reader, request, told, parts, memory, clock())
   // Without `state_after` a member who is in the timeline is known from there.
   if (lazy && !request.stateAfter)
     for (const { room } of told)
@@ -223,7 +226,7 @@ async function readMembers(
 }
 
 async function load(
-  sql: Sql,
+  reader: RelatedReader,
   { filter: { state: filter } }: SyncRequest,
   plans: readonly RoomPlan[],
   parts: ReadonlyMap<number, Chosen>,
@@ -240,7 +243,10 @@ async function load(
       else gone.push(leaveWithoutEvent(rooms.get(roomNid)!, entry.stateKey, entry.goneAt, now))
     }
   const events = new Map<number, ReadEvent[]>(plans.map(({ room }) => [room.roomNid, []]))
-  for (const each of [...(await loadEvents(sql, rooms, wanted)).values(), ...gone]) {
+  const loaded = [...(await loadEvents(reader.sql, rooms, wanted)).values()]
+  const asks = loaded.map((event) => ({ event, joinedUntil: stillJoined }))
+  const related = await relatedAsks(reader, filter.related, asks)
+  for (const each of [...related.map(({ event }) => event), ...(filter.related ? [] : gone)]) {
     if (!filter.accepts(each.event)) continue
     events.get(each.room.roomNid)!.push(each)
     if (filter.lazyLoadMembers && each.event.type === 'm.room.member')

@@ -1,11 +1,11 @@
 import { membershipOf } from '#core/content/m.room.member.ts'
 import type { EventFilter } from '#core/filter.ts'
 import { type ReadEvent, isShown, toReadEvents } from '#engine/read/events.ts'
+import { type RelatedReader, storable } from '#engine/read/related.ts'
 import type { RoomRef } from '#engine/read/room-ref.ts'
 import type { Snapshots } from '#engine/read/snapshots.ts'
 import { encodePlace } from '#engine/read/timeline-token.ts'
 import { type Seen, visible } from '#engine/read/visible.ts'
-import type { Sql } from '#store/db.ts'
 import * as readTimeline from '#store/room/read-timeline.ts'
 import type { Arrivals } from './arrivals.ts'
 import type { RoomPlan } from './plan.ts'
@@ -36,8 +36,7 @@ const maxScan = 1000
 
 /** The newest events of each room's stretch that its reader may see, and what they were to the room then. */
 export async function readTimelines(
-  sql: Sql,
-  snapshots: Snapshots,
+  { sql, snapshots, eventIndex }: RelatedReader & { readonly snapshots: Snapshots },
   reader: { userId: string; ignored: ReadonlySet<string>; stateAfter: boolean },
   filter: EventFilter,
   plans: readonly RoomPlan[],
@@ -53,6 +52,7 @@ export async function readTimelines(
     high,
   }))
   const match = windowFilter(filter)
+  if (match?.related) await eventIndex?.reach(windows.map(({ shard }) => shard))
   const rows = windows.length
     ? await readTimeline.newest(sql, windows, limit, match && { match, scan: maxScan })
     : []
@@ -153,13 +153,15 @@ function cutAt(rows: readonly readTimeline.WindowRow[], low: number): number | u
 }
 
 /** The part of a filter that the database can apply; undefined if that is nothing. */
-function windowFilter({ types, senders }: EventFilter): readTimeline.WindowFilter | undefined {
-  if (types.acceptsAll && senders.acceptsAll) return undefined
+function windowFilter(filter: EventFilter): readTimeline.WindowFilter | undefined {
+  const { types, senders, related } = filter
+  if (types.acceptsAll && senders.acceptsAll && !related) return undefined
   return {
     types: types.only?.filter(isStorable).map(toLike),
     notTypes: types.not.filter(isStorable).map(toLike),
     senders: senders.only,
     notSenders: senders.not,
+    related: related && storable(related),
   }
 }
 

@@ -100,8 +100,7 @@ async function readRound(reader: Syncing, request: SyncRequest, view: View): Pro
   const { ignored } = accountData
   const [{ timelines, seen, arrivals }, receipts] = await Promise.all([
     readTimelines(
-      sql,
-      reader.snapshots,
+      reader,
       { userId, ignored, stateAfter: request.stateAfter !== undefined },
       request.filter.timeline,
       plan.rooms,

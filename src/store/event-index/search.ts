@@ -1,4 +1,5 @@
 import { type Sql } from '#store/db.ts'
+import { type RelatedWanted, isRelated } from './related.ts'
 
 export type SearchedRoom = {
   shard: number
@@ -31,6 +32,7 @@ export type Search = {
   types: readonly string[]
   senders: readonly string[] | undefined
   notSenders: readonly string[]
+  related: RelatedWanted | undefined
   byRank: boolean
   /** The last result that was told. */
   after: { value: number; nid: number } | undefined
@@ -82,6 +84,16 @@ export const find = (sql: Sql, search: Search) =>
         and w.sender_nid not in (
           select user_nid from user_ids
           where user_id = any(${search.notSenders as string[]}::text[]))
+        ${
+          search.related
+            ? sql`and ${isRelated(sql, search.related, {
+                shard: sql`e.shard`,
+                room: sql`e.room_nid`,
+                eventId: sql`e.event_id`,
+                until: sql`r.until`,
+              })}`
+            : sql``
+        }
       order by w.origin_server_ts desc, w.event_nid desc
       limit ${maxMatches}
     ), ranked as (

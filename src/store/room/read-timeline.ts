@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { type RelatedWanted, isRelated } from '#store/event-index/related.ts'
 import { type EventRow, columns, joins, unshown } from './read-events.ts'
 
 /** A stretch of one room's live events: after `low`, up to and including `high`. */
@@ -10,6 +11,7 @@ export type WindowFilter = {
   notTypes: readonly string[]
   senders: readonly string[] | undefined
   notSenders: readonly string[]
+  related: RelatedWanted | undefined
 }
 
 /** One event of a window, or a row that says that it has none. */
@@ -46,6 +48,7 @@ export const newest = (
           as nids
       from (
         select event_nid, position, type_nid, sender_nid
+          ${filter?.match.related ? sql`, event_id` : sql``}
         from events
         where shard = w.shard and room_nid = w.room_nid
           and position > w.low and position <= w.high
@@ -83,12 +86,23 @@ export const newest = (
     ) gap on true
     order by w.room_nid, event.place desc`
 
-function matches(sql: Sql, { types, notTypes, senders, notSenders }: WindowFilter) {
+function matches(sql: Sql, filter: WindowFilter) {
+  const { types, notTypes, senders, notSenders, related } = filter
   return sql`
     ${types ? sql`t.type like any(${types as string[]}::text[])` : sql`true`}
     ${notTypes.length ? sql`and not t.type like any(${notTypes as string[]}::text[])` : sql``}
     ${senders ? sql`and u.user_id = any(${senders as string[]}::text[])` : sql``}
-    ${notSenders.length ? sql`and u.user_id <> all(${notSenders as string[]}::text[])` : sql``}`
+    ${notSenders.length ? sql`and u.user_id <> all(${notSenders as string[]}::text[])` : sql``}
+    ${
+      related
+        ? sql`and ${isRelated(sql, related, {
+            shard: sql`w.shard`,
+            room: sql`w.room_nid`,
+            eventId: sql`e.event_id`,
+            until: sql`w.high`,
+          })}`
+        : sql``
+    }`
 }
 
 /** An event of a chain, and whether reading begins with it or next to it. */

@@ -229,8 +229,7 @@ async function readAllTimelines(
   const read = await Promise.all(
     Array.from(lengths, ([limit, some]) =>
       readTimelines(
-        sql,
-        snapshots,
+        { sql, snapshots },
         { userId, ignored, stateAfter: true },
         new EventFilter({ limit }),
         some.map(({ plan }) => plan!),
