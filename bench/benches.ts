@@ -9,6 +9,10 @@ export type BenchEntry = {
 
 /** In the order in which they are listed and run: what the server is for comes first. */
 export const benches: Record<string, BenchEntry> = {
+  'federation-throughput': {
+    what: 'events of other servers until a client reads them: rate, CPU, what was kept',
+    against: true,
+  },
   'local-send': {
     what: "a client's message to another client's /sync: latency, CPU",
     against: true,
