@@ -4,7 +4,8 @@ import { emptyPart, type Batch, type RoomPart } from '#store/room/batch.ts'
 import { commit } from '#store/room/commit.ts'
 import * as inbox from '#store/room/inbox.ts'
 import { takeOver, type Shard } from '#store/room/shards.ts'
-import { numbersOf, printBlock, processNs, type Stand, withStand } from './stand.ts'
+import { cpuFigures, openBench } from './figures.ts'
+import { processNs, type Stand, withStand } from './stand.ts'
 
 const help = `
 What a persisted event costs in the store alone: its row in the inbox, in transactions of --txn, and
@@ -15,7 +16,13 @@ makes the batches.
   bun bench/group-commit.ts [--per 100] [--rooms 8] [--txn 50] [--events 20000] [--rounds 3]
 `
 
-const options = numbersOf(help, { per: 100, rooms: 8, txn: 50, events: 20_000, rounds: 3 })
+const bench = openBench(
+  'group-commit',
+  help,
+  { per: 100, rooms: 8, txn: 50, events: 20_000, rounds: 3 },
+  { events: 1_000, rounds: 1 },
+)
+const { options } = bench
 
 const eventBytes = 771
 /** So many are put into the inbox before they are committed. */
@@ -42,7 +49,7 @@ async function run({ url }: Stand): Promise<void> {
   const rooms = await createRooms(committing, shards)
   const store = { committing, receiving, rooms }
   await round(store, Math.ceil(options.events / 4))
-  for (let n = 0; n < options.rounds; n++) await measure(store)
+  for (let n = 0; n < options.rounds; n++) await measure(store, n + 1)
   await Promise.all([committing.end(), receiving.end()])
 }
 
@@ -85,21 +92,14 @@ async function write(pool: Pool, shards: readonly Shard[], parts: RoomPart[]): P
   for (const shard of shards) shard.batch = batch.id
 }
 
-async function measure(store: Store): Promise<void> {
+async function measure(store: Store, turn: number): Promise<void> {
   const sessions = [await pidOf(store.committing), await pidOf(store.receiving)]
   const before = await Promise.all(sessions.map(processNs))
   const own = await round(store, options.events)
   const after = await Promise.all(sessions.map(processNs))
-  const us = (index: number) => (after[index]! - before[index]!) / 1000 / options.events
-  const line = (postgres: number, server: number) =>
-    `PostgreSQL ${postgres.toFixed(1)} µs, server ${server.toFixed(1)} µs`
-  printBlock(
-    `group-commit: ${options.per} events of ${options.rooms} rooms in a commit, ${options.txn} in a transaction`,
-    [
-      ['commit', line(us(0), own.commit / options.events)],
-      ['inbox', line(us(1), own.inbox / options.events)],
-    ],
-  )
+  const us = (index: number) => (after[index]! - before[index]!) / 1000
+  bench.tell(`commit, round ${turn}`, cpuFigures([own.commit, us(0)], options.events))
+  bench.tell(`inbox, round ${turn}`, cpuFigures([own.inbox, us(1)], options.events))
 }
 
 const pidOf = async (pool: Pool) =>
@@ -193,4 +193,6 @@ async function persist(pool: Pool, waiting: readonly Waiting[]): Promise<void> {
   )
 }
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('CPU of an event in the store', ['CPU server', 'CPU PostgreSQL'], { stacked: true })
+bench.finish()

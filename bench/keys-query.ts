@@ -3,7 +3,8 @@ import type { Pool } from '#store/db.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import { UserShards } from '#engine/user/owner.ts'
 import type { Federation, OutgoingRequest } from '#engine/worker/protocol.ts'
-import { numbersOf, printBlock, quantile, type Stand, withStand } from './stand.ts'
+import { cpuFigures, latencyFigures, openBench } from './figures.ts'
+import { type Stand, withStand } from './stand.ts'
 import { costOf } from './statement-cost.ts'
 
 const help = `
@@ -15,7 +16,13 @@ Without HTTP.
   bun bench/keys-query.ts [--users 1000] [--devices 5] [--rounds 20] [--claims 5000] [--clients 50]
 `
 
-const options = numbersOf(help, { users: 1000, devices: 5, rounds: 20, claims: 5000, clients: 50 })
+const bench = openBench(
+  'keys-query',
+  help,
+  { users: 1000, devices: 5, rounds: 20, claims: 5000, clients: 50 },
+  { users: 200, rounds: 3, claims: 200, clients: 10 },
+)
+const { options } = bench
 const here = 'here.example'
 const userId = (n: number, server = here) => `@user${n}:${server}`
 const deviceId = (n: number) => `DEVICE${n}`
@@ -39,7 +46,7 @@ async function run({ pool, postgresUs }: Stand): Promise<void> {
   await queryOthers(pool, keys, others)
   await claim(keys, users, postgresUs)
   const kib = process.memoryUsage.rss() / 1024
-  printBlock('keys-query: afterwards', [['memory', `${(kib / 1024).toFixed(0)} MiB`]])
+  bench.tell('afterwards', [{ name: 'memory', value: kib / 1024, unit: 'MiB' }])
   await users.close()
 }
 
@@ -101,10 +108,9 @@ async function makeDevices(users: UserShards, postgresUs: Stand['postgresUs']): 
   const cost = await spend(postgresUs, () =>
     Promise.all(uploads.map(({ user, keys }) => users.call('uploadKeys', user, keys))),
   )
-  const each = (us: number) => `${(us / all.length).toFixed(0)} µs`
-  printBlock(`keys-query: ${all.length} devices upload their keys and 50 one-time keys`, [
-    ['rate', `${((1000 * all.length) / cost.ms).toFixed(0)} uploads/s`],
-    ['CPU per upload', `server ${each(cost.server)}, PostgreSQL ${each(cost.postgres)}`],
+  bench.tell(`${all.length} devices upload their keys and 50 one-time keys`, [
+    { name: 'rate', value: (1000 * all.length) / cost.ms, unit: 'uploads/s' },
+    ...cpuFigures([cost.server, cost.postgres], all.length),
   ])
 }
 
@@ -124,16 +130,16 @@ async function query(sql: Pool, keys: Keys, count: number): Promise<void> {
     statements += cost.statements / options.rounds
     bytes = result.length
   }
-  times.sort((a, b) => a - b)
-  printBlock(`keys-query: ${count} local users with ${options.devices} devices each`, [
-    [
-      'latency',
-      `p50 ${quantile(times, 0.5).toFixed(1)} ms, p99 ${quantile(times, 0.99).toFixed(1)} ms`,
-    ],
-    ['statements', statements.toFixed(1)],
-    ['answer', `${(bytes / 1024).toFixed(1)} KiB`],
-    ['CPU', `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs`],
-    ['CPU per device', `${((server + postgres) / count / options.devices).toFixed(1)} µs`],
+  bench.tell(`${count} local users with ${options.devices} devices each`, [
+    ...latencyFigures(times),
+    { name: 'statements', value: statements, unit: '' },
+    { name: 'answer', value: bytes / 1024, unit: 'KiB' },
+    ...cpuFigures([server, postgres], 1),
+    {
+      name: 'CPU per device',
+      value: (server + postgres) / count / options.devices,
+      unit: 'µs',
+    },
   ])
 }
 
@@ -174,25 +180,24 @@ async function queryOthers(sql: Pool, keys: Keys, others: Others): Promise<void>
     ),
   )
   const { failures, device_keys: found } = result[0] as Record<string, object>
-  printBlock(
-    `keys-query: 200 users of ${servers.length} servers, ${options.clients} clients at once`,
-    [
-      [
-        'until all are answered',
-        `${cost.ms.toFixed(0)} ms, 1000 of them for a server that is away`,
-      ],
-      ['requests to servers', `${others.asked - before}`],
-      ['statements per query', (cost.statements / options.clients).toFixed(1)],
-      [
-        'in each answer',
-        `${Object.keys(found!).length} users, failed: ${Object.keys(failures!).join()}`,
-      ],
-      [
-        'CPU per query',
-        `server ${(cost.server / options.clients).toFixed(0)} µs, PostgreSQL ${(cost.postgres / options.clients).toFixed(0)} µs`,
-      ],
-    ],
-  )
+  bench.tell(`200 users of ${servers.length} servers, ${options.clients} clients at once`, [
+    { name: 'until all are answered, 1,000 ms for one that is away', value: cost.ms, unit: 'ms' },
+    { name: 'requests to servers', value: others.asked - before, unit: '' },
+    { name: 'statements per query', value: cost.statements / options.clients, unit: '' },
+    {
+      name: 'users in each answer',
+      value: Object.keys(found!).length,
+      unit: '',
+      target: { exactly: 180 },
+    },
+    {
+      name: 'servers that failed',
+      value: Object.keys(failures!).length,
+      unit: '',
+      target: { exactly: 1 },
+    },
+    ...cpuFigures([cost.server, cost.postgres], options.clients),
+  ])
 }
 
 /** Everybody wants keys of the same few devices, until there are none. */
@@ -228,21 +233,15 @@ async function claim(
       }),
     ),
   )
-  times.sort((a, b) => a - b)
-  const each = (us: number) => `${(us / options.claims).toFixed(0)} µs`
   const twice = [...given].filter(([key, count]) => count > 1 && key !== '{}').length
-  printBlock(
-    `keys-query: ${options.claims} claims of ${victims} devices, ${options.clients} at once`,
-    [
-      ['rate', `${((1000 * options.claims) / cost.ms).toFixed(0)} claims/s`],
-      [
-        'latency',
-        `p50 ${quantile(times, 0.5).toFixed(1)} ms, p99 ${quantile(times, 0.99).toFixed(1)} ms`,
-      ],
-      ['given twice', `${twice}`],
-      ['CPU per claim', `server ${each(cost.server)}, PostgreSQL ${each(cost.postgres)}`],
-    ],
-  )
+  bench.tell(`${options.claims} claims of ${victims} devices, ${options.clients} at once`, [
+    { name: 'rate', value: (1000 * options.claims) / cost.ms, unit: 'claims/s' },
+    ...latencyFigures(times),
+    { name: 'given twice', value: twice, unit: '', target: { exactly: 0 } },
+    ...cpuFigures([cost.server, cost.postgres], options.claims),
+  ])
 }
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('Until an answer', ['p50', 'p99'])
+bench.finish()

@@ -6,7 +6,8 @@ import { EventIndex } from '#engine/read/event-index.ts'
 import { silentLog } from '#src/log.ts'
 import { MadeUpServer, type MadeUpRoom } from '#test/builders.ts'
 import { createRoom, joinFrom, openStage, type Stage } from '#test/room-engine.ts'
-import { floorUs, numbersOf, printBlock, type Stand, withStand } from './stand.ts'
+import { cpuFigures, openBench } from './figures.ts'
+import { floorUs, type Stand, withStand } from './stand.ts'
 
 const help = `
 What it costs to take events of other servers in, from the text of a transaction to the commit of
@@ -22,16 +23,22 @@ has its code compiled once. Prints events per second, the CPU of server and Post
 floor of ${floorUs} µs; then what it costs the main thread to index them for relations and search. Where the time goes: bun --cpu-prof bench/pdu-pipeline.ts
 `
 
-const options = numbersOf(help, {
-  rooms: 8,
-  origins: 4,
-  events: 20_000,
-  version: 11,
-  txn: 50,
-  warm: 20_000,
-  /** Events of one room that are sent and not yet persisted. */
-  window: 300,
-})
+const bench = openBench(
+  'pdu-pipeline',
+  help,
+  {
+    rooms: 8,
+    origins: 4,
+    events: 20_000,
+    version: 11,
+    txn: 50,
+    warm: 20_000,
+    /** Events of one room that are sent and not yet persisted. */
+    window: 300,
+  },
+  { events: 1_000, warm: 200 },
+)
+const { options } = bench
 
 /** The bytes of a PDU that the floor was measured with. */
 const pduBytes = 771
@@ -148,24 +155,28 @@ async function measure(stand: Stand, stage: Stage, origins: readonly Origin[]): 
   const sent = await send(stand, stage, before['accepted']!, origins)
   const seconds = (performance.now() - began) / 1000
   const used = process.cpuUsage(cpu)
-  const postgres = ((await stand.postgresUs()) - postgresBefore) / sent
+  const postgres = (await stand.postgresUs()) - postgresBefore
   if (stage.errors.length > 0) throw stage.errors[0]
   const after = stage.engine.counters()
-  const server = (used.user + used.system) / sent
-  const sum = server + postgres
+  const server = used.user + used.system
   const commits = after['commits']! - before['commits']!
-  printBlock(
-    `pdu-pipeline: ${sent} PDUs of ${pduBytes} bytes, ${options.rooms} rooms of version ${options.version}, ${options.origins} origins, ${options.txn} in a transaction`,
-    [
-      ['rate', `${(sent / seconds).toFixed(0)} PDU/s (${seconds.toFixed(1)} s)`],
-      [
-        'CPU per PDU',
-        `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${sum.toFixed(0)} µs`,
-      ],
-      ['to the floor', `${(sum / floorUs).toFixed(2)} times ${floorUs} µs; the goal is 1.7 to 2.5`],
-      ['commits', `${commits}, of ${(sent / commits).toFixed(0)} events each`],
-    ],
-  )
+  bench.tell('a PDU taken in', [
+    { name: 'rate', value: sent / seconds, unit: 'PDU/s' },
+    ...cpuFigures([server, postgres], sent),
+    {
+      name: `to the floor of ${floorUs} µs`,
+      value: (server + postgres) / sent / floorUs,
+      unit: '×',
+      target: { first: 2.5, goal: 1.7 },
+    },
+    { name: 'PDUs in a commit', value: sent / commits, unit: '' },
+    {
+      name: 'not accepted',
+      value: sent - (after['accepted']! - before['accepted']!),
+      unit: '',
+      target: { exactly: 0 },
+    },
+  ])
 }
 
 /** What it costs to index what was persisted, which nobody waits for; the words of each are read. */
@@ -173,12 +184,13 @@ async function measureIndex({ postgresUs }: Stand, index: () => Promise<void>): 
   const [before, cpu, began] = [await postgresUs(), process.cpuUsage(), performance.now()]
   await index()
   const [ms, used] = [performance.now() - began, process.cpuUsage(cpu)]
-  const server = (used.user + used.system) / options.events
-  const postgres = ((await postgresUs()) - before) / options.events
-  printBlock(`pdu-pipeline: indexing them for relations and search`, [
-    ['rate', `${((1000 * options.events) / ms).toFixed(0)} PDU/s`],
-    ['CPU per PDU', `main thread ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs`],
+  const spent = [used.user + used.system, (await postgresUs()) - before] as const
+  bench.tell('indexing it for relations and search, behind', [
+    { name: 'rate', value: (1000 * options.events) / ms, unit: 'PDU/s' },
+    ...cpuFigures(spent, options.events),
   ])
 }
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('CPU of a PDU', ['CPU server', 'CPU PostgreSQL'], { stacked: true })
+bench.finish()

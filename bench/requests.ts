@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
-import { numbersOf, printBlock, quantile } from './stand.ts'
-import { mib, type WholeServer, withWholeServer } from './whole-server.ts'
+import { cpuFigures, latencyFigures, openBench } from './figures.ts'
+import { type WholeServer, withWholeServer } from './whole-server.ts'
 
 const help = `
 What an HTTP request costs by itself: one that does nothing (GET /versions), one that is authenticated
@@ -11,7 +11,8 @@ per request, apart.
   bun bench/requests.ts [--requests 20000] [--connections 32]
 `
 
-const options = numbersOf(help, { requests: 20_000, connections: 32 })
+const bench = openBench('requests', help, { requests: 20_000, connections: 32 }, { requests: 500 })
+const { options } = bench
 
 async function run(server: WholeServer): Promise<void> {
   const [person] = await server.people(1)
@@ -28,23 +29,19 @@ async function run(server: WholeServer): Promise<void> {
   for (const [name, uri, token] of kinds) {
     let took = 0
     let times: number[] = []
-    const [cpu, postgres] = await server.costOf(async () => {
+    const spent = await server.costOf(async () => {
       const began = performance.now()
       times = await ask(server.url, uri, token, options.requests)
       took = performance.now() - began
     })
-    times.sort((a, b) => a - b)
-    const each = (us: number) => `${(us / options.requests).toFixed(0)} µs`
-    printBlock(`requests: ${name}, ${options.requests} over ${options.connections} connections`, [
-      ['rate', `${((1000 * options.requests) / took).toFixed(0)} requests/s`],
-      [
-        'latency',
-        `p50 ${quantile(times, 0.5).toFixed(2)} ms, p99 ${quantile(times, 0.99).toFixed(2)} ms`,
-      ],
-      ['CPU per request', `server ${each(cpu)}, PostgreSQL ${each(postgres)}`],
+    bench.tell(name, [
+      { name: 'rate', value: (1000 * options.requests) / took, unit: 'requests/s' },
+      ...latencyFigures(times),
+      ...cpuFigures(spent, options.requests),
     ])
   }
-  printBlock('requests: afterwards', [['memory', mib(await server.memoryKib())]])
+  const after = (await server.memoryKib()) / 1024
+  bench.tell('afterwards', [{ name: 'memory', value: after, unit: 'MiB' }])
 }
 
 /** Asks over connections of its own, by hand, which costs this process little; the latencies. */
@@ -87,4 +84,6 @@ async function ask(
   return times
 }
 
-await withWholeServer(run)
+await withWholeServer(run, { quick: bench.short })
+bench.chart('CPU of a request', ['CPU server', 'CPU PostgreSQL'], { stacked: true })
+bench.finish()

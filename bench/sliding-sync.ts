@@ -3,7 +3,8 @@ import { RequiredState } from '#engine/sync/sliding/required-state.ts'
 import type { SlidingRequest } from '#engine/sync/sliding/request.ts'
 import { Sliding, slidingSync } from '#engine/sync/sliding/sliding.ts'
 import { Story, type StoryRoom } from '#test/engine/read/story.ts'
-import { numbersOf, printBlock, quantile, withStand } from './stand.ts'
+import { cpuFigures, type Figure, latencyFigures, openBench } from './figures.ts'
+import { type Stand, withStand } from './stand.ts'
 import { type Cost, costOf } from './statement-cost.ts'
 
 const help = `
@@ -15,10 +16,16 @@ the CPU of server and PostgreSQL apart, and the memory of the server after. With
   bun bench/sliding-sync.ts [--rooms 1000] [--rounds 500]
 `
 
-const options = numbersOf(help, { rooms: 1000, rounds: 500 })
+const bench = openBench(
+  'sliding-sync',
+  help,
+  { rooms: 1000, rounds: 500 },
+  { rooms: 50, rounds: 20 },
+)
+const { options } = bench
 const userId = '@many:here.example'
 
-await withStand(async ({ pool }) => {
+const run = async ({ pool }: Stand) => {
   const story = await Story.begin(pool)
   const rooms: StoryRoom[] = []
   for (let each = 0; each < options.rooms; each++) rooms.push(await story.room(userId))
@@ -31,15 +38,18 @@ await withStand(async ({ pool }) => {
     const { cost, result } = await costOf(pool, () => ask(range, pos))
     const told = Object.keys(result.rooms).length
     print(
-      `${name}: ${told} of ${options.rooms} rooms told`,
+      name,
       [cost],
-      [['answer', `${(JSON.stringify(result).length / 1024).toFixed(0)} KiB`]],
+      [
+        { name: 'rooms told', value: told, unit: '' },
+        { name: 'answer', value: JSON.stringify(result).length / 1024, unit: 'KiB' },
+      ],
     )
     return result.pos
   }
-  await measure('sliding sync, first, of a server that has just started', [0, 19])
-  let pos = await measure('sliding sync, first', [0, 19])
-  pos = await measure('sliding sync, the window over all', [0, options.rooms - 1], pos)
+  await measure('the first, of a server that has just started', [0, 19])
+  let pos = await measure('the first', [0, 19])
+  pos = await measure('the window over all', [0, options.rooms - 1], pos)
   // What is too much for one answer comes with the next.
   for (let told = 1; told > 0;) {
     const answer = await ask([0, options.rooms - 1], pos)
@@ -61,15 +71,13 @@ await withStand(async ({ pool }) => {
       pos = result.pos
       if (round >= warmUp) costs.push(cost)
     }
-    print(`sliding sync, ${name}: one room changed, ${options.rounds} times`, costs)
+    print(`${name}, one room changed`, costs)
   }
-  printBlock('memory', [
-    [
-      'of the server',
-      `${memory().toFixed(0)} MiB, ${(memory() - before).toFixed(0)} MiB of it since`,
-    ],
+  bench.tell('afterwards', [
+    { name: 'memory', value: memory(), unit: 'MiB' },
+    { name: 'of it since', value: memory() - before, unit: 'MiB' },
   ])
-})
+}
 
 /** A server that has just started, but for the vector that it answers for. */
 function readerOf(story: Story) {
@@ -119,22 +127,14 @@ function requestOf(range: [number, number], pos: string | undefined): SlidingReq
   }
 }
 
-function print(title: string, costs: readonly Cost[], more: [string, string][] = []): void {
-  const times = costs.map(({ ms }) => ms).sort((a, b) => a - b)
+function print(title: string, costs: readonly Cost[], more: Figure[] = []): void {
+  const times = costs.map(({ ms }) => ms)
   const mean = (of: (cost: Cost) => number) =>
     costs.reduce((sum, cost) => sum + of(cost), 0) / costs.length
-  const [server, postgres] = [mean((cost) => cost.server), mean((cost) => cost.postgres)]
-  const latency =
-    costs.length === 1
-      ? `${times[0]!.toFixed(1)} ms`
-      : `p50 ${quantile(times, 0.5).toFixed(2)} ms, p99 ${quantile(times, 0.99).toFixed(2)} ms`
-  printBlock(title, [
-    ['latency', latency],
-    ['statements', mean((cost) => cost.statements).toFixed(1)],
-    [
-      'CPU',
-      `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${(server + postgres).toFixed(0)} µs`,
-    ],
+  bench.tell(title, [
+    ...latencyFigures(times).slice(0, costs.length === 1 ? 1 : 3),
+    { name: 'statements', value: mean((cost) => cost.statements), unit: '' },
+    ...cpuFigures([mean((cost) => cost.server), mean((cost) => cost.postgres)], 1),
     ...more,
   ])
 }
@@ -144,3 +144,7 @@ function memory(): number {
   Bun.gc(true)
   return process.memoryUsage.rss() / 2 ** 20
 }
+
+await withStand(run, { quick: bench.short })
+bench.chart('Until an answer', ['p50', 'p99'])
+bench.finish()

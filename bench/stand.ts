@@ -15,11 +15,11 @@ export type Stand = { pool: Pool; url: string; postgresUs: () => Promise<number>
 
 /**
  * Gives `run` a database: of an embedded PostgreSQL, or of the one that DATABASE_URL names. With our
- * tables in it, or empty for a server that makes its own.
+ * tables in it, or empty for a server that makes its own. `quick` leaves out what only times need.
  */
 export async function withStand(
   run: (stand: Stand) => Promise<void>,
-  { empty = false }: { empty?: boolean } = {},
+  { empty = false, quick = false }: { empty?: boolean; quick?: boolean } = {},
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
   const named = process.env['DATABASE_URL']
@@ -37,7 +37,7 @@ export async function withStand(
     if (!empty) await migrate(pool, join(import.meta.dir, '../sql'), 'bench')
     const [row] = await pool<{ pid: number }[]>`select pg_backend_pid() as pid`
     const postmaster = await parentOf(row!.pid)
-    if (!named) await fillLog(pool)
+    if (!named && !quick) await fillLog(pool)
     await run({ pool, url, postgresUs: () => familyUs(postmaster) })
   } finally {
     await pool.end()

@@ -1,5 +1,5 @@
-import { numbersOf, printBlock, quantile } from './stand.ts'
-import { inParallel, mib, type WholeServer, withWholeServer } from './whole-server.ts'
+import { cpuFigures, latencyFigures, openBench } from './figures.ts'
+import { inParallel, type WholeServer, withWholeServer } from './whole-server.ts'
 
 const help = `
 What it costs to have many clients wait: each in a long poll of /sync, over a connection of its own, its
@@ -13,7 +13,13 @@ The memory is that of the whole process: it holds what is remembered of users an
 and the requests that wait. Each poll and the clients' side of it need a file descriptor: see ulimit -n.
 `
 
-const options = numbersOf(help, { polls: 10_000, members: 10, seconds: 30, wakes: 200 })
+const bench = openBench(
+  'sync-idle',
+  help,
+  { polls: 10_000, members: 10, seconds: 30, wakes: 200 },
+  { polls: 200, seconds: 2, wakes: 20 },
+)
+const { options } = bench
 
 type Person = Awaited<ReturnType<WholeServer['people']>>[number]
 
@@ -30,12 +36,14 @@ async function run(server: WholeServer): Promise<void> {
   const answers = () => polls.reduce((sum, poll) => sum + poll.answers, 0)
   const answered = answers()
   const idle = await server.costOf(() => Bun.sleep(1000 * options.seconds))
-  printBlock(`sync-idle: ${polls.length} long polls, each user in a room of ${options.members}`, [
-    ['memory before', mib(before)],
-    ['memory with them', mib(during)],
-    ['memory per poll', `${((during - before) / polls.length).toFixed(1)} KiB`],
-    ['idle CPU', share(idle)],
-    ['answered while idle', `${answers() - answered}`],
+  const [own, postgres] = idle.map((us) => us / options.seconds / 10_000) as [number, number]
+  bench.tell(`${polls.length} long polls, each user in a room of ${options.members}`, [
+    { name: 'memory before', value: before / 1024, unit: 'MiB' },
+    { name: 'memory with them', value: during / 1024, unit: 'MiB' },
+    { name: 'memory per poll', value: (during - before) / polls.length, unit: 'KiB' },
+    { name: 'idle CPU server', value: own, unit: '% of a core' },
+    { name: 'idle CPU PostgreSQL', value: postgres, unit: '% of a core' },
+    { name: 'answered while idle', value: answers() - answered, unit: '' },
   ])
 
   await wake(server, 'to-device message to 1 user', (n, text) => {
@@ -52,7 +60,8 @@ async function run(server: WholeServer): Promise<void> {
   })
   for (const poll of polls) poll.close()
   await Bun.sleep(5_000)
-  printBlock('sync-idle: afterwards', [['memory', mib(await server.memoryKib())]])
+  const after = (await server.memoryKib()) / 1024
+  bench.tell('afterwards', [{ name: 'memory', value: after, unit: 'MiB' }])
 }
 
 async function makeRooms(people: readonly Person[]) {
@@ -84,11 +93,6 @@ async function settle(server: WholeServer): Promise<void> {
   }
 }
 
-function share([own, postgres]: [number, number]): string {
-  const percent = (us: number) => `${(us / options.seconds / 10_000).toFixed(2)} %`
-  return `server ${percent(own)}, PostgreSQL ${percent(postgres)} of a core`
-}
-
 /** Wakes polls, one event after the other; who is woken waits again. */
 async function wake(
   server: WholeServer,
@@ -97,7 +101,7 @@ async function wake(
 ): Promise<void> {
   const times: number[] = []
   let woken = 0
-  const [own, postgres] = await server.costOf(async () => {
+  const spent = await server.costOf(async () => {
     for (let n = 0; n < options.wakes; n++) {
       const text = crypto.randomUUID()
       const { awaited, send } = act(n, text)
@@ -110,15 +114,10 @@ async function wake(
       woken += awaited.length
     }
   })
-  times.sort((a, b) => a - b)
-  const per = (us: number) => `${(us / options.wakes).toFixed(0)} µs`
-  printBlock(`sync-idle: ${options.wakes} times a ${name}`, [
-    [
-      'latency',
-      `p50 ${quantile(times, 0.5).toFixed(1)} ms, p99 ${quantile(times, 0.99).toFixed(1)} ms`,
-    ],
-    ['polls woken', (woken / options.wakes).toFixed(1)],
-    ['CPU each', `server ${per(own)}, PostgreSQL ${per(postgres)}`],
+  bench.tell(name, [
+    ...latencyFigures(times),
+    { name: 'polls woken', value: woken / options.wakes, unit: '' },
+    ...cpuFigures(spent, options.wakes),
   ])
 }
 
@@ -196,4 +195,9 @@ class Poll {
   }
 }
 
-await withWholeServer(run)
+await withWholeServer(run, { quick: bench.short })
+bench.chart('How long until all who wait see it', ['p50', 'p99'])
+bench.chart('CPU of one message, with all whom it wakes', ['CPU server', 'CPU PostgreSQL'], {
+  stacked: true,
+})
+bench.finish()

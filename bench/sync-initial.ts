@@ -1,6 +1,7 @@
 import type { Pool } from '#store/db.ts'
 import { Story, type StoryRoom, type SyncOptions } from '#test/engine/read/story.ts'
-import { numbersOf, printBlock, type Stand, withStand } from './stand.ts'
+import { cpuFigures, openBench } from './figures.ts'
+import { type Stand, withStand } from './stand.ts'
 import { costOf, type Cost } from './statement-cost.ts'
 
 const help = `
@@ -12,7 +13,13 @@ as sliding clients begin: with one event of each room. Without HTTP.
   bun bench/sync-initial.ts [--rooms 1000] [--members 20] [--messages 20] [--rounds 5]
 `
 
-const options = numbersOf(help, { rooms: 1000, members: 20, messages: 20, rounds: 5 })
+const bench = openBench(
+  'sync-initial',
+  help,
+  { rooms: 1000, members: 20, messages: 20, rounds: 5 },
+  { rooms: 50, rounds: 2 },
+)
+const { options } = bench
 const user = '@user:here.example'
 
 const filters: [name: string, filter: object][] = [
@@ -24,7 +31,9 @@ const filters: [name: string, filter: object][] = [
   ],
 ]
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('Until the first /sync is answered', ['first', 'then'])
+bench.finish()
 
 async function run({ pool }: Stand): Promise<void> {
   const story = await Story.begin(pool)
@@ -33,8 +42,8 @@ async function run({ pool }: Stand): Promise<void> {
   const first = await story.restart()
   for (const [name, filter] of filters) await measure(pool, first, name, { filter })
   const kib = process.memoryUsage.rss() / 1024
-  printBlock('sync-initial: afterwards', [
-    ['memory', `${(kib / 1024).toFixed(0)} MiB, with what made the rooms`],
+  bench.tell('afterwards', [
+    { name: 'memory, with what made the rooms', value: kib / 1024, unit: 'MiB' },
   ])
 }
 
@@ -77,19 +86,12 @@ async function measure(
   const [first, ...others] = costs as [Cost, ...Cost[]]
   const mean = (of: (cost: Cost) => number) =>
     others.reduce((sum, cost) => sum + of(cost), 0) / others.length
-  const words = (ms: number, server: number, postgres: number) =>
-    `${ms.toFixed(0)} ms; CPU server ${(server / 1000).toFixed(0)} ms, PostgreSQL ${(postgres / 1000).toFixed(0)} ms`
-  printBlock(`sync-initial: ${options.rooms} rooms of ${options.members}, ${name}`, [
-    ['first', words(first.ms, first.server, first.postgres)],
-    [
-      `then, ${options.rounds} times`,
-      words(
-        mean(({ ms }) => ms),
-        mean(({ server }) => server),
-        mean(({ postgres }) => postgres),
-      ),
-    ],
-    ['statements', mean(({ statements }) => statements).toFixed(1)],
-    ['answer', `${(bytes / 1024).toFixed(0)} KiB`],
+  const then = [mean(({ server }) => server), mean(({ postgres }) => postgres)] as const
+  bench.tell(`${options.rooms} rooms of ${options.members}, ${name}`, [
+    { name: 'first', value: first.ms, unit: 'ms' },
+    { name: 'then', value: mean(({ ms }) => ms), unit: 'ms' },
+    ...cpuFigures(then, 1),
+    { name: 'statements', value: mean(({ statements }) => statements), unit: '' },
+    { name: 'answer', value: bytes / 1024, unit: 'KiB' },
   ])
 }

@@ -137,12 +137,14 @@ export type WholeServerOptions = {
   certificates?: Certificates
   /** Of ours. */
   laneway?: Partial<LanewayOptions>
+  /** As `withStand` has it. */
+  quick?: boolean
 }
 
 /** Gives `run` a server with a database of its own; both are gone afterwards. */
 export function withWholeServer(
   run: (server: WholeServer) => Promise<void>,
-  { kind = 'laneway', certificates: given, laneway: more }: WholeServerOptions = {},
+  { kind = 'laneway', certificates: given, laneway: more, quick = false }: WholeServerOptions = {},
 ): Promise<void> {
   return withStand(
     async (stand) => {
@@ -167,7 +169,7 @@ export function withWholeServer(
         await rm(folder, { recursive: true, force: true })
       }
     },
-    { empty: kind === 'synapse' },
+    { empty: kind === 'synapse', quick },
   )
 }
 
