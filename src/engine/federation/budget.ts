@@ -20,7 +20,8 @@ type Destination = { lane: Lane; inFlight: number; waiting: Set<Waiter> }
  * Who may have a request in flight. Servers take turns, so that none waits for the queue of another.
  * Servers that have not answered lately share one half of all requests: a hundred dead ones, each
  * with its request hanging until the deadline, leave the other half to the living. A small part is
- * never given to the living, so that servers we do not know yet get their first turn.
+ * never given to the living, so that servers we do not know yet get their first turn. Likewise a
+ * quarter of the places to wait is for the living: whoever names servers that hang cannot have them all.
  */
 export class Budget {
   readonly #options: BudgetOptions
@@ -63,7 +64,8 @@ export class Budget {
       destination.lane = lane
     }
     const { waitingPerServer, waitingTotal } = this.#options
-    if (destination.waiting.size >= waitingPerServer || this.#waiting >= waitingTotal) {
+    const places = doubtful ? Math.ceil(waitingTotal * (3 / 4)) : waitingTotal
+    if (destination.waiting.size >= waitingPerServer || this.#waiting >= places) {
       this.#forget(server, destination)
       throw new RemoteError(server, 0, busy, `Too many requests to ${server} wait already`)
     }
