@@ -29,8 +29,8 @@ export type Nudges = Readonly<Record<Passing, number>>
 
 type Waiter = { wake: () => void; wants: readonly Passing[] }
 
-/** Where a room last changed in the stream of its shard: in anything, in its state, in its members. */
-type RoomChange = { position: number; state: number; members: number }
+/** Where a room last changed: in anything, in its state, in its members; in anything at the look before. */
+type RoomChange = { position: number; state: number; members: number; before: number }
 
 type InRooms = {
   readonly rooms: readonly changes.ChangedRoom[]
@@ -117,12 +117,24 @@ export class Interest {
     shard: number,
     roomNid: number,
     since: number,
-    what: keyof RoomChange = 'position',
+    what: 'position' | 'state' | 'members' = 'position',
   ): boolean | undefined {
     const last = this.#changes.get(roomNid)
     if (last !== undefined && last[what] > since) return true
     if (since >= this.#floor[shard]!) return false
     return undefined
+  }
+
+  /**
+   * Whether a room surely had no news after `from` and up to `to`, a position of a vector that was looked at:
+   * what the last look found is then behind it as a whole, or as a whole before.
+   */
+  roomRested(shard: number, roomNid: number, from: number, to: number): boolean {
+    if (to <= from) return true
+    if (from < this.#floor[shard]!) return false
+    const last = this.#changes.get(roomNid)
+    if (last === undefined || last.position <= from) return true
+    return last.position > to && last.before <= from
   }
 
   /** Whether a room may have receipts after a vector. */
@@ -258,6 +270,7 @@ export class Interest {
       position,
       state: row.state ?? before?.state ?? 0,
       members: row.members ?? before?.members ?? 0,
+      before: before?.position ?? 0,
     })
     const change = { roomNid, shard, position }
     for (const track of this.#watchers.get(roomNid) ?? []) {

@@ -159,6 +159,11 @@ export class Positions {
     return this.#interest.roomChanged(shard, roomNid, since, 'members')
   }
 
+  /** Whether a room surely had no news after a position and up to another, of a vector that was looked at. */
+  roomRested(shard: number, roomNid: number, from: number, to: number): boolean {
+    return this.#interest.roomRested(shard, roomNid, from, to)
+  }
+
   /** Whether a room may have receipts after a vector. */
   receiptsChanged(roomNid: number, since: Vector): boolean {
     return this.#interest.receiptsChanged(roomNid, since)

@@ -27,15 +27,14 @@ export type CountedFor = {
 const { notify, highlight, threaded } = pushFacts
 
 /**
- * What is unread after some more events, by the default rules; undefined where that must be counted by the
- * database: something came in a thread, or what came is not all known.
+ * What is unread after all that came since it was counted, by the default rules; undefined where that must be
+ * counted by the database: something came in a thread, or what came is not all known.
  */
 export function countArrivals(
   { at, unread, looked }: Counted,
-  { low, events }: Arrivals,
+  { events }: Arrivals,
   { userId, ignored, mainLow, most }: CountedFor,
 ): Pick<Counted, 'unread' | 'looked'> | undefined {
-  if (at < low) return undefined
   let { main } = unread
   let more = 0
   for (const { read, pushFlags } of events) {

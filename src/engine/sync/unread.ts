@@ -82,7 +82,9 @@ export class UnreadCounts {
       const isSame = kept?.key === key && kept.at <= high
       const came = isSame && !isCurrent && !rules.compiled ? arrivals?.get(roomNid) : undefined
       const audience = { userId, ignored, mainLow, most: maxCounted }
-      const more = came && countArrivals(kept!, came, audience)
+      // Others of its shard may have been told of since: what matters is that the room was not.
+      const follows = came && positions.roomRested(shard, roomNid, kept!.at, came.low)
+      const more = follows && countArrivals(kept!, came, audience)
       if (isSame && isCurrent) found.set(roomNid, kept.unread)
       else if (more && more.looked <= 2 * maxCounted) {
         found.set(roomNid, more.unread)
