@@ -1,51 +1,64 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { makeCertificates } from '#test/certificates.ts'
-import { freePorts, Laneway, type Login } from '#test/laneway.ts'
-import { familyUs, floorUs, numbersOf, printBlock, processUs, quantile } from './stand.ts'
+import type { Login } from '#test/laneway.ts'
+import { type Figure, cpuFigures, latencyFigures, openBench } from './figures.ts'
+import { besides, inParallel, type WholeServer, withServers } from './whole-server.ts'
 
 const help = `
 How long it takes from a client's PUT …/send to the /sync of another client, through the HTTP server
-as an operator starts it, with its embedded PostgreSQL. Messages set off at a fixed rate, whether or
-not earlier ones are answered; each room has a sender and a reader who waits in a long poll.
+as an operator starts it. Messages set off at a fixed rate, whether or not earlier ones are answered;
+each room has a sender and a reader who waits in a long poll.
 
-  bun bench/local-send.ts [--rooms 10] [--seconds 5] [--rate R]
+  bun run bench local-send [--rooms 10] [--seconds 5] [--rates 20,100,300,600]
+    [--against synapse]
 
-Prints for 20, 100, 300 and 600 messages per second (or the one rate that is given): what was reached,
-the latency from the planned time of a message to its event in the reader's /sync, and the CPU of
-server and PostgreSQL per message, apart. The clients run on the same machine and take their share.
+Tells for each rate: what was reached, the latency from the planned time of a message to its event in
+the reader's /sync, and the CPU of server and PostgreSQL per message, apart. Beside a Synapse the rates
+are by default 10, 20 and 40, which it can follow. The clients run on the same machine and take their
+share.
 `
 
-const options = numbersOf(help, { rooms: 10, seconds: 5, rate: Infinity })
-const rates = options.rate === Infinity ? [20, 100, 300, 600] : [options.rate]
+const bench = openBench(
+  'local-send',
+  help,
+  { rooms: 10, seconds: 5, rates: '', against: '' },
+  { rooms: 4, seconds: 1, rates: '20,100' },
+)
+const { options } = bench
+const usual = options.against === '' ? '20,100,300,600' : '10,20,40'
+const rates = (options.rates === '' ? usual : options.rates).split(',').map(Number)
+if (rates.some((rate) => !(rate > 0))) throw new Error('--rates wants numbers above 0')
 
 const wholeTimeline = encodeURIComponent('{"room":{"timeline":{"limit":500}}}')
 
 type Room = { roomId: string; sender: Login; reader: Login; since: string }
+type Staged = { server: WholeServer; rooms: Room[] }
 
-const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-'))
-const certificates = await makeCertificates(`${folder}/certificates`)
-const [tls, client] = await freePorts(2)
-const laneway = await Laneway.prepare(`${folder}/laneway`, {
-  ports: { tls: tls!, client: client! },
-  certificates,
+await withServers({ against: options.against, quick: bench.short }, async (own, other) => {
+  if (other) bench.against = other.version
+  const staged = await stage(own)
+  const beside = other && (await stage(other))
+  for (const rate of rates) {
+    const figures = await measure(staged, rate)
+    const title = `${rate} messages/s in ${staged.rooms.length} rooms`
+    bench.tell(title, beside ? besides(figures, await measure(beside, rate)) : figures)
+  }
 })
-await laneway.start()
-try {
-  const rooms = await Promise.all(Array.from({ length: options.rooms }, (_, n) => makeRoom(n)))
+bench.chart('From the planned send to the other client’s /sync', ['p50', 'p99'])
+bench.chart('CPU of a message', ['CPU server', 'CPU PostgreSQL'], { stacked: true })
+bench.finish()
+
+/** Rooms of two people each, who have talked for a while. */
+async function stage(server: WholeServer): Promise<Staged> {
+  const rooms: Room[] = []
+  const numbers = Array.from({ length: options.rooms }, (_, n) => n)
+  const people = await server.people(2 * options.rooms)
+  await inParallel(numbers, 4, async (n) => {
+    rooms[n] = await makeRoom(people[2 * n]!, people[2 * n + 1]!)
+  })
   await run(rooms, Math.min(50, rates[0]!), 2)
-  for (const rate of rates) await measure(rooms, rate)
-} finally {
-  await laneway.stop()
-  await rm(folder, { recursive: true, force: true })
+  return { server, rooms }
 }
 
-async function makeRoom(n: number): Promise<Room> {
-  const [sender, reader] = await Promise.all([
-    laneway.register(`sender${n}`),
-    laneway.register(`reader${n}`),
-  ])
+async function makeRoom(sender: Login, reader: Login): Promise<Room> {
   const { room_id: roomId } = await sender.ask<{ room_id: string }>(
     'POST',
     '/_matrix/client/v3/createRoom',
@@ -113,31 +126,14 @@ async function follow(
   }
 }
 
-async function measure(rooms: readonly Room[], rate: number): Promise<void> {
-  const server = laneway.pid!
-  const postmaster = await postmasterOf(`${laneway.directory}/data`)
-  const before = await Promise.all([processUs(server), familyUs(postmaster)])
-  const { count, took, latencies } = await run(rooms, rate, options.seconds)
-  const after = await Promise.all([processUs(server), familyUs(postmaster)])
-  const [own, postgres] = after.map((us, n) => (us - before[n]!) / count) as [number, number]
-  const ms = (share: number) => `${quantile(latencies, share).toFixed(1)} ms`
-  printBlock(`local-send: ${rate} messages/s for ${options.seconds} s in ${rooms.length} rooms`, [
-    [
-      'reached',
-      `${((1000 * latencies.length) / took).toFixed(0)} messages/s, ${count - latencies.length} not seen`,
-    ],
-    ["send to the other's /sync", `p50 ${ms(0.5)}, p99 ${ms(0.99)}, worst ${ms(1)}`],
-    [
-      'CPU per message',
-      `server ${own.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${(own + postgres).toFixed(0)} µs`,
-    ],
-    [
-      'to the floor',
-      `${((own + postgres) / floorUs).toFixed(1)} times ${floorUs} µs, with two HTTP requests and a /sync`,
-    ],
-  ])
-}
-
-async function postmasterOf(dataDir: string): Promise<number> {
-  return Number((await readFile(`${dataDir}/postgres/postmaster.pid`, 'utf8')).split('\n')[0])
+async function measure({ server, rooms }: Staged, rate: number): Promise<Figure[]> {
+  let seen: Awaited<ReturnType<typeof run>> | undefined
+  const spent = await server.costOf(async () => (seen = await run(rooms, rate, options.seconds)))
+  const { count, took, latencies } = seen!
+  return [
+    { name: 'reached', value: (1000 * latencies.length) / took, unit: 'messages/s' },
+    { name: 'not seen', value: count - latencies.length, unit: '', target: { exactly: 0 } },
+    ...latencyFigures(latencies),
+    ...cpuFigures(spent, count),
+  ]
 }

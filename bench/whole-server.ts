@@ -6,6 +6,7 @@ import { UserShards } from '#engine/user/owner.ts'
 import type { Pool } from '#store/db.ts'
 import { type Certificates, makeCertificates } from '#test/certificates.ts'
 import { freePorts, Laneway, type LanewayOptions, Login } from '#test/laneway.ts'
+import type { Figure } from './figures.ts'
 import { processUs, type Stand, withStand } from './stand.ts'
 import { Synapse } from './synapse.ts'
 
@@ -172,6 +173,23 @@ export function withWholeServer(
     { empty: kind === 'synapse', quick },
   )
 }
+
+/** Gives `run` our server, and with `against` another beside it, on a database of its own. */
+export async function withServers(
+  { against, ...options }: { against: string } & Omit<WholeServerOptions, 'kind'>,
+  run: (own: WholeServer, other: WholeServer | undefined) => Promise<void>,
+): Promise<void> {
+  if (against === '') return withWholeServer((own) => run(own, undefined), options)
+  if (against !== 'synapse') throw new Error('--against wants synapse')
+  return withWholeServer(
+    (own) => withWholeServer((other) => run(own, other), { ...options, kind: 'synapse' }),
+    options,
+  )
+}
+
+/** Our figures with those of the other server, which are the same in the same order. */
+export const besides = (own: readonly Figure[], other: readonly Figure[]): Figure[] =>
+  own.map((figure, index) => ({ ...figure, against: other[index]!.value }))
 
 /** Does tasks with so many of them open at once. */
 export async function inParallel<T>(
