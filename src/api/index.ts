@@ -98,6 +98,7 @@ import * as federationLeaving from '#api/server-server/leaving.ts'
 import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
+import * as federationRoomPolicy from '#api/server-server/room-policy.ts'
 import * as federationSpaceHierarchy from '#api/server-server/space-hierarchy.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
 import * as federationUserDevices from '#api/server-server/user-devices.ts'
@@ -208,6 +209,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
+  'server-server/room-policy': federationRoomPolicy,
   'server-server/space-hierarchy': federationSpaceHierarchy,
   'server-server/transactions': federationTransactions,
   'server-server/user-devices': federationUserDevices,

@@ -1,5 +1,6 @@
 import { verifySignature } from '#core/ed25519.ts'
 import { redactedText } from '#core/event/hash.ts'
+import { policyKeyId } from '#core/event/policy.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf, isUserId } from '#core/ids.ts'
 import { type KeyLookup, signsEvents } from '#core/server-keys.ts'
@@ -66,12 +67,10 @@ const keysOf = (event: RoomEvent, server: string): NeededKeys => ({
   server,
   keyIds: signaturesOf(event.pdu, server)
     .map(([keyId]) => keyId)
-    .filter((keyId) => keyId !== policyServerKey),
+    // Another rule checks that signature.
+    .filter((keyId) => keyId !== policyKeyId),
   minimumValidUntilTs: event.version.enforceKeyValidity ? event.originServerTs : 0,
 })
-
-/** The key of a policy server is in no key document: other rules check its signature. */
-const policyServerKey = 'ed25519:policy_server'
 
 /** What the signatures say. `missing` names keys that are unknown, or not known to be valid long enough. */
 export type SignatureCheck =
@@ -117,7 +116,7 @@ function checkServer(
   let verified = false
   let unknown = false
   for (const [keyId, signature] of signaturesOf(event.pdu, server)) {
-    if (keyId === policyServerKey) continue
+    if (keyId === policyKeyId) continue
     const key = keys(server, keyId)
     if (!key || !signsEvents(key, event.version, event.originServerTs, now)) {
       // That an old key has expired is final.

@@ -48,6 +48,8 @@ export type Judged = {
   verdict: Verdict
   /** An event of ours, or one that we relay: it goes to the servers of the room. */
   relayed: boolean
+  /** Why it is soft-failed, whatever the current state says of it. */
+  softFailed?: string
   inboxIds: readonly number[]
   /** Placed events that it comes before: it is history behind a gap, and no news. */
   behind?: readonly number[]
@@ -109,6 +111,7 @@ export function* applyAt(
     isHistory: behind !== undefined,
     prevNids: judged.covers ?? judged.prevs.map(({ nid }) => nid),
     isLocal: builtOn !== undefined,
+    softFailed: judged.softFailed,
   })
   try {
     for (;;) {
@@ -184,7 +187,7 @@ function apply(
   countServers(room, changes)
   if (known.stateKeyNid !== null && known.authOrder === null)
     room.auth.add(known, authsOf(judged), part)
-  if (judged.txn) part.txns.push({ ...judged.txn, eventNid: known.nid })
+  if (judged.txn && flags === 0) part.txns.push({ ...judged.txn, eventNid: known.nid })
   part.inbox.push(...judged.inboxIds)
   room.state = merged.state
   room.revision++

@@ -29,6 +29,7 @@ export const newCounters = () => ({
   refused: 0,
   parkedForKeys: 0,
   parkedForEvents: 0,
+  parkedForPolicy: 0,
   /** The park was full: left in the inbox. */
   notParked: 0,
   postponed: 0,

@@ -21,6 +21,7 @@ import { type Limits, limitsWith } from '#engine/room/limits.ts'
 import { load } from '#engine/room/load.ts'
 import { MissingFetcher } from '#engine/room/missing.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { PolicyServers } from '#engine/room/policy-servers.ts'
 import { Persister, type PersistOptions } from '#engine/room/persist.ts'
 import { Send } from '#engine/room/send.ts'
 import { States } from '#engine/room/states.ts'
@@ -32,7 +33,7 @@ import { changeMembership, join } from '#engine/room/members.ts'
 import { receiveInvite } from '#engine/room/receive-invite.ts'
 import { dropRemains, removeRoom } from '#engine/room/remove-room.ts'
 import { RemoteJoins } from '#engine/room/remote-joins.ts'
-import { takeMember } from '#engine/room/take-member.ts'
+import { performLocal, takeMember } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
 import type {
@@ -110,6 +111,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       events: new EventCache(sql, limits.roomBytes / 2),
       states: new States(sql, new SnapshotCache(limits.roomBytes / 4)),
       keys: new KeyCache(federation, signing, now),
+      policies: new PolicyServers({ federation, limits, now }),
       resolve: options.resolve ?? resolve,
       now,
       onError,
@@ -299,6 +301,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     this.joins.stop()
     for (const lane of this.lanes.values()) lane.inbound.stop()
     this.#fetcher.stop()
+    this.parts.policies.stop()
     await this.housekeeping.stop()
     await this.parts.persister.idle()
   }
@@ -320,7 +323,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   async #perform(lane: Lane, event: LocalEvent): Promise<Landed> {
     await passHolds(lane, event.stateKey !== undefined)
-    return lane.perform((answer) => new Send(answer, event))
+    return performLocal(lane, (answer) => new Send(answer, event), event.txn)
   }
 
   /** A retried send answers with the event of the first one. */

@@ -1,6 +1,7 @@
+import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import type { Incoming, Raw } from '#engine/room/incoming.ts'
 import type { Item, Lane } from '#engine/room/lane.ts'
-import { Park } from '#engine/room/park.ts'
+import { Park, signatureOf } from '#engine/room/park.ts'
 import { type Prepared, prepare } from '#engine/room/prepare.ts'
 import { discardOf } from '#engine/room/discard.ts'
 import { Receive } from '#engine/room/receive.ts'
@@ -120,6 +121,23 @@ export class Inbound {
       parts.counters.notParked++
       this.#defer(incoming.inboxIds)
     }
+  }
+
+  /** Parks an event until its room's policy server has signed it or will not; nobody is held up by it. */
+  parkUnsigned(incoming: Incoming, server: PolicyServer): void {
+    const { parts } = this.#lane
+    const { eventId, event } = incoming
+    this.parkEvent(incoming, [signatureOf(eventId)])
+    if (this.park.get(eventId) !== incoming) return
+    parts.counters.parkedForPolicy++
+    void parts.policies.signLater(event, server).then((outcome) => {
+      // With the rows of those that came meanwhile.
+      const parked = this.park.remove(eventId)
+      if (!parked) return
+      const { reason } = { reason: undefined, ...outcome }
+      const more = reason === undefined ? outcome : { unsigned: { server, reason } }
+      this.release([{ ...parked, ...more }])
+    })
   }
 
   /** Drops a row for what is in it. */

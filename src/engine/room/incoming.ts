@@ -1,6 +1,7 @@
 import { type ParseOptions, toRoomEvent } from '#core/event/check.ts'
 import { judgeRead, type Read, readPdu } from '#core/event/receive.ts'
 import { parseJson } from '#core/canonical-json.ts'
+import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import type { NeededKeys } from '#core/event/signatures.ts'
 import type { RoomVersion } from '#core/room-version.ts'
@@ -27,6 +28,8 @@ export type Incoming = Parkable & {
    * ancestor by way of what was missing.
    */
   readonly behind?: readonly number[]
+  /** Set if a policy server was asked to sign it, and it is not signed. */
+  readonly unsigned?: { readonly server: PolicyServer; readonly reason: string }
   /** The room, as it is loaded, that did not know it when it was looked for with many others. */
   newTo?: Room
   /** The numbers of what it is made of, if they were looked up with those of others. */

@@ -10,7 +10,7 @@ import { enterOutside, versionFor } from '#engine/room/outside-room.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { contentOf, Send } from '#engine/room/send.ts'
 import { shownState } from '#engine/room/shown-state.ts'
-import { type SignedMember, takeMember } from '#engine/room/take-member.ts'
+import { performLocal, type SignedMember, takeMember } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
 import type { Committed, Outcome } from '#engine/room/work.ts'
 import type { JoinRoom, Landed } from '#engine/worker/protocol.ts'
@@ -25,7 +25,8 @@ export async function knock(lane: Lane, request: JoinRoom): Promise<Landed> {
   const room = await parts.turns.seat(true).run(lane.load())
   if (room?.kind === 'joined' && isOurs(parts, room)) {
     await passHolds(lane, true)
-    return lane.perform(
+    return performLocal(
+      lane,
       (answer) =>
         new Send(answer, {
           sender: userId,

@@ -26,6 +26,10 @@ export const defaultLimits = {
   /** One request for missing events, or for keys. */
   requestMs: 20_000,
   keysMs: 20_000,
+  /** One request to a policy server, what an event of another server waits for it, the first pause after a failure. */
+  policyMs: 20_000,
+  policyWaitMs: 60_000,
+  policyPauseMs: 1_000,
   /** A join, an invite, the rejection of an invite through other servers. */
   joinMs: 150_000,
   inviteMs: 60_000,

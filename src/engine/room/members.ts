@@ -1,8 +1,11 @@
+import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { forbidden, MatrixError, notFound } from '#core/error.ts'
 import { authorize } from '#core/auth/authorize.ts'
 import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
+import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
+import { needsPolicySignature } from '#core/event/policy.ts'
 import { domainOf } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { lookupIn } from '#engine/room/decide.ts'
@@ -14,7 +17,8 @@ import { isOurs, JoinLocal } from '#engine/room/local-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import { knockedVia } from '#engine/room/knock-state.ts'
 import { LeaveOutside } from '#engine/room/leave-outside.ts'
-import { putIn } from '#engine/room/take-member.ts'
+import { policyOf } from '#engine/room/policy.ts'
+import { performLocal, putIn } from '#engine/room/take-member.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { RemoteJoins } from '#engine/room/remote-joins.ts'
 import { buildLocal, citedBy, contentOf, Send } from '#engine/room/send.ts'
@@ -40,7 +44,7 @@ export async function join(lane: Lane, joins: RemoteJoins, request: JoinRoom): P
     if (room?.kind === 'joined' && isOurs(parts, room)) {
       try {
         await passHolds(lane, true)
-        return await lane.perform((answer) => new JoinLocal(answer, request))
+        return await performLocal(lane, (answer) => new JoinLocal(answer, request))
       } catch (error) {
         // Another server may be able to let the user in.
         if (!unableToGrant(error) || via.size === 0) throw error
@@ -87,7 +91,8 @@ export async function changeMembership(lane: Lane, change: MembershipChange): Pr
   if (membership === 'invite' && isRemote)
     return inviteOther(lane, { sender, target, content, ...time })
   await passHolds(lane, true)
-  return lane.perform(
+  return performLocal(
+    lane,
     (answer) =>
       new Send(answer, {
         sender,
@@ -138,8 +143,12 @@ type WantedInvite = { sender: string; target: string; content: JsonObject; times
 
 /** Invites a user of another server, which must sign the invite before the room has it. */
 async function inviteOther(lane: Lane, wish: WantedInvite): Promise<Landed> {
-  const { federation, now, keys, limits, turns, signing } = lane.parts
-  const { event, json, state } = await turns.seat(true).run(buildInvite(lane, wish))
+  const { federation, now, keys, limits, turns, signing, policies } = lane.parts
+  const { event: made, server, state } = await turns.seat(true).run(buildInvite(lane, wish))
+  const { event, text: json } =
+    server && needsPolicySignature(made)
+      ? await policies.sign(made, server)
+      : { event: made, text: canonicalEvent(made.version, made.pdu)! }
   const signed = await remoteInvite({
     federation,
     now,
@@ -157,7 +166,7 @@ async function inviteOther(lane: Lane, wish: WantedInvite): Promise<Landed> {
 function* buildInvite(
   lane: Lane,
   { sender, target, content, ...time }: WantedInvite,
-): Task<{ event: RoomEvent; json: string; state: string[] }> {
+): Task<{ event: RoomEvent; server: PolicyServer | undefined; state: string[] }> {
   const { parts } = lane
   const room = yield* lane.load()
   if (room?.kind !== 'joined') throw notFound('The room is not known')
@@ -169,8 +178,9 @@ function* buildInvite(
   const state = yield* lookupIn(parts, room, map, keysAsked(subject), numbers)
   const auths = selectAuthEvents(subject, state)
   const wish = { sender, type, stateKey: target, content: '', ...time }
-  const { event, text: json } = buildLocal(parts, room, wish, content, { prevs, auths })
+  const { event } = buildLocal(parts, room, wish, content, { prevs, auths })
   const verdict = authorize(event, state, () => true)
   if (!verdict.allowed) throw forbidden(verdict.reason)
-  return { event, json, state: yield* shownState(parts, room, map, sender) }
+  const server = yield* policyOf(parts, room, numbers)
+  return { event, server, state: yield* shownState(parts, room, map, sender) }
 }

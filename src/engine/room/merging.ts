@@ -1,5 +1,5 @@
 import { unavailable } from '#core/error.ts'
-import { allow, type Verdict } from '#core/verdict.ts'
+import { allow, reject, type Verdict } from '#core/verdict.ts'
 import { authorize } from '#core/auth/authorize.ts'
 import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
@@ -22,6 +22,8 @@ export type StatesAround = {
   prevNids: readonly number[]
   /** A local user waits for it: it is built anew if it is overtaken, and keeps nobody out. */
   isLocal: boolean
+  /** Check 7 has failed it already. */
+  softFailed: string | undefined
 }
 
 /** What a room becomes with one more event. */
@@ -68,8 +70,9 @@ export class Merging {
    */
   plain(): Merged | undefined {
     const room = this.#room
-    const { before, isHistory, prevNids } = this.#states
+    const { before, isHistory, prevNids, softFailed } = this.#states
     if (before !== room.state || isHistory || isRejected(this.#known)) return undefined
+    if (softFailed !== undefined) return undefined
     if (room.missing.has(this.#known.event.eventId)) return undefined
     for (const nid of room.extremities.keys()) if (!prevNids.includes(nid)) return undefined
     return {
@@ -119,7 +122,8 @@ export class Merging {
     }
     // Rejected and soft-failed events are cited by nothing of ours; nor is one that others cite.
     if (isRejected(known) || this.#states.isHistory) return merged
-    const verdict = yield* this.#judge()
+    const { softFailed } = this.#states
+    const verdict = softFailed === undefined ? yield* this.#judge() : reject(softFailed)
     if (!verdict.allowed) merged.softFailed = verdict.reason
     else if (!room.missing.has(known.event.eventId)) {
       merged.extremities = new Map(room.extremities)

@@ -12,6 +12,8 @@ export function keysAsked(event: AuthSubject): StateKey[] {
 
 const createKey: StateKey = ['m.room.create', '']
 const joinRulesKey: StateKey = ['m.room.join_rules', '']
+/** Of this every event asks, if no auth rule does. */
+const policyKey: StateKey = ['m.room.policy', '']
 
 /** The user whose membership an event sets; undefined if it sets nobody's. */
 export function memberOf({ type, stateKey }: AuthSubject): string | undefined {
@@ -29,7 +31,7 @@ const asksAs = (event: AuthSubject, last: AuthSubject | undefined): boolean =>
 /** The numbers of all that these events are made of, and of what judging them asks for. */
 export function* numbersFor(interner: Interner, events: Iterable<AuthSubject>): Task<Interned> {
   const types = new Set<string>()
-  const stateKeys: (readonly [string, string])[] = []
+  const stateKeys: StateKey[] = [policyKey]
   const users = new Set<string>()
   const servers = new Set<string>()
   // Messages of one user ask for the same places.

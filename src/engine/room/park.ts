@@ -5,6 +5,10 @@ export type ParkLimits = { perRoom: number; perOrigin: number }
 
 type Parked<E> = { event: E; missing: Set<string>; since: number }
 
+/** What an event lacks that is no event: its policy server's signature, for which nobody else is asked. */
+export const signatureOf = (eventId: string): string => `signature of ${eventId}`
+const isEvent = (lacked: string) => lacked.startsWith('$')
+
 /**
  * Events of one room that lack ancestors. They wait here, outside the lane, and come back when all
  * that they lack has come: in the order of the graph, since a descendant of a parked event lacks it.
@@ -83,7 +87,7 @@ export class Park<E extends Parkable> {
   roots(): { event: E; missing: string[]; since: number }[] {
     const roots: { event: E; missing: string[]; since: number }[] = []
     for (const { event, missing, since } of this.#byId.values()) {
-      const outside = [...missing].filter((id) => !this.#byId.has(id))
+      const outside = [...missing].filter((id) => isEvent(id) && !this.#byId.has(id))
       if (outside.length > 0) roots.push({ event, missing: outside, since })
     }
     return roots

@@ -11,6 +11,7 @@ import type { Lane } from '#engine/room/lane.ts'
 import type { Limits } from '#engine/room/limits.ts'
 import type { Persister } from '#engine/room/persist.ts'
 import type { Room } from '#engine/room/room.ts'
+import type { PolicyServers } from '#engine/room/policy-servers.ts'
 import type { States } from '#engine/room/states.ts'
 import type { Turns } from '#engine/room/turns.ts'
 import type { Federation } from '#engine/worker/protocol.ts'
@@ -31,6 +32,7 @@ export type Parts = {
   readonly events: EventCache
   readonly states: States
   readonly keys: KeyCache
+  readonly policies: PolicyServers
   /** State resolution of the core; tests make it slow. */
   readonly resolve: typeof resolve
   /** Milliseconds since 1970. */

@@ -12,6 +12,8 @@ import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/local-member.ts'
 import { requireAllowed } from '#engine/room/make-member.ts'
 import { enterOutside, versionFor } from '#engine/room/outside-room.ts'
+import { withPolicySignatures } from '#engine/room/policy.ts'
+import type { SignedByPolicy } from '#engine/room/policy-servers.ts'
 import { claim } from '#engine/room/receive.ts'
 import type { Room } from '#engine/room/room.ts'
 import { Taken } from '#engine/room/take-member.ts'
@@ -34,15 +36,19 @@ export type SignedInvite = {
  * Spec: server-server-api/#inviting-to-a-room
  */
 export const receiveInvite = (lane: Lane, invite: SignedInvite): Promise<Landed> =>
-  lane.admit<Landed>((answer) => new TakeInvite(answer, invite))
+  withPolicySignatures(lane, (signed) =>
+    lane.admit<Landed>((answer) => new TakeInvite(answer, invite, signed)),
+  )
 
 class TakeInvite extends Taken<Landed> {
   readonly bytes: number
   readonly #invite: SignedInvite
+  readonly #signed: SignedByPolicy | undefined
 
-  constructor(answer: Answer<Landed>, invite: SignedInvite) {
+  constructor(answer: Answer<Landed>, invite: SignedInvite, signed: SignedByPolicy | undefined) {
     super(answer, false)
     this.#invite = invite
+    this.#signed = signed
     this.bytes = invite.state.reduce((sum, each) => sum + each.length, invite.pdu.length)
   }
 
@@ -61,9 +67,10 @@ class TakeInvite extends Taken<Landed> {
       origin: domainOf(event.sender)!,
       rejection: undefined,
       inboxIds: [],
+      ...this.#signed,
     }
     yield* requireAllowed(parts, room, incoming.origin)
-    const taken = yield* this.take(lane, room, incoming, false)
+    const taken = yield* this.take(lane, room, incoming, { relayed: false })
     if ('outcome' in taken) return taken.outcome
     // It goes to all servers in the room, so it comes again; until then we look for what it lacks.
     lane.inbound.parkEvent(incoming, taken.missing)

@@ -1,8 +1,9 @@
+import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { claimEventIds } from '#store/room/intern.ts'
-import { type Applied, applyEvent } from '#engine/room/apply.ts'
+import { type Applied, applyEvent, type Judged } from '#engine/room/apply.ts'
 import { judgeBefore, stateBefore, unsigned } from '#engine/room/decide.ts'
 import { FromInbox } from '#engine/room/from-inbox.ts'
 import type { Incoming } from '#engine/room/incoming.ts'
@@ -10,11 +11,12 @@ import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
 import { missingOf } from '#engine/room/prepare.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { judgeByPolicy } from '#engine/room/policy.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { RoomReloaded } from '#engine/room/work.ts'
 
-/** An event of another server that lacks nothing: checks 4 to 6, and into the room. */
+/** An event of another server that lacks nothing: checks 4 to 7, and into the room. */
 export class Receive extends FromInbox {
   protected *take(lane: Lane, room: Room | null): Task<Applied | undefined> {
     const { inbound } = lane
@@ -23,24 +25,28 @@ export class Receive extends FromInbox {
       inbound.discard(incoming.inboxIds)
       return undefined
     }
-    const received = yield* receiveEvent(lane, room, incoming, false)
+    const received = yield* receiveEvent(lane, room, incoming, { relayed: false })
     if ('applied' in received) return received.applied
     if ('missing' in received) inbound.parkEvent(incoming, received.missing)
+    else if ('unsigned' in received) inbound.parkUnsigned(incoming, received.unsigned)
     else inbound.discard(incoming.inboxIds)
     return undefined
   }
 }
 
-/** What became of an event: it lacks something, it is no news, or it is applied. */
+/** What became of an event: it lacks something, or the signature of a policy server, it is no news, or it is applied. */
 export type ReceivedEvent =
-  { missing: ReadonlySet<string> } | { known: Known | undefined } | { applied: Applied }
+  | { missing: ReadonlySet<string> }
+  | { unsigned: PolicyServer }
+  | { known: Known | undefined }
+  | { applied: Applied }
 
-/** Checks 4 to 6 of an event, and into the room in memory. */
+/** Checks 4 to 7 of an event, and into the room in memory. */
 export function* receiveEvent(
   lane: Lane,
   room: Room,
   incoming: Incoming,
-  relayed: boolean,
+  more: Pick<Judged, 'relayed' | 'txn' | 'internal'>,
 ): Task<ReceivedEvent> {
   const { parts, inbound } = lane
   const { event } = incoming
@@ -71,7 +77,13 @@ export function* receiveEvent(
   const verdict = signed.allowed
     ? yield* judgeBefore(parts, room, event, { before, auths: found, numbers })
     : signed
+  // 7: A policy server, if the room has one, has signed it, otherwise it is soft-failed.
+  const policy =
+    verdict.allowed && !incoming.behind
+      ? yield* judgeByPolicy(parts, room, incoming, numbers)
+      : undefined
   if (room.stale) throw new RoomReloaded()
+  if (policy?.outcome === 'ask') return { unsigned: policy.server }
   const applied = yield* applyEvent(parts, room, {
     event,
     text: incoming.text,
@@ -83,7 +95,8 @@ export function* receiveEvent(
     before,
     numbers,
     verdict,
-    relayed,
+    ...more,
+    ...(policy?.outcome === 'soft-fail' && { softFailed: policy.reason }),
     inboxIds: incoming.inboxIds,
     ...(incoming.behind && { behind: incoming.behind }),
     claimed: event.version.eventFormat === 'named',

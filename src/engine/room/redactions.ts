@@ -6,6 +6,7 @@ import * as pendingRedactions from '#store/room/pending-redactions.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { policyRedacted } from '#engine/room/policy.ts'
 import { redactionCounts } from '#engine/room/redact.ts'
 import type { Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
@@ -77,10 +78,12 @@ export function keepRedactions(
   for (const redactionNid of of)
     part.redactions.push({ targetId: packEventId(event.eventId), redactionNid, applied: true })
   room.redactions.delete(event.eventId)
+  if (of.length > 0) policyRedacted(room, event)
   if (!own || !good) return
   const { target, applied } = own
   part.redactions.push({ targetId: packEventId(target), redactionNid: nid, applied })
   if (!applied) wants(room, target, nid)
+  else policyRedacted(room, { eventId: target })
 }
 
 function wants({ redactions }: Room, target: string, nid: number): void {

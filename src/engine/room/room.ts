@@ -7,6 +7,7 @@ import type { ServerSet } from '#store/room/server-sets.ts'
 import type { AuthChains } from '#engine/room/auth-chains.ts'
 import { Holds } from '#engine/room/hold.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import type { SeenPolicy } from '#engine/room/policy.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
 import { SpanList } from '#store/room/span-list.ts'
 import { eventFlags } from '#store/room/batch.ts'
@@ -102,6 +103,9 @@ export class Room {
   readonly unsaved = new Map<number, Snapshot>()
   /** The newest snapshot: the next is made on top of it. */
   lastSnapshot: Snapshot | undefined
+  /** The `m.room.policy` event that was last asked for, and those of which a redaction came since. */
+  policy: SeenPolicy | undefined
+  readonly redactedPolicies = new Set<string>()
   /** The set of joined servers as it was last interned. */
   serverSet: ServerSet | undefined
   #acl: { eventNid: number; acl: ServerAcl } | undefined

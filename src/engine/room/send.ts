@@ -7,7 +7,6 @@ import { referenceHash } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import { allow } from '#core/verdict.ts'
-import type { LocalTxnRow } from '#store/room/batch.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { type Applied, applyAt, type Judged } from '#engine/room/apply.ts'
 import { lookupIn } from '#engine/room/decide.ts'
@@ -16,11 +15,12 @@ import type { Lane } from '#engine/room/lane.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { randomEventId } from '#engine/room/plan-room.ts'
+import { policyOf, requirePolicySignature } from '#engine/room/policy.ts'
 import { checkLocalRedaction } from '#engine/room/redact.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
-import type { Landed, LocalEvent } from '#engine/worker/protocol.ts'
+import type { Landed, LocalEvent, LocalTxn } from '#engine/worker/protocol.ts'
 
 /** How many events one of ours cites at most; the rest are cited by the next. The spec allows 20. */
 const maxPrevs = 10
@@ -108,6 +108,7 @@ function* sendOnce(
   const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
   if (wish.redacts !== undefined)
     yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
+  const policy = yield* policyOf(parts, room, numbers)
   if (room.stale) throw new RoomReloaded()
   if (room.state !== before) return undefined
   const { revision } = room
@@ -119,7 +120,7 @@ function* sendOnce(
     parts.counters.refused++
     throw forbidden(verdict.reason)
   }
-  const txn = wish.txn && rowOf(wish.txn, parts.now())
+  requirePolicySignature(event.event, policy)
   const judged: Judged = {
     ...event,
     prevs,
@@ -129,17 +130,16 @@ function* sendOnce(
     verdict: allow,
     relayed: true,
     inboxIds: [],
-    // The sending device hears of its transaction again when it reads the event.
-    ...(txn && { txn, internal: JSON.stringify({ txn: wish.txn }) }),
+    ...txnOf(wish.txn, parts.now()),
   }
   return yield* applyAt(parts, room, judged, revision)
 }
 
-const rowOf = (txn: NonNullable<LocalEvent['txn']>, sentAt: number): LocalTxnRow => ({
-  ...txn,
-  eventNid: 0,
-  sentAt,
-})
+/** What an event keeps of the transaction that made it: the sending device hears of it again. */
+export function txnOf(txn: LocalTxn | undefined, sentAt: number): Pick<Judged, 'txn' | 'internal'> {
+  if (!txn) return {}
+  return { txn: { ...txn, eventNid: 0, sentAt }, internal: JSON.stringify({ txn }) }
+}
 
 /** The events that ours cites: the deepest, if there are many. */
 export function citedBy(room: Room): Known[] {

@@ -9,6 +9,7 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import type { NeededKeys } from '#core/event/signatures.ts'
 import { domainOf } from '#core/ids.ts'
 import { eventFlags } from '#store/room/batch.ts'
+import type { Judged } from '#engine/room/apply.ts'
 import { aside } from '#engine/room/aside.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { lookupIn } from '#engine/room/decide.ts'
@@ -17,13 +18,15 @@ import type { Lane } from '#engine/room/lane.ts'
 import { requireAllowed, requireServed } from '#engine/room/make-member.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { Unsigned, withPolicySignatures } from '#engine/room/policy.ts'
 import { missingOf } from '#engine/room/prepare.ts'
 import { receiveEvent } from '#engine/room/receive.ts'
 import { requireAuthoriser } from '#engine/room/restricted.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
+import { txnOf } from '#engine/room/send.ts'
 import type { Task } from '#engine/room/task.ts'
-import { type Committed, nothing, type Outcome } from '#engine/room/work.ts'
-import type { Landed } from '#engine/worker/protocol.ts'
+import { type Committed, nothing, type Outcome, type Work } from '#engine/room/work.ts'
+import type { Landed, LocalTxn } from '#engine/worker/protocol.ts'
 
 /** A join, leave or knock that another server has signed and hands in. */
 export type SignedMember = {
@@ -46,7 +49,12 @@ export const takeMember = (lane: Lane, signed: SignedMember): Promise<TakenMembe
     for (let tries = 0; ; tries++) {
       const checked = await aside(lane, (room) => check(parts, requireServed(parts, room), signed))
       if ('incoming' in checked)
-        return lane.admit<TakenMember>((answer) => new TakeMember(answer, checked.incoming, false))
+        return withPolicySignatures(lane, (policy) => {
+          const incoming = { ...checked.incoming, ...policy }
+          return lane.admit<TakenMember>(
+            (answer) => new TakeMember(answer, incoming, { local: false }),
+          )
+        })
       if (tries > 0) throw forbidden('The keys that signed the event cannot be had')
       await parts.keys.fetch(checked.keys, parts.limits.keysMs)
     }
@@ -104,15 +112,39 @@ function* vouched(parts: Parts, room: Room, event: RoomEvent): Task<string> {
  * Takes an event that was checked already: one of ours that another server has signed too, or the
  * other way round.
  */
-export function putIn(
+export const putIn = (
   lane: Lane,
   checked: { event: RoomEvent; text: string; origin: string },
+): Promise<Landed> =>
+  withPolicySignatures(lane, (signed) => putInSigned(lane, { ...checked, ...signed }))
+
+async function putInSigned(
+  lane: Lane,
+  checked: { event: RoomEvent; text: string; origin: string },
+  txn?: LocalTxn,
 ): Promise<Landed> {
   const { eventId } = checked.event
   const incoming = { ...checked, eventId, rejection: undefined, inboxIds: [] }
-  const isOurs = checked.origin === lane.parts.signing.serverName
-  const make = (answer: Answer<TakenMember>) => new TakeMember(answer, incoming, isOurs)
-  return isOurs ? lane.perform(make) : lane.admit(make)
+  const local = checked.origin === lane.parts.signing.serverName
+  const make = (answer: Answer<TakenMember>) =>
+    new TakeMember(answer, incoming, { local, ...(txn && { txn }) })
+  const { shard, position } = await (local ? lane.perform(make) : lane.admit(make))
+  return { eventId, shard, position }
+}
+
+/**
+ * Performs what makes an event of a local user. If a policy server must sign that event it is made
+ * first, signed outside of the lane, and then put in as it is, on top of what it was made for.
+ */
+export function performLocal(
+  lane: Lane,
+  make: (answer: Answer<Landed>) => Work<Lane>,
+  txn?: LocalTxn,
+): Promise<Landed> {
+  const origin = lane.parts.signing.serverName
+  return withPolicySignatures(lane, (signed) =>
+    signed ? putInSigned(lane, { ...signed, origin }, txn) : lane.perform(make),
+  )
 }
 
 /** An event that goes into the room as one of the inbox does, but somebody waits for it. */
@@ -132,7 +164,7 @@ export abstract class Taken<T> extends Asked<T> {
     lane: Lane,
     room: Room,
     incoming: Incoming,
-    relayed: boolean,
+    more: Pick<Judged, 'relayed' | 'txn' | 'internal'>,
   ): Task<{ outcome: Outcome | null } | { missing: ReadonlySet<string> }> {
     const { parts } = lane
     const { event } = incoming
@@ -146,8 +178,9 @@ export abstract class Taken<T> extends Asked<T> {
     const missing = missingOf(room, incoming, (id) => found.get(id))
     if (missing.size > 0) return { missing }
     yield* requireAllowedNow(parts, room, event)
-    const received = yield* receiveEvent(lane, room, incoming, relayed)
+    const received = yield* receiveEvent(lane, room, incoming, more)
     if ('missing' in received) return received
+    if ('unsigned' in received) throw new Unsigned(event, received.unsigned)
     if ('known' in received) {
       if (!received.known) throw forbidden('The ID of the event is that of another')
       return { outcome: this.again(room, received.known) }
@@ -203,16 +236,25 @@ function* requireAllowedNow(parts: Parts, room: Room, event: RoomEvent): Task<vo
 class TakeMember extends Taken<TakenMember> {
   readonly bytes: number
   readonly #incoming: Incoming
+  readonly #txn: LocalTxn | undefined
 
-  constructor(answer: Answer<TakenMember>, incoming: Incoming, local: boolean) {
+  constructor(
+    answer: Answer<TakenMember>,
+    incoming: Incoming,
+    { local, txn }: { local: boolean; txn?: LocalTxn },
+  ) {
     super(answer, local)
     this.#incoming = incoming
+    this.#txn = txn
     this.bytes = incoming.text.length
   }
 
   *decide(lane: Lane): Task<Outcome | null> {
     const room = requireServed(lane.parts, yield* lane.load())
-    const taken = yield* this.take(lane, room, this.#incoming, true)
+    const taken = yield* this.take(lane, room, this.#incoming, {
+      relayed: true,
+      ...txnOf(this.#txn, lane.parts.now()),
+    })
     // A template of ours cites what we have.
     if ('missing' in taken)
       throw new MatrixError(400, 'M_BAD_STATE', 'The event cites events that are not known here')
