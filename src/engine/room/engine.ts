@@ -15,6 +15,7 @@ import { Create } from '#engine/room/create.ts'
 import { EventCache } from '#engine/room/events.ts'
 import { passHolds } from '#engine/room/hold.ts'
 import { Housekeeping } from '#engine/room/housekeeping.ts'
+import { InboxMemory } from '#engine/room/inbox-memory.ts'
 import { KeyCache } from '#engine/room/keys.ts'
 import { answerable, Lane } from '#engine/room/lane.ts'
 import { type Limits, limitsWith } from '#engine/room/limits.ts'
@@ -66,6 +67,12 @@ export type EngineOptions = {
   resolve?: Parts['resolve']
 }
 
+/** What a lane without its room takes in memory, about. */
+const laneBytes = 3_000
+/** After so many new lanes those are forgotten that nobody needs. */
+const tidyAfterLanes = 1_000
+const resumeEveryMs = 50
+
 /**
  * The rooms of some shards: their only writer. It lives in a room worker, or in the calling thread
  * behind the same interface.
@@ -79,6 +86,9 @@ export class RoomEngine implements Handlers<RoomCalls> {
   readonly #txns = new Map<string, Promise<Landed>>()
   readonly #fetcher = new MissingFetcher()
   readonly #timers: ReturnType<typeof setInterval>[] = []
+  /** Rooms with something in the inbox, whose lanes have yet to go on after the start. */
+  readonly #unresumed = new Set<string>()
+  #newLanes = 0
   #stopping = false
 
   private constructor(options: EngineOptions, shards: ReadonlyMap<number, Shard>) {
@@ -102,6 +112,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       federation,
       limits,
       counters,
+      memory: new InboxMemory(limits),
       times: newTimes(),
       turns,
       persister,
@@ -132,9 +143,30 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const engine = new RoomEngine(options, new Map(shards.map((shard) => [shard.shard, shard])))
     await engine.joins.resume((roomId) => engine.lane(roomId))
     const waiting = await inbox.roomsWaiting(options.pool, options.shards)
-    for (const { room_id: roomId } of waiting) engine.lane(roomId).inbound.wake()
+    engine.#resume(waiting.map(({ room_id: roomId }) => roomId))
     engine.housekeeping.start()
     return engine
+  }
+
+  /**
+   * Lets every lane go on that has something in the inbox. Those of very many rooms come one after the
+   * other, so that they are not all in memory at once.
+   */
+  #resume(roomIds: readonly string[]): void {
+    const { memory, limits } = this.parts
+    for (const roomId of roomIds) this.#unresumed.add(roomId)
+    const goOn = () => {
+      let room = limits.resumeAhead - memory.waiting
+      for (const roomId of this.#unresumed) {
+        if (this.#stopping || room-- <= 0) break
+        this.lane(roomId).inbound.wake()
+        this.#unresumed.delete(roomId)
+      }
+      if (this.#stopping || this.#unresumed.size === 0) clearInterval(timer)
+    }
+    const timer = setInterval(() => goOn(), resumeEveryMs)
+    this.#timers.push(timer)
+    goOn()
   }
 
   /** The lane of a room of ours. */
@@ -142,6 +174,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
     let lane = this.lanes.get(roomId)
     if (!lane) {
       lane = new Lane(this.parts, roomId, this.#shardOf(roomId))
+      // Who asks for rooms of all kinds makes lanes faster than they are tidied up.
+      if (++this.#newLanes >= tidyAfterLanes) this.#tidy()
       this.lanes.set(roomId, lane)
     }
     lane.usedAt = this.parts.now()
@@ -177,7 +211,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const here = entries.flatMap(({ inboxId, origin, json, checked }) =>
       json === undefined ? [] : { inboxId, origin, json, ...(checked && { checked }) },
     )
-    if (here.length < entries.length) inbound.wake()
+    // What is in the inbox came before.
+    if (here.length < entries.length || this.#unresumed.delete(roomId)) inbound.wake()
     inbound.take(here)
     return null
   }
@@ -347,13 +382,14 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   /** Forgets the rooms that were used least, above a number of bytes. */
   #tidy(): void {
+    this.#newLanes = 0
     const idle = [...this.lanes].filter(([, lane]) => lane.idle)
     idle.sort(([, a], [, b]) => a.usedAt - b.usedAt)
     let bytes = 0
-    for (const lane of this.lanes.values()) bytes += lane.room?.bytes ?? 100
+    for (const lane of this.lanes.values()) bytes += laneBytes + (lane.room?.bytes ?? 0)
     for (const [roomId, lane] of idle) {
       if (bytes <= this.parts.limits.roomBytes / 4) break
-      bytes -= lane.room?.bytes ?? 100
+      bytes -= laneBytes + (lane.room?.bytes ?? 0)
       this.lanes.delete(roomId)
     }
   }

@@ -1,5 +1,7 @@
 import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import type { Incoming, Raw } from '#engine/room/incoming.ts'
+import { bytesOf, HeldRows, type Reader, rowBytes } from '#engine/room/inbox-memory.ts'
+import { KeyWait } from '#engine/room/key-wait.ts'
 import type { Item, Lane } from '#engine/room/lane.ts'
 import { Park, signatureOf } from '#engine/room/park.ts'
 import { type Prepared, prepare } from '#engine/room/prepare.ts'
@@ -16,20 +18,14 @@ type Queues = { raw: Raw[]; ready: Incoming[]; again: Item[] }
  * The strand of a lane for what comes from other servers. It holds a bounded number of inbox rows in
  * memory, and reads on when it has worked them off; events that lack something are parked outside.
  */
-export class Inbound {
+export class Inbound implements Reader {
   readonly park: Park<Incoming>
   readonly #lane: Lane
   readonly #seat: Seat
   readonly #queues: Queues = { raw: [], ready: [], again: [] }
   /** Inbox rows in memory, wherever they are: queued, parked, decided. */
-  readonly #held = new Set<number>()
-  /** Rows whose keys are being asked for. */
-  #awaitingKeys = 0
-  /** By origin, what came behind such rows: it would lack the same key, and what those bring. */
-  readonly #behind = new Map<string, Raw[]>()
-  #behindCount = 0
-  /** Since when keys of an origin are being asked for. */
-  readonly #keysSince = new Map<string, number>()
+  readonly #held: HeldRows
+  readonly #keys: KeyWait
   /** The inbox may hold rows that are not in memory. */
   #more = false
   #reading = false
@@ -40,8 +36,29 @@ export class Inbound {
   constructor(lane: Lane, seat: Seat) {
     this.#lane = lane
     this.#seat = seat
-    const { parkedPerRoom: perRoom, parkedPerOrigin: perOrigin } = lane.parts.limits
-    this.park = new Park({ perRoom, perOrigin })
+    const { limits, memory } = lane.parts
+    const { parkedPerRoom: perRoom, parkedPerOrigin: perOrigin } = limits
+    this.#held = new HeldRows(memory)
+    this.#keys = new KeyWait(lane.parts, this.#held, (raw) => {
+      this.#queues.raw.unshift(...raw)
+      this.run()
+    })
+    this.park = new Park({
+      perRoom,
+      perOrigin,
+      onLeave: ({ origin, text, inboxIds }) => {
+        memory.unpark(origin, text.length)
+        this.#held.takeBack(inboxIds)
+      },
+    })
+  }
+
+  get bytes(): number {
+    return this.#held.bytes
+  }
+
+  get wants(): boolean {
+    return this.#more && !this.#stopped
   }
 
   get idle(): boolean {
@@ -55,15 +72,15 @@ export class Inbound {
 
   get length(): number {
     const { raw, ready, again } = this.#queues
-    const waiting = this.park.size + this.#awaitingKeys + this.#behindCount
+    const waiting = this.park.size + this.#keys.size
     return raw.length + ready.length + again.length + waiting
   }
 
   /** How it is just now, for whoever looks into it. */
   get inside() {
     return {
-      keysSince: this.#keysSince,
-      awaitingKeys: this.#awaitingKeys + this.#behindCount,
+      keysSince: this.#keys.since,
+      awaitingKeys: this.#keys.size,
       comesBack: this.#timer !== undefined,
       hasTurn: this.#seat.ready,
       spentMs: this.#seat.spentMs,
@@ -72,9 +89,11 @@ export class Inbound {
 
   /** Takes rows of the inbox: into memory, or by noting that there are some. */
   take(entries: readonly Raw[]): void {
-    const { laneEvents } = this.#lane.parts.limits
+    const { limits, memory } = this.#lane.parts
     for (const entry of entries) {
-      const isFull = this.#queues.raw.length + this.#behindCount >= laneEvents
+      const isFull =
+        this.#queues.raw.length + this.#keys.behind >= limits.laneEvents ||
+        !memory.fits(this, bytesOf(entry))
       // It comes behind what is in the inbox, and behind what is just being read from there.
       if (this.#more || this.#reading || isFull) this.#more = true
       else if (this.#hold(entry)) this.#queues.raw.push(entry)
@@ -109,15 +128,35 @@ export class Inbound {
   /** Rows that are committed, or dropped: another reading of the inbox will not find them. */
   done(inboxIds: readonly number[]): void {
     for (const id of inboxIds) this.#held.delete(id)
+    // There was no room to read more: now there may be.
+    if (this.#more && !this.#running && this.bytes < this.#lane.parts.limits.laneBytes / 2)
+      this.run()
+  }
+
+  /** The same event from another server: what becomes of the first becomes of both. */
+  joinParked(twin: Incoming, inboxIds: readonly number[]): void {
+    twin.inboxIds.push(...inboxIds)
+    if (this.park.get(twin.eventId) === twin) this.#held.setAside(inboxIds)
+  }
+
+  #park(incoming: Incoming, missing: Iterable<string>): boolean {
+    const { memory, now } = this.#lane.parts
+    const { origin, text } = incoming
+    if (!memory.park(origin, text.length)) return false
+    if (this.park.add(incoming, missing, now())) return true
+    memory.unpark(origin, text.length)
+    return false
   }
 
   /** Parks an event until these have come; if there is no room, its rows go back to the inbox. */
   parkEvent(incoming: Incoming, missing: Iterable<string>): void {
     const { parts } = this.#lane
     const twin = this.park.get(incoming.eventId)
-    if (twin) twin.inboxIds.push(...incoming.inboxIds)
-    else if (this.park.add(incoming, missing, parts.now())) parts.counters.parkedForEvents++
-    else {
+    if (twin) this.joinParked(twin, incoming.inboxIds)
+    else if (this.#park(incoming, missing)) {
+      parts.counters.parkedForEvents++
+      this.#held.setAside(incoming.inboxIds)
+    } else {
       parts.counters.notParked++
       this.#defer(incoming.inboxIds)
     }
@@ -172,7 +211,11 @@ export class Inbound {
     inbox
       .quarantine(parts.sql, shard, inboxIds, String(culprit), parts.now())
       .then(() => this.done(inboxIds))
-      .catch((error: unknown) => parts.onError(error, 'an inbox row could not be quarantined'))
+      .catch((error: unknown) => {
+        parts.onError(error, 'an inbox row could not be quarantined')
+        this.done(inboxIds)
+        this.#wakeIn(parts.limits.inboxPollMs)
+      })
   }
 
   /** Back to the inbox, for later; with each time the pause doubles, and in the end it is dropped. */
@@ -192,8 +235,12 @@ export class Inbound {
   #defer(inboxIds: readonly number[]): void {
     if (inboxIds.length === 0) return
     const { parts, shard } = this.#lane
-    const until = parts.now() + parts.limits.retryMs
-    this.#putBack(inboxIds, inbox.defer(parts.sql, shard, inboxIds, until))
+    const { retryMs, keepDeferredMs: keepMs } = parts.limits
+    const options = { now: parts.now(), pauseMs: retryMs, keepMs }
+    const deferring = inbox.defer(parts.sql, shard, inboxIds, options).then((dropped) => {
+      parts.counters.givenUp += dropped
+    })
+    this.#putBack(inboxIds, deferring)
   }
 
   #putBack(inboxIds: readonly number[], writing: Promise<void>): void {
@@ -254,11 +301,12 @@ export class Inbound {
         else if (ready.length > 0)
           yield* this.#lane.decide({ work: new Receive(ready.shift()!), alone: false })
         else if (raw.length > 0) yield* this.#prepare(raw.splice(0, parts.limits.prepare))
-        else if (this.#more && this.#behindCount < parts.limits.laneEvents) {
-          this.#reading = true
-          yield* this.#readOn()
-          this.#reading = false
-        } else break
+        else {
+          const bytes =
+            this.#more && this.#keys.behind < parts.limits.laneEvents ? parts.memory.begin(this) : 0
+          if (bytes === 0) break
+          yield* this.#readOn(bytes)
+        }
         if (parts.persister.pending >= parts.limits.decidedAhead)
           yield* wait(parts.persister.below(parts.limits.decidedAhead))
         yield
@@ -271,7 +319,7 @@ export class Inbound {
   }
 
   *#prepare(batch: Raw[]): Task<void> {
-    const entries = this.#behind.size === 0 ? batch : batch.filter((raw) => !this.#holdBehind(raw))
+    const entries = batch.filter((raw) => !this.#keys.holdBehind(raw))
     let prepared: Prepared
     try {
       prepared = yield* prepare(this.#lane, entries)
@@ -282,66 +330,35 @@ export class Inbound {
     }
     this.#queues.ready.push(...prepared.ready)
     const byOrigin = Map.groupBy(prepared.wantKeys, ({ raw }) => raw.origin)
-    for (const [origin, wanted] of byOrigin) this.#fetchKeys(origin, wanted)
+    for (const [origin, wanted] of byOrigin) this.#defer(this.#keys.fetch(origin, wanted))
   }
 
-  #holdBehind(raw: Raw): boolean {
-    const behind = raw.lastTry ? undefined : this.#behind.get(raw.origin)
-    if (!behind) return false
-    behind.push(raw)
-    this.#behindCount++
-    return true
-  }
-
-  /** One server's keys: no other waits for them. */
-  #fetchKeys(origin: string, wanted: Prepared['wantKeys']): void {
-    const { parts } = this.#lane
-    const entries = wanted.map(({ raw }) => raw)
-    this.#awaitingKeys += entries.length
-    if (!this.#behind.has(origin)) this.#behind.set(origin, [])
-    if (!this.#keysSince.has(origin)) this.#keysSince.set(origin, parts.now())
-    parts.counters.parkedForKeys += entries.length
-    parts.keys
-      .fetch(
-        wanted.flatMap(({ keys }) => keys),
-        parts.limits.keysMs,
-      )
-      .catch((error: unknown) => parts.onError(error, 'keys could not be asked for'))
-      .finally(() => {
-        const behind = this.#behind.get(origin) ?? []
-        this.#behind.delete(origin)
-        this.#keysSince.delete(origin)
-        this.#behindCount -= behind.length
-        this.#awaitingKeys -= entries.length
-        const again = entries.map((entry) => ({ ...entry, lastTry: true }))
-        this.#queues.raw.unshift(...again, ...behind)
-        this.run()
-      })
-  }
-
-  /** The next rows of the inbox that are not in memory and whose time has come. */
-  *#readOn(): Task<void> {
+  /** The next rows of the inbox that are not in memory and whose time has come, and their room. */
+  *#readOn(bytes: number): Task<void> {
     const { parts, roomId, shard } = this.#lane
-    const { laneEvents } = parts.limits
-    const limit = laneEvents + this.#held.size
-    // What comes in while this is read says again that there is more.
-    this.#more = false
-    const { rows, nextAt } = yield* wait(inbox.list(parts.sql, shard, roomId, parts.now(), limit))
-    const fresh = rows.filter(({ inbox_id: id }) => !this.#held.has(id))
-    // As many as were asked for: there may be others behind them.
-    if (rows.length === limit || fresh.length > laneEvents) this.#more = true
-    for (const { inbox_id: inboxId, origin, json } of fresh.slice(0, laneEvents)) {
-      const entry = { inboxId, origin, json }
-      if (this.#hold(entry)) this.#queues.raw.push(entry)
+    const { laneEvents: limit } = parts.limits
+    this.#reading = true
+    try {
+      // What comes in while this is read says again that there is more.
+      this.#more = false
+      const wanted = { now: parts.now(), limit, bytes, rowBytes, held: this.#held.ids }
+      const { rows, more, nextAt } = yield* wait(inbox.list(parts.sql, shard, roomId, wanted))
+      if (more) this.#more = true
+      for (const { inbox_id: inboxId, origin, json } of rows) {
+        const entry = { inboxId, origin, json }
+        if (this.#hold(entry)) this.#queues.raw.push(entry)
+      }
+      if (nextAt !== null) this.#wakeIn(Math.max(0, nextAt - parts.now()))
+      // As many rooms are loaded at once as may read, and no more.
+      if (rows.length > 0) yield* this.#lane.load()
+    } finally {
+      this.#reading = false
+      parts.memory.end(this)
     }
-    if (nextAt !== null) this.#wakeIn(Math.max(0, nextAt - parts.now()))
   }
 
-  #hold({ inboxId }: Raw): boolean {
-    if (inboxId === undefined) return true
-    if (this.#held.has(inboxId)) return false
-    this.#held.add(inboxId)
-    return true
+  #hold(raw: Raw): boolean {
+    return raw.inboxId === undefined || this.#held.add(raw.inboxId, bytesOf(raw))
   }
 
   #forget(): void {

@@ -5,9 +5,20 @@
 export const defaultLimits = {
   /** Inbox events of one room in memory; the rest stay in the inbox. */
   laneEvents: 400,
+  /** Bytes of inbox events in memory: of all rooms, up to twice that with one event of each, and of one. */
+  inboxBytes: 32 * 2 ** 20,
+  laneBytes: 2 ** 20,
+  /** Rooms that are read from the inbox at once. */
+  readersAtOnce: 32,
+  /** Rooms that wait to be read, at a start; those behind them follow. */
+  resumeAhead: 500,
   /** Events that lack something, of one room and of one origin in it. */
   parkedPerRoom: 200,
   parkedPerOrigin: 100,
+  /** The same of all rooms of a worker, and bytes of what waits for peers. */
+  parkedInAll: 4_000,
+  parkedOfOrigin: 800,
+  asideBytes: 16 * 2 ** 20,
   /** How many are prepared at once: parsed, verified, looked up. */
   prepare: 50,
   /** Decided and not yet committed; inbox events wait above it. */
@@ -46,6 +57,12 @@ export const defaultLimits = {
   /** Attempts of an inbox row before it is dropped, and the first pause between them. */
   attempts: 8,
   retryMs: 30_000,
+  /** How long a row may wait for room among the parked. */
+  keepDeferredMs: 86_400_000,
+  /** Inbox rows, and bytes, of one room above which its inbox is thinned, and how often that is looked at. */
+  thinRows: 50_000,
+  thinBytes: 256 * 2 ** 20,
+  thinEveryMs: 5_000,
   /** How often inboxes are looked through for rows whose time has come. */
   inboxPollMs: 5_000,
   /** How often what is no longer needed is tidied up, and how long transaction IDs are. */

@@ -1,7 +1,12 @@
 /** What can be parked: an event with an ID, that came from somewhere. */
 export type Parkable = Readonly<{ eventId: string; origin: string }>
 
-export type ParkLimits = { perRoom: number; perOrigin: number }
+export type ParkLimits<E> = {
+  perRoom: number
+  perOrigin: number
+  /** Told of each event that is parked no more. */
+  onLeave?: (event: E) => void
+}
 
 type Parked<E> = { event: E; missing: Set<string>; since: number }
 
@@ -14,12 +19,12 @@ const isEvent = (lacked: string) => lacked.startsWith('$')
  * that they lack has come: in the order of the graph, since a descendant of a parked event lacks it.
  */
 export class Park<E extends Parkable> {
-  readonly #limits: ParkLimits
+  readonly #limits: ParkLimits<E>
   readonly #byId = new Map<string, Parked<E>>()
   readonly #waitingFor = new Map<string, Set<Parked<E>>>()
   readonly #perOrigin = new Map<string, number>()
 
-  constructor(limits: ParkLimits) {
+  constructor(limits: ParkLimits<E>) {
     this.#limits = limits
   }
 
@@ -133,5 +138,6 @@ export class Park<E extends Parkable> {
     const left = this.#perOrigin.get(event.origin)! - 1
     if (left > 0) this.#perOrigin.set(event.origin, left)
     else this.#perOrigin.delete(event.origin)
+    this.#limits.onLeave?.(event)
   }
 }

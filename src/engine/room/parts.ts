@@ -6,6 +6,7 @@ import type { ServerSets } from '#store/room/server-sets.ts'
 import type { Shard } from '#store/room/shards.ts'
 import type { Counters, Times } from '#engine/room/counters.ts'
 import type { EventCache } from '#engine/room/events.ts'
+import type { InboxMemory } from '#engine/room/inbox-memory.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import type { Limits } from '#engine/room/limits.ts'
@@ -23,6 +24,8 @@ export type Parts = {
   readonly federation: Federation
   readonly limits: Limits
   readonly counters: Counters
+  /** What is in memory of the inbox. */
+  readonly memory: InboxMemory
   readonly times: Times
   readonly turns: Turns
   readonly persister: Persister

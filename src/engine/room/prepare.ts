@@ -57,7 +57,7 @@ function accept(lane: Lane, room: Room, raw: Raw, accepted: Incoming[], prepared
       inbound.park.get(incoming.event.eventId) ??
       accepted.find(({ event }) => event.eventId === incoming.event.eventId)
     // The same event from another server: what becomes of the first becomes of both.
-    if (twin) twin.inboxIds.push(...incoming.inboxIds)
+    if (twin) inbound.joinParked(twin, incoming.inboxIds)
     else accepted.push(incoming)
   }
 }

@@ -109,24 +109,45 @@ export async function receive(
 
 export type InboxRow = { inbox_id: number; origin: string; json: string; attempts: number }
 
-/** The first rows of a room whose time has come, and when the next one's will. */
+/** What to read of a room's rows. */
+export type Wanted = {
+  now: number
+  limit: number
+  /** Of their texts, each with so much more for the row; the first one may be longer. */
+  bytes: number
+  rowBytes: number
+  /** Rows that are not wanted: they are in memory. */
+  held: readonly number[]
+}
+
+/** The first rows of a room whose time has come; whether there are more, or else when the next one's will. */
 export async function list(
   sql: Sql,
   shard: number,
   roomId: string,
-  now: number,
-  limit: number,
-): Promise<{ rows: InboxRow[]; nextAt: number | null }> {
-  const [rows, [next]] = await Promise.all([
-    sql<InboxRow[]>`
-      select inbox_id, origin, json, attempts from inbox
-      where shard = ${shard} and room_id = ${roomId} and not_before <= ${now}
-      order by inbox_id limit ${limit}`,
-    sql<{ at: number | null }[]>`
-      select min(not_before) as at from inbox
-      where shard = ${shard} and room_id = ${roomId} and not_before > ${now}`,
-  ])
-  return { rows: [...rows], nextAt: next?.at ?? null }
+  { now, limit, bytes, rowBytes, held }: Wanted,
+): Promise<{ rows: InboxRow[]; more: boolean; nextAt: number | null }> {
+  const found = await sql<(InboxRow & { due: number })[]>`
+    select inbox_id, origin, json, attempts, due
+    from (
+      select inbox_id, origin, json, attempts, count(*) over ()::integer as due,
+        coalesce(sum(octet_length(json) + ${rowBytes}::integer) over (
+          order by inbox_id rows between unbounded preceding and 1 preceding), 0) as before
+      from (
+        select inbox_id, origin, json, attempts from inbox
+        where shard = ${shard} and room_id = ${roomId} and not_before <= ${now}
+          and inbox_id <> all(${held as number[]}::bigint[])
+        order by inbox_id limit ${limit}
+      ) first
+    ) weighed
+    where before < ${bytes}::bigint order by inbox_id`
+  const rows = found.map(({ due: _due, ...row }) => row)
+  const due = found[0]?.due ?? 0
+  if (due === limit || due > rows.length) return { rows, more: true, nextAt: null }
+  const [next] = await sql<{ at: number | null }[]>`
+    select min(not_before) as at from inbox
+    where shard = ${shard} and room_id = ${roomId} and not_before > ${now}`
+  return { rows, more: false, nextAt: next?.at ?? null }
 }
 
 /** The rooms of these shards that have rows: at a start every one of their lanes resumes. */
@@ -166,16 +187,30 @@ export async function postpone(
   })
 }
 
-/** Has rows wait without counting that against them: it is not they that lack something. */
+/**
+ * Has rows wait without counting that as an attempt, for half as long as they have waited: what is many
+ * does not come again and again. Rows that waited too long are dropped; how many were.
+ */
 export async function defer(
   sql: Sql,
   shard: number,
   inboxIds: readonly number[],
-  until: number,
-): Promise<void> {
-  await sql`
-    update inbox set not_before = ${until}
-    where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])`
+  { now, pauseMs, keepMs }: { now: number; pauseMs: number; keepMs: number },
+): Promise<number> {
+  const [row] = await sql<{ dropped: number }[]>`
+    with dropped as (
+      delete from inbox
+      where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])
+        and received_at < ${now - keepMs}::bigint
+      returning 1
+    ), deferred as (
+      update inbox
+      set not_before = ${now}::bigint + greatest(${pauseMs}::bigint, (${now}::bigint - received_at) / 2)
+      where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])
+        and received_at >= ${now - keepMs}::bigint
+    )
+    select count(*)::integer as dropped from dropped`
+  return row!.dropped
 }
 
 /** Takes rows out for good, with the error that each caused by itself. */

@@ -16,13 +16,21 @@ async function insert(roomId: string, count: number, shard = 1): Promise<number[
   return rows.map(({ inbox_id }) => inbox_id)
 }
 
+const list = (
+  roomId: string,
+  now: number,
+  limit: number,
+  { shard = 1, bytes = 1e6, held = [] as number[] } = {},
+) => inbox.list(sql, shard, roomId, { now, limit, bytes, rowBytes: 100, held })
+
 test('a room’s rows are read in their order, some at a time', async () => {
   const ids = await insert('!a:x', 5)
   await insert('!b:x', 2)
-  const { rows, nextAt } = await inbox.list(sql, 1, '!a:x', 50, 3)
+  const { rows, more, nextAt } = await list('!a:x', 50, 3)
   expect(rows.map(({ inbox_id }) => inbox_id)).toEqual(ids.slice(0, 3))
   expect(rows[0]).toMatchObject({ origin: 'o', json: '1', attempts: 0 })
-  expect(nextAt).toBeNull()
+  expect([more, nextAt]).toEqual([true, null])
+  expect(await list('!a:x', 50, 9)).toMatchObject({ more: false, nextAt: null })
   const waiting = await inbox.roomsWaiting(sql, [1, 2])
   expect(waiting).toMatchObject([
     { room_id: '!a:x', rows: 5 },
@@ -31,37 +39,53 @@ test('a room’s rows are read in their order, some at a time', async () => {
   expect(await inbox.roomsWaiting(sql, [2])).toHaveLength(0)
 })
 
+test('rows are read up to so many bytes, and at least one; those in memory are left out', async () => {
+  const ids = await insert('!bytes:x', 5)
+  const idsOf = async (bytes: number, held: number[] = []) => {
+    const { rows, more } = await list('!bytes:x', 50, 9, { bytes, held })
+    return [rows.map(({ inbox_id }) => inbox_id), more]
+  }
+  expect(await idsOf(202)).toEqual([ids.slice(0, 2), true])
+  expect(await idsOf(203)).toEqual([ids.slice(0, 3), true])
+  expect(await idsOf(1)).toEqual([ids.slice(0, 1), true])
+  expect(await idsOf(1e6, ids.slice(0, 3))).toEqual([ids.slice(3), false])
+})
+
 test('rows are put off for twice as long each time, and dropped in the end', async () => {
   const ids = await insert('!c:x', 2)
   const off = (now: number) =>
     inbox.postpone(sql, 1, ids.slice(0, 1), { now, pauseMs: 100, attempts: 3 })
   expect(await off(1000)).toBe(0)
-  expect(await inbox.list(sql, 1, '!c:x', 1099, 9)).toMatchObject({ nextAt: 1100 })
-  expect((await inbox.list(sql, 1, '!c:x', 1100, 9)).rows).toHaveLength(2)
+  expect(await list('!c:x', 1099, 9)).toMatchObject({ nextAt: 1100 })
+  expect((await list('!c:x', 1100, 9)).rows).toHaveLength(2)
   expect(await off(2000)).toBe(0)
-  expect(await inbox.list(sql, 1, '!c:x', 2000, 9)).toMatchObject({ nextAt: 2200 })
+  expect(await list('!c:x', 2000, 9)).toMatchObject({ nextAt: 2200 })
   expect(await off(3000)).toBe(1)
-  expect((await inbox.list(sql, 1, '!c:x', 1e9, 9)).rows.map(({ inbox_id: id }) => id)).toEqual(
-    ids.slice(1),
-  )
+  expect((await list('!c:x', 1e9, 9)).rows.map(({ inbox_id: id }) => id)).toEqual(ids.slice(1))
 })
 
-test('what is put off for no fault of its own is not dropped, however often', async () => {
+test('what is put off for no fault of its own waits longer each time, and is dropped when it is old', async () => {
   const ids = await insert('!g:x', 1)
-  for (let now = 1; now < 40; now++) await inbox.defer(sql, 1, ids, 1000 * now)
-  expect(await inbox.list(sql, 1, '!g:x', 38_999, 9)).toEqual({ rows: [], nextAt: 39_000 })
-  const { rows } = await inbox.list(sql, 1, '!g:x', 39_000, 9)
+  const defer = (now: number) => inbox.defer(sql, 1, ids, { now, pauseMs: 100, keepMs: 50_000 })
+  // It came at 1,001.
+  expect(await defer(1_001)).toBe(0)
+  expect(await list('!g:x', 1_100, 9)).toEqual({ rows: [], more: false, nextAt: 1_101 })
+  for (let now = 2_001; now < 51_000; now += 1_000) expect(await defer(now)).toBe(0)
+  expect(await list('!g:x', 50_001, 9)).toMatchObject({ rows: [], nextAt: 50_001 + 24_500 })
+  const { rows } = await list('!g:x', 90_000, 9)
   expect(rows).toMatchObject([{ inbox_id: ids[0]!, attempts: 0 }])
+  expect(await defer(51_002)).toBe(1)
+  expect((await list('!g:x', 1e9, 9)).rows).toHaveLength(0)
 })
 
 test('a quarantined row is kept with its error, out of the way', async () => {
   const ids = await insert('!d:x', 2)
   await inbox.quarantine(sql, 1, ids.slice(0, 1), 'bad \0 row', 77)
-  expect((await inbox.list(sql, 1, '!d:x', 1e9, 9)).rows).toHaveLength(1)
+  expect((await list('!d:x', 1e9, 9)).rows).toHaveLength(1)
   const [row] = await sql`select * from inbox_quarantine where inbox_id = ${ids[0]!}`
   expect(row).toMatchObject({ room_id: '!d:x', json: '1', error: 'bad  row', quarantined_at: 77 })
   await inbox.drop(sql, 1, ids)
-  expect((await inbox.list(sql, 1, '!d:x', 1e9, 9)).rows).toHaveLength(0)
+  expect((await list('!d:x', 1e9, 9)).rows).toHaveLength(0)
 })
 
 test('the gauges tell how much waits, where, and since when', async () => {
@@ -99,9 +123,9 @@ test('a join that fails for good takes its backlog with it, unless another one s
   ])
   await insert('!j:x', 2, 3)
   await pendingJoins.fail(sql, 3, '!j:x', '@a:x')
-  expect((await inbox.list(sql, 3, '!j:x', 1e9, 9)).rows).toHaveLength(2)
+  expect((await list('!j:x', 1e9, 9, { shard: 3 })).rows).toHaveLength(2)
   await pendingJoins.fail(sql, 3, '!j:x', '@b:x')
-  expect((await inbox.list(sql, 3, '!j:x', 1e9, 9)).rows).toHaveLength(0)
+  expect((await list('!j:x', 1e9, 9, { shard: 3 })).rows).toHaveLength(0)
   expect(await pendingJoins.list(sql, [3])).toHaveLength(0)
 })
 
@@ -110,7 +134,7 @@ test('a join that fails leaves the backlog of a room that is known', async () =>
   await owner.commit(owner.room(5, '!known:x'))
   await insert('!known:x', 1, 5)
   await pendingJoins.fail(sql, 5, '!known:x', '@a:x')
-  expect((await inbox.list(sql, 5, '!known:x', 1e9, 9)).rows).toHaveLength(1)
+  expect((await list('!known:x', 1e9, 9, { shard: 5 })).rows).toHaveLength(1)
 })
 
 test('a transaction ID is found again, until it is old', async () => {
