@@ -1,6 +1,7 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { type Budget, type LimitClass, defaultBudgets } from '#api/http/rate-limit.ts'
 import { media, urlPreviews } from '#src/config/media.ts'
+import { metrics } from '#src/config/metrics.ts'
 import { policyServer, presence } from '#src/config/live.ts'
 import { calls, support } from '#src/config/offers.ts'
 import { push } from '#src/config/push.ts'
@@ -14,7 +15,7 @@ import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
  * An option with `secret` may be given as `…_file` too: the path of a file that holds the value.
  */
 
-const serves = ['client', 'federation', 'admin'] as const
+const serves = ['client', 'federation', 'admin', 'metrics'] as const
 
 const Listener = t.Object(
   {
@@ -22,8 +23,8 @@ const Listener = t.Object(
     port: whole(8008, 0, 65_535, 'The port; 0 takes any free one.'),
     serves: t.Array(oneOf(serves, ''), {
       description:
-        'What is answered here: client (the client-server API), federation (the server-server API and the keys), admin (administration).',
-      default: [...serves],
+        'What is answered here: client (the client-server API), federation (the server-server API and the keys), admin (administration), metrics (what Prometheus reads, see [metrics]).',
+      default: ['client', 'federation', 'admin'],
       minItems: 1,
       uniqueItems: true,
     }),
@@ -302,6 +303,7 @@ export const Config = t.Object(
       'How often a user, or an address where nobody is logged in, may call: per second in the long run, and how often at once.',
       { enabled: flag(true, 'False: no limits.'), ...budgetsByClass },
     ),
+    metrics,
     appservices: section('Application services.', {
       files: texts('Their registration files (YAML).', {
         examples: [['/etc/laneway/bridge.yaml']],

@@ -1,4 +1,5 @@
 import type { Pool } from '#store/db.ts'
+import type { Seeing } from '#src/metrics/seeing.ts'
 import type { Config } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
 import type { Intake } from '#engine/federation/intake.ts'
@@ -89,6 +90,8 @@ export type Context = {
   readonly typing: Typing
   /** Who is there; undefined where the operator wants nobody to know. */
   readonly presence: Presence | undefined
+  /** What the server does, for those who watch it. */
+  readonly seeing: Pick<Seeing, 'metrics' | 'unready' | 'longestLanes'>
   /** What callers may still ask; shared by all listeners. */
   readonly limits: RateLimits
   /** How far each shard is committed, and who wants to know. */

@@ -28,6 +28,7 @@ import { takeEdus } from '#engine/user/take-edus.ts'
 import { RoomPool } from '#engine/worker/pool.ts'
 import type { Rooms, Signal } from '#engine/worker/protocol.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
+import type { RequestTimes } from '#api/http/request-times.ts'
 import { makeAccounts, makeMail } from '#src/accounts.ts'
 import { type Config, budgetsOf } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
@@ -36,6 +37,8 @@ import { federationOptions } from '#src/federation-options.ts'
 import type { Log } from '#src/log.ts'
 import { startLive, takePassing } from '#src/live.ts'
 import { startMedia } from '#src/media.ts'
+import { Seeing } from '#src/metrics/seeing.ts'
+import type { ThreadMeter } from '#src/metrics/thread-meter.ts'
 import { startDeletions } from '#src/room-deletions.ts'
 import { askGateways, startPush } from '#src/push.ts'
 import { shardCount } from '#store/settings.ts'
@@ -48,6 +51,7 @@ export type Parts = {
   roomWorkers: number
   /** Requests to other servers that the runtime allows at once. */
   maxRequests: number
+  measures: { meter: ThreadMeter; requests: RequestTimes }
   /** What is started is put here, to be stopped in reverse. */
   started: AsyncDisposableStack
 }
@@ -57,7 +61,7 @@ const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 
 /** Everything that handlers use, started and wired in dependency order. */
 export async function createContext(parts: Parts): Promise<Context> {
-  const { config, appservices, log, database, started } = parts
+  const { config, appservices, log, database, measures, started } = parts
   const { sql } = database
   const serverName = config.server_name
   const ownKeys = await startOwnKeys(sql, clock)
@@ -72,12 +76,20 @@ export async function createContext(parts: Parts): Promise<Context> {
   const { keys, resync } = startKeys(parts, owners.users, federation, positions)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
 
-  const media = await startMedia({ config, sql, log, clock, started, federation })
+  const { worker: mediaWorker, ...media } = await startMedia({
+    config,
+    sql,
+    log,
+    clock,
+    started,
+    federation,
+  })
 
   const shared = { config, sql, log, clock, positions, started, users: owners.users }
   const live = await startLive({ ...shared, serverName, federation, rooms: () => intake.rooms })
   const kept = memories()
-  await startPush({ ...shared, unread: kept.unread, ask: askGateways(federation), mail })
+  const ask = askGateways(federation)
+  const push = await startPush({ ...shared, unread: kept.unread, ask, mail })
   const passing = takePassing({ sql, log }, live, () => intake.rooms)
 
   const intake: Intake = startIntake(parts, rooms, (origin, edus) =>
@@ -111,6 +123,7 @@ export async function createContext(parts: Parts): Promise<Context> {
     ...media,
     ...live,
     keys,
+    seeing: new Seeing({ ...shared, ...measures, rooms, federation, intake, push, mediaWorker }),
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,

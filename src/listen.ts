@@ -3,7 +3,14 @@ import type { App } from '#api/http/mount.ts'
 import type { ListenerConfig } from '#src/config.ts'
 import { StartupError } from '#store/startup-error.ts'
 
-export type Listening = { address: string; port: number; tls: boolean; stop: () => Promise<void> }
+export type Listening = {
+  address: string
+  port: number
+  tls: boolean
+  /** From now on this answers. */
+  serve: (app: App) => void
+  stop: () => Promise<void>
+}
 
 /** Longer than the longest /sync; the runtime's most. */
 const idleSeconds = 255
@@ -22,13 +29,15 @@ const faultsOfTls: Readonly<Record<string, string>> = {
   ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key is not that of the certificate',
 }
 
-/** Answers with `app` where the configuration says. */
+/** Answers with `first` where the configuration says, until there is something else to serve. */
 export async function listen(
   config: ListenerConfig,
-  app: App,
+  first: App,
   maxUploadBytes = 0,
 ): Promise<Listening> {
   const { address, port, tls } = config
+  let app = first
+  let stopping: Promise<void> | undefined
   const certificate = tls && {
     cert: await readPem(tls.certificate),
     key: await readPem(tls.key),
@@ -58,15 +67,18 @@ export async function listen(
     }
   }
 
+  async function stop() {
+    const drained = server.stop()
+    await Promise.race([drained, Bun.sleep(graceMs)])
+    await server.stop(true)
+  }
+
   return {
     address,
     port: server.port!,
     tls: tls !== undefined,
-    async stop() {
-      const drained = server.stop()
-      await Promise.race([drained, Bun.sleep(graceMs)])
-      await server.stop(true)
-    },
+    serve: (next) => (app = next),
+    stop: () => (stopping ??= stop()),
   }
 }
 

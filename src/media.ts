@@ -30,7 +30,9 @@ const day = 24 * 3600 * 1000
 /** The content repository, put together as the configuration says. */
 export async function startMedia(
   parts: MediaParts,
-): Promise<Pick<Context, 'media' | 'mediaFiles' | 'thumbnails' | 'previews'>> {
+): Promise<
+  Pick<Context, 'media' | 'mediaFiles' | 'thumbnails' | 'previews'> & { worker: MediaThread }
+> {
   const { config, sql, log, clock, started, federation } = parts
   const { media: options, url_previews: previewOptions, server_name: serverName } = config
   const directory = options.directory ?? join(config.data_dir, 'media')
@@ -85,5 +87,5 @@ export async function startMedia(
     extraAuthorities: await readAuthorities(config),
   })
   const thumbnails = new Thumbnails({ ...stored, worker, maxPixels })
-  return { media, mediaFiles: files, thumbnails, previews }
+  return { media, mediaFiles: files, thumbnails, previews, worker }
 }

@@ -36,7 +36,7 @@ export const askGateways =
     federation.askGateway({ url, body, deadlineMs, maxBytes })
 
 /** What finds out what is to be pushed, and what pushes it. */
-export async function startPush(parts: PushParts): Promise<void> {
+export async function startPush(parts: PushParts): Promise<PushSender> {
   const { config, sql, log, clock, positions, users, ask, mail, started } = parts
   const sender = new PushSender({
     sql,
@@ -73,6 +73,7 @@ export async function startPush(parts: PushParts): Promise<void> {
   await follower.start()
   positions.watchNews(() => follower.tell())
   started.defer(() => follower.stop())
+  return sender
 }
 
 /** What a user has not read, in all rooms that they are in: by what is counted for /sync. */

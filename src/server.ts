@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { type App, mount } from '#api/http/mount.ts'
+import { RequestTimes } from '#api/http/request-times.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { ops } from '#api/index.ts'
 import type { Config, ListenerConfig } from '#src/config.ts'
@@ -9,6 +10,8 @@ import { createContext } from '#src/create-context.ts'
 import { openDatabase } from '#src/database.ts'
 import { type Listening, listen } from '#src/listen.ts'
 import type { Log } from '#src/log.ts'
+import { ThreadMeter } from '#src/metrics/thread-meter.ts'
+import { starting } from '#src/starting.ts'
 
 export type Server = {
   context: Context
@@ -36,8 +39,17 @@ export async function startServer(
   await using started = new AsyncDisposableStack()
   const appservices = await loadAppservices(config)
   const roomWorkers = config.workers.rooms || Math.max(1, availableParallelism() - 1)
-  const database = await openDatabase(config, { log, release: version, threads: roomWorkers + 1 })
+  const listening = await listenAll(config, started)
+  const meter = new ThreadMeter()
+  started.defer(() => meter.stop())
+  const database = await openDatabase(config, {
+    log,
+    release: version,
+    threads: roomWorkers + 1,
+    meter: meter.statements,
+  })
   started.defer(() => database.stop())
+  const requests = new RequestTimes()
   const context = await createContext({
     config,
     appservices,
@@ -45,24 +57,36 @@ export async function startServer(
     database,
     roomWorkers,
     maxRequests,
+    measures: { meter, requests },
     started,
   })
 
   const heardFrom = (server: string) => context.signal({ s: 'heard-from', servers: [server] })
-  const listening: Listening[] = []
-  for (const listener of config.listeners) {
-    const app = appFor(context, listener, heardFrom)
-    const each = await listen(listener, app, config.media.max_upload_bytes)
+  for (const [index, listener] of config.listeners.entries()) {
+    const each = listening[index]!
+    // Before all that is behind it.
     started.defer(() => each.stop())
-    listening.push(each)
+    each.serve(appFor(context, listener, requests, heardFrom))
   }
   const running = started.move()
   return { context, listening, isNew: database.isNew, stop: () => running.disposeAsync() }
 }
 
+/** Opens all listeners, first of all: whoever asks hears that the server is starting. */
+async function listenAll(config: Config, started: AsyncDisposableStack): Promise<Listening[]> {
+  const listening: Listening[] = []
+  for (const listener of config.listeners) {
+    const each = await listen(listener, starting, config.media.max_upload_bytes)
+    started.defer(() => each.stop())
+    listening.push(each)
+  }
+  return listening
+}
+
 function appFor(
   context: Context,
   listener: ListenerConfig,
+  requests: RequestTimes,
   heardFrom: (server: string) => void,
 ): App {
   const { enabled } = context.config.federation
@@ -70,5 +94,6 @@ function appFor(
     serves: listener.serves.filter((api) => enabled || api !== 'federation'),
     trustedProxies: listener.trusted_proxies,
     checkServer: serverCheck(heardFrom),
+    requests,
   })
 }

@@ -1,8 +1,11 @@
 import * as adminAccounts from '#api/admin/accounts.ts'
 import * as adminDevices from '#api/admin/devices.ts'
+import * as adminMetrics from '#api/admin/metrics.ts'
 import * as adminRegister from '#api/admin/register.ts'
 import * as adminRegistrationTokens from '#api/admin/registration-tokens.ts'
 import * as adminFederation from '#api/admin/federation.ts'
+import * as adminHealth from '#api/admin/health.ts'
+import * as adminLanes from '#api/admin/lanes.ts'
 import * as adminMedia from '#api/admin/media.ts'
 import * as adminReports from '#api/admin/reports.ts'
 import * as adminRoomDeletion from '#api/admin/room-deletion.ts'
@@ -114,7 +117,10 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/register': adminRegister,
   'admin/registration-tokens': adminRegistrationTokens,
   'admin/federation': adminFederation,
+  'admin/health': adminHealth,
+  'admin/lanes': adminLanes,
   'admin/media': adminMedia,
+  'admin/metrics': adminMetrics,
   'admin/reports': adminReports,
   'admin/room-deletion': adminRoomDeletion,
   'admin/room-membership': adminRoomMembership,

@@ -37,11 +37,15 @@ function* checkNames({ server_name, public_base_url, database, federation }: Con
   }
 }
 
-function* checkListeners({ listeners }: Config) {
+function* checkListeners({ listeners, metrics }: Config) {
   const seen = new Set<string>()
-  for (const [index, { address, port }] of listeners.entries()) {
+  for (const [index, { address, port, serves }] of listeners.entries()) {
     if (!ipaddr.isValid(address))
       yield `listeners.${index}.address: ${address} is not an IP address`
+    else if (serves.includes('metrics') && metrics.token === undefined) {
+      if (serves.length > 1 || ipaddr.process(address).range() !== 'loopback')
+        yield `listeners.${index}.serves: metrics needs metrics.token, unless the address is a loopback one and nothing else is served there`
+    }
     const place = `${address}:${port}`
     if (port !== 0 && seen.has(place)) yield `listeners.${index}: a second one on ${place}`
     seen.add(place)

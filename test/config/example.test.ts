@@ -21,7 +21,7 @@ test('the printed example is a configuration, and says nothing but the defaults'
 
 test('with its options switched on, the example shows every default as it is', async () => {
   const examples =
-    /^# (public_base_url|url|delegate_to|shared_secret|file|tls|host|user|password|from|directory|page) = .*\n/gm
+    /^# (public_base_url|url|delegate_to|shared_secret|file|tls|host|user|password|from|directory|page|token) = .*\n/gm
   const text = printExample()
     .replace(examples, '')
     .replace(/^# ((?:\[\[)?[a-z_]+(?: = .*|\]\]))$/gm, '$1')

@@ -172,7 +172,7 @@ test('every fault is reported at once, and a misspelt option gets a suggestion',
       'federation.enabeld: no such option; did you mean enabled?',
       'federation.extra_ca: must be a list, not "x.pem"',
       'listeners.0.port: must be a whole number from 0 to 65535, not 80080',
-      'listeners.0.serves.0: must be one of client, federation, admin, not "clients"',
+      'listeners.0.serves.0: must be one of client, federation, admin, metrics, not "clients"',
       'log.level: must be one of trace, debug, info, warn, error, silent, not "loud"',
       'nonsense: no such option',
       'registration.shared_secret_fil: no such option; did you mean shared_secret_file?',
@@ -205,6 +205,14 @@ test.each([
   ],
   ['[[listeners]]\naddress = "host"', 'listeners.0.address: host is not an IP address'],
   ['[[listeners]]\n[[listeners]]', 'listeners.1: a second one on 127.0.0.1:8008'],
+  [
+    '[[listeners]]\nserves = ["client", "metrics"]',
+    'listeners.0.serves: metrics needs metrics.token, unless the address is a loopback one and nothing else is served there',
+  ],
+  [
+    '[[listeners]]\naddress = "0.0.0.0"\nserves = ["metrics"]',
+    'listeners.0.serves: metrics needs metrics.token, unless the address is a loopback one and nothing else is served there',
+  ],
   ['listeners = []', 'listeners: must be a list that is not empty, not []'],
   [
     '[[listeners]]\nserves = ["client", "client"]',

@@ -7,6 +7,7 @@ import {
   requireSession,
 } from '#api/http/access-token.ts'
 import type { Incoming } from '#api/http/incoming.ts'
+import { requireScraper } from '#api/http/scraper.ts'
 import type { Auth, Auths } from '#api/http/op.ts'
 import type { Context } from '#src/context.ts'
 
@@ -26,6 +27,7 @@ export const authenticators = (checkServer: ServerCheck = refuseServer): Checks 
   ownerOptional: optionalOwnSession,
   server: checkServer,
   appserviceOptional: appserviceOf,
+  scraper: requireScraper,
 
   async appservice(ctx, request) {
     const acting = appserviceOf(ctx, request)

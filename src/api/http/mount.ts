@@ -11,6 +11,7 @@ import { Incoming } from '#api/http/incoming.ts'
 import { type AnyOp, type Api, type Auth, type Auths, apiOf } from '#api/http/op.ts'
 import type { Budget, LimitClass } from '#api/http/rate-limit.ts'
 import { Reply } from '#api/http/reply.ts'
+import { type Route, RequestTimes, count } from '#api/http/request-times.ts'
 import { requireStanding } from '#api/http/standing.ts'
 import { prove } from '#api/http/uia.ts'
 import type { Context } from '#src/context.ts'
@@ -24,6 +25,8 @@ export type MountOptions = {
   trustedProxies?: readonly string[]
   /** What large bodies may take of the memory; of all listeners together, unless told. */
   bodies?: BodyBytes
+  /** Counts requests by route, of all listeners together. */
+  requests?: RequestTimes
   /** Told of every answer of an operation: tests hold it against the spec. */
   onAnswer?: (op: AnyOp, response: Response) => void
 }
@@ -55,10 +58,11 @@ export function mount(ctx: Context, ops: readonly AnyOp[], options: MountOptions
   for (const op of ops) {
     const answer = frame.handler(op)
     for (const path of [op.path, ...(op.also ?? [])]) {
-      if (!served.has(apiOf(path))) continue
-      app.route(op.method, path, ({ request, params }: any) => answer(request, params), {
-        parse: 'none',
-      } as any)
+      if (!op.everywhere && !served.has(apiOf(path))) continue
+      for (const method of op.head ? [op.method, 'HEAD'] : [op.method])
+        app.route(method, path, ({ request, params }: any) => answer(request, params), {
+          parse: 'none',
+        } as any)
       paths.add(path)
     }
   }
@@ -85,6 +89,8 @@ class Frame {
   readonly #addressOf: (request: Request) => string
   readonly #authenticate
   readonly #bodies: BodyBytes
+  readonly #requests: RequestTimes
+  readonly #unmatched: Route
   // Request IDs tell runs of the server apart, too.
   readonly #run = crypto.randomUUID().slice(0, 8)
   #count = 0
@@ -95,14 +101,18 @@ class Frame {
     this.#addressOf = addressOf
     this.#authenticate = authenticators(options.checkServer)
     this.#bodies = options.bodies ?? allBodies
+    this.#requests = options.requests ?? new RequestTimes()
+    this.#unmatched = this.#requests.of('any', 'unmatched')
   }
 
   /** What answers one operation. */
   handler(op: AnyOp): (request: Request, params: Params) => Promise<Response> {
     const prepare = this.#preparation(op)
+    const route = this.#requests.of(op.method, op.path)
     return async (request, params) => {
       const incoming = this.#incoming(request)
       const started = performance.now()
+      this.#requests.underWay++
       let response
       try {
         const input = await prepare(incoming, params, request)
@@ -112,10 +122,11 @@ class Frame {
         response = this.#printError(error, incoming)
       } finally {
         incoming.held?.release()
+        this.#requests.underWay--
       }
-      this.#record(incoming, response.status, started, op.id)
+      this.#record(incoming, response.status, started, op.id, route)
       this.#options.onAnswer?.(op, response)
-      return response
+      return request.method === 'HEAD' ? new Response(null, response) : response
     }
   }
 
@@ -125,7 +136,7 @@ class Frame {
       return new Response(null, { status: 204, headers: corsHeaders })
     const incoming = this.#incoming(request)
     const response = this.#printError(unrecognized(status), incoming)
-    this.#record(incoming, status, performance.now(), '')
+    this.#record(incoming, status, performance.now(), '', this.#unmatched)
     return response
   }
 
@@ -198,10 +209,12 @@ class Frame {
     else log.error({ req: id, path, err: error }, 'a request failed')
   }
 
-  #record(incoming: Incoming, status: number, started: number, op: string): void {
+  #record(incoming: Incoming, status: number, started: number, op: string, route: Route): void {
     const { log } = this.#ctx
+    const tookMs = performance.now() - started
+    count(route, status, tookMs)
     if (!log.isLevelEnabled('debug')) return
-    const ms = Math.round(performance.now() - started)
+    const ms = Math.round(tookMs)
     log.debug({ req: incoming.id, op, method: incoming.method, path: incoming.path, status, ms })
   }
 }

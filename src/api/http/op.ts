@@ -24,6 +24,8 @@ export type Auths = {
   appservice: Acting
   /** An application service if the token is that of one; any other token counts for nothing. */
   appserviceOptional: Acting | null
+  /** What reads measurements: by the operator's token, or where none is set, from this machine alone. */
+  scraper: null
   /** A local user who is an administrator of this server; an application service acts as none. */
   admin: OwnSession
 }
@@ -82,6 +84,10 @@ export type Op<
   /** Older (`r0`) or unstable (MSC) paths of the same operation. */
   also?: readonly `/${string}`[]
   auth: A
+  /** Answered by every listener, whatever it serves. */
+  everywhere?: true
+  /** HEAD is answered too. */
+  head?: true
   /** Whom it serves besides users in good standing. */
   admits?: readonly Standing[]
   /** The body then holds `auth`, which the handler has no use for. */
@@ -121,7 +127,7 @@ export const op = <
 export type AnyOp = Op<any, any, any, any, any>
 
 /** The groups of operations that a listener may serve. */
-export const apis = ['client', 'federation', 'admin'] as const
+export const apis = ['client', 'federation', 'admin', 'metrics'] as const
 export type Api = (typeof apis)[number]
 
 /** Which group a path belongs to. */
@@ -129,5 +135,6 @@ export function apiOf(path: string): Api {
   if (/^\/(_matrix\/(federation|key|policy)\/|\.well-known\/matrix\/server$)/.test(path))
     return 'federation'
   if (/^\/(_synapse|_laneway)\/admin\//.test(path)) return 'admin'
+  if (path === '/_laneway/metrics') return 'metrics'
   return 'client'
 }

@@ -76,6 +76,13 @@ export class Intake {
   #countedAt = -Infinity
   #surelyAt = -Infinity
   #counting = false
+  readonly #refused: Record<string, number> = {
+    in_hand: 0,
+    all_in_hand: 0,
+    lag: 0,
+    backlog: 0,
+    rate: 0,
+  }
   readonly #pruning: ReturnType<typeof setInterval>
 
   constructor(options: IntakeOptions) {
@@ -96,15 +103,24 @@ export class Intake {
     return this.#lag.ms
   }
 
+  /** Whether it takes nothing in, since the event loop is late. */
+  get isShedding(): boolean {
+    return this.#lag.ms > this.#limits.maxLagMs
+  }
+
+  /** Transactions in hand, and how many were put off, by the reason. */
+  get counts(): { inHand: number; refused: Readonly<Record<string, number>> } {
+    return { inHand: this.#inFlight.size, refused: this.#refused }
+  }
+
   /** The answer to a transaction, JSON text. Refuses with a time to wait what is too much. */
   async take(origin: string, txnId: string, transaction: Transaction): Promise<string> {
     const current = this.#inFlight.get(origin)
     // An impatient sender that repeats itself gets the same answer, when there is one.
     if (current?.txnId === txnId) return current.answer
-    if (current) throw limitExceeded(500)
-    if (this.#inFlight.size >= this.#limits.maxInFlight) throw limitExceeded(1_000)
-    if (this.#lag.ms > this.#limits.maxLagMs)
-      throw limitExceeded(1_000 + Math.ceil(1_000 * Math.random()))
+    if (current) throw this.#putOff('in_hand', 500)
+    if (this.#inFlight.size >= this.#limits.maxInFlight) throw this.#putOff('all_in_hand', 1_000)
+    if (this.isShedding) throw this.#putOff('lag', 1_000 + Math.ceil(1_000 * Math.random()))
     const refusal = this.#refusalOf(origin, transaction.pdus.length)
     const taking = refusal
       ? this.#refuse(origin, transaction, refusal)
@@ -118,7 +134,7 @@ export class Intake {
   #refusalOf(origin: string, pdus: number): MatrixError | undefined {
     const { maxBacklog, pdusPerSecond, pdusAtOnce } = this.#limits
     this.#countBacklog()
-    if ((this.#backlog.get(origin) ?? 0) > maxBacklog) return limitExceeded(5_000)
+    if ((this.#backlog.get(origin) ?? 0) > maxBacklog) return this.#putOff('backlog', 5_000)
 
     const now = performance.now()
     const bucket = this.#buckets.get(origin) ?? { tokens: pdusAtOnce, at: now }
@@ -126,7 +142,13 @@ export class Intake {
     const tokens = Math.min(pdusAtOnce, bucket.tokens + gained)
     // A debt is paid before the next transaction.
     this.#buckets.set(origin, { tokens: tokens < 0 ? tokens : tokens - pdus, at: now })
-    return tokens < 0 ? limitExceeded(Math.ceil((-tokens / pdusPerSecond) * 1000)) : undefined
+    if (tokens >= 0) return undefined
+    return this.#putOff('rate', Math.ceil((-tokens / pdusPerSecond) * 1000))
+  }
+
+  #putOff(reason: string, waitMs: number): MatrixError {
+    this.#refused[reason]!++
+    return limitExceeded(waitMs)
   }
 
   /** Keys do not wait for events: they are taken now, and the repetition doubles nothing. */

@@ -30,6 +30,11 @@ export class MediaThread implements Caller<MediaWorkerCalls> {
     return (this.#line ?? this.#begin()).call(method, ...args)
   }
 
+  /** Calls that are not answered yet. */
+  get waiting(): number {
+    return this.#line?.waiting ?? 0
+  }
+
   stop(): void {
     this.#line?.close('The server is stopping')
     this.#line = undefined

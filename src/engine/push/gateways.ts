@@ -39,6 +39,18 @@ export class Gateways {
     return this.#active.size
   }
 
+  /** Pushers that wait, those under way, and gateways that are left alone for now. */
+  get counts(): { waiting: number; inFlight: number; failing: number } {
+    let waiting = this.#resting.size
+    let failing = 0
+    const now = this.#options.clock()
+    for (const { ready, heldUntil } of this.#lines.values()) {
+      waiting += ready.size
+      if (heldUntil > now) failing++
+    }
+    return { waiting, inFlight: this.#active.size, failing }
+  }
+
   /** A pusher has news; answers how often it had without being served. */
   wake(pusherId: number, gateway: string): number {
     const resting = this.#resting.get(pusherId)

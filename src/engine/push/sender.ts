@@ -60,6 +60,10 @@ export class PushSender {
     this.#done = new DoneItems(options.sql)
   }
 
+  get counts() {
+    return this.#gateways.counts
+  }
+
   /** Goes on with what was queued when the last one stopped. */
   async start(): Promise<void> {
     await queue.dropStray(this.#options.sql)

@@ -63,6 +63,8 @@ export class Positions {
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
   #onNews: (() => void) | undefined
+  /** How many wait for news. */
+  waiting = 0
 
   constructor(sql: Pool, options: PositionsOptions) {
     this.#sql = sql
@@ -186,7 +188,12 @@ export class Positions {
     const wants = Object.keys(nudges) as Passing[]
     if (wants.some((what) => track.nudges[what] !== nudges[what])) return
     if (this.#interest.isBehind(track, since)) return
-    await this.#interest.wait(track, signal, timeoutMs, wants)
+    this.waiting++
+    try {
+      await this.#interest.wait(track, signal, timeoutMs, wants)
+    } finally {
+      this.waiting--
+    }
   }
 
   /** Tells one listener whenever some shard is further than it was. */

@@ -10,10 +10,18 @@ const named: Partial<Record<keyof Counters, string>> = {
   stateFetches: 'state_fetches_total',
 }
 
+/** In `counters`, and above under another name. */
+const seen = new Set(
+  'commits persisted failedBatches retries commitMs lanes longestLane waiting parked uncommitted'.split(
+    ' ',
+  ),
+)
+
 const quantiles = [0.5, 0.9, 0.99, 1]
 
 /** What a room worker has counted, and how its lanes are just now. */
-export function samplesOf({ parts, lanes, joins }: RoomEngine): Sample[] {
+export function samplesOf(engine: RoomEngine): Sample[] {
+  const { parts, lanes, joins } = engine
   const { persister, turns, times } = parts
   const { counters: commits } = persister
   const lengths: number[] = []
@@ -46,6 +54,7 @@ export function samplesOf({ parts, lanes, joins }: RoomEngine): Sample[] {
     { name: 'uncommitted_events', value: persister.pending },
     { name: 'uncommitted_bytes', value: persister.pendingBytes },
     { name: 'joins_under_way', value: joins.size },
+    ...othersOf(engine),
   ]
 }
 
@@ -57,6 +66,13 @@ function* countersOf(counters: Counters): Generator<Sample> {
       yield { name: 'state_resolution_seconds_total', value: value / 1000 }
     else yield { name: 'events_total', labels: { outcome: snake(key) }, value }
   }
+}
+
+/** What the worker tells of itself that has no name of its own above: what is added there is seen here. */
+function* othersOf(engine: RoomEngine): Generator<Sample> {
+  for (const [key, value] of Object.entries(engine.counters()))
+    if (!(key in engine.parts.counters) && !seen.has(key))
+      yield { name: 'room_worker_state', labels: { what: snake(key) }, value }
 }
 
 const snake = (name: string): string =>

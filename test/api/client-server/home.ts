@@ -143,6 +143,7 @@ export class Home {
       typing,
       // Nothing that a client asks for takes in what servers send.
       intake: undefined as unknown as Context['intake'],
+      seeing: undefined as unknown as Context['seeing'],
       ...withoutMedia,
     }
     this.client = Client.of(this.ctx)
