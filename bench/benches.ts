@@ -17,6 +17,10 @@ export const benches: Record<string, BenchEntry> = {
     what: "a client's message to another client's /sync: latency, CPU",
     against: true,
   },
+  'sync-http': {
+    what: 'the first and the next /sync of a user in 200 rooms, over HTTP: latency, CPU',
+    against: true,
+  },
   sync: { what: 'an incremental /sync of a user in 1,000 rooms: latency, statements, CPU' },
   'sync-initial': { what: 'the first /sync of a user in 1,000 rooms: latency, size, CPU' },
   'sliding-sync': { what: 'sliding sync of a user in 1,000 rooms: latency, statements, CPU' },
