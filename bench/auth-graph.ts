@@ -1,11 +1,21 @@
 import type { Steps } from '#core/state-res/steps.ts'
 import { AuthGraph } from '#store/room/auth-graph.ts'
+import { openBench } from './figures.ts'
 
-// Questions to the auth graph of a room of 50,000 members that has seen 200,000 state events: wall time
-// of the whole question, and of the longest step between two yields. Median of eleven rounds.
+const help = `
+Questions to the auth graph of a room of 50,000 members that has seen 200,000 state events: wall time of
+the whole question, and of the longest step between two yields. Median of eleven rounds.
 
-const members = 50_000
-const later = 150_000
+  bun run bench auth-graph [--members 50000] [--later 150000]
+`
+
+const bench = openBench(
+  'auth-graph',
+  help,
+  { members: 50_000, later: 150_000 },
+  { members: 5_000, later: 15_000 },
+)
+const { members, later } = bench.options
 
 const graph = new AuthGraph()
 const nidOf = (order: number) => 64 * (order + 1)
@@ -54,12 +64,17 @@ function measure(name: string, question: () => Steps<number[]>): void {
     }
   }
   const { whole, step, found } = times.toSorted((a, b) => a.whole - b.whole)[5]!
-  console.log(
-    `${name.padEnd(44)} ${whole.toFixed(2)} ms, longest step ${step.toFixed(2)} ms, ${found} events`,
-  )
+  bench.tell(name, [
+    { name: 'whole', value: whole, unit: 'ms' },
+    { name: 'longest step', value: step, unit: 'ms' },
+    { name: 'events found', value: found, unit: '' },
+  ])
 }
 
-console.log(`${graph.length} nodes, ${(graph.bytes / 1e6).toFixed(1)} MB`)
+bench.tell('the graph', [
+  { name: 'events in it', value: graph.length, unit: '' },
+  { name: 'memory', value: graph.bytes / 2 ** 20, unit: 'MiB' },
+])
 for (const back of [2, 100, 10_000]) {
   const states = fork(back)
   const apart = new Set(states.flat())
@@ -69,3 +84,5 @@ for (const back of [2, 100, 10_000]) {
 }
 measure('auth chain of one member', () => graph.chain([shared[17]!], false))
 measure('auth chain of the whole state', () => graph.chain(shared, true))
+bench.chart('How long questions take', ['whole', 'longest step'])
+bench.finish()

@@ -3,10 +3,17 @@ import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { freePorts } from '#test/laneway.ts'
+import { type Figure, openBench } from './figures.ts'
 
-// From a clean clone to the first message: the README's first command as it stands, an account made
-// with `user add`, a login, a room, a message. Only Node and npm are on the path. Caches of packages
-// are those of this machine, or with `--cold` empty. `bun bench/quick-start.ts [--cold]`
+const help = `
+From a clean clone to the first message: the README's first command as it stands, an account made with
+user add, a login, a room, a message. Only Node and npm are on the path. Caches of packages are those of
+this machine, or with --cold empty.
+
+  bun run bench quick-start [--cold]
+`
+
+const bench = openBench('quick-start', help, { cold: false })
 
 const root = join(import.meta.dir, '..')
 const folder = await mkdtemp(join(tmpdir(), 'laneway-quick-start-'))
@@ -16,12 +23,12 @@ const url = `http://127.0.0.1:${port}`
 const began = performance.now()
 let last = began
 let server: Bun.Subprocess | undefined
+const steps: Figure[] = []
 
 try {
   await finish('clone', spawn(['git', 'clone', '--quiet', root, clone], folder))
   const command = /^```sh\n(.+)\n```$/m.exec(await readFile(join(clone, 'README.md'), 'utf8'))?.[1]
   if (!command) throw new Error('The README has no command')
-  console.log(`$ ${command}`)
   // A group of its own: what npx starts does not hear of its end.
   server = spawn(['sh', '-c', command], clone, {
     detached: true,
@@ -51,7 +58,10 @@ try {
   const path = `rooms/${encodeURIComponent(room)}/send/m.room.message/1`
   await ask('PUT', path, { msgtype: 'm.text', body: 'Hello' }, token)
   note('room and message')
-  console.log(`${seconds(performance.now() - began)} from the clone to the first message`)
+  bench.tell('from a clean clone', [
+    ...steps,
+    { name: 'the first message, in all', value: (performance.now() - began) / 1000, unit: 's' },
+  ])
 } finally {
   if (server && server.exitCode === null) {
     process.kill(-server.pid, 'SIGTERM')
@@ -59,6 +69,7 @@ try {
   }
   await rm(folder, { recursive: true, force: true, maxRetries: 5 })
 }
+bench.finish()
 
 function environment(): Record<string, string> {
   const path = process.env['PATH']!.split(delimiter).filter(
@@ -75,7 +86,7 @@ function environment(): Record<string, string> {
     ...Object.fromEntries(kept),
     PATH: path.join(delimiter),
     LANEWAY_LISTENERS: `[{ port = ${port} }]`,
-    ...(process.argv.includes('--cold') && caches),
+    ...(bench.options.cold ? caches : {}),
   }
 }
 
@@ -125,10 +136,6 @@ async function ask<T>(method: string, path: string, body: object, token?: string
 
 function note(step: string): void {
   const now = performance.now()
-  console.log(`${seconds(now - last)}  ${step}`)
+  steps.push({ name: step, value: (now - last) / 1000, unit: 's' })
   last = now
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(2)} s`
 }

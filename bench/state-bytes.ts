@@ -3,18 +3,28 @@ import type { NewSnapshot } from '#store/room/batch.ts'
 import { SnapshotCache } from '#store/room/snapshot-cache.ts'
 import * as snapshots from '#store/room/snapshots.ts'
 import { StateMap } from '#store/room/state-map.ts'
-import { onDatabase } from './room-storage.ts'
+import { openBench } from './figures.ts'
+import { type Stand, withStand } from './stand.ts'
 
-// What a change of state costs in a room of 50,000 members: bytes in the database (rows, their index
-// entries, and what is kept out of line), time to make the snapshot, rows and time to read one back.
-// For comparison: Synapse writes a row of `state_groups_state` (about 200 bytes with its index entry)
-// for a change, and every 100 changes all 50,000 of them. `bun bench/state-bytes.ts [changes]`
+const help = `
+What a change of state costs in a room of 50,000 members: bytes in the database (rows, their index
+entries, and what is kept out of line), time to make the snapshot, rows and time to read one back. For
+comparison: Synapse writes a row of state_groups_state (about 200 bytes with its index entry) for a change,
+and every 100 changes all 50,000 of them.
 
-const members = 50_000
-const changes = Number(process.argv[2] ?? 20_000)
+  bun run bench state-bytes [--members 50000] [--changes 20000]
+`
+
+const bench = openBench(
+  'state-bytes',
+  help,
+  { members: 50_000, changes: 20_000 },
+  { members: 5_000, changes: 1_000 },
+)
+const { members, changes } = bench.options
 const perBatch = 500
 
-await onDatabase(async (sql) => {
+const run = async ({ pool: sql }: Stand) => {
   const owner = await Owner.of(sql, [1])
   const shard = owner.shard(1)
   const room = owner.room(1)
@@ -61,18 +71,18 @@ await onDatabase(async (sql) => {
   const bytes = (await size()) - before
   const [packed] = await sql<{ bytes: number; whole: number }[]>`
     select avg(length(packed))::float as bytes, max(length(packed))::int as whole from snapshots`
-  console.log(
-    `${changes} changes in a room of ${members} members: ${(bytes / changes).toFixed(0)} bytes a change in ` +
-      `all, ${packed!.bytes.toFixed(0)} of them packed state (whole: ${(packed!.whole / 1000).toFixed(0)} kB)`,
-  )
-  const synapse = (200 * (members + 100)) / 100
-  console.log(
-    `one row a change and the whole state every 100: about ${synapse.toFixed(0)} bytes a change, ` +
-      `${(synapse / (bytes / changes)).toFixed(0)} times as much`,
-  )
-  console.log(
-    `making: ${((1000 * making) / changes).toFixed(1)} µs a change, the slowest ${slowest.toFixed(1)} ms`,
-  )
+  bench.tell('a change', [
+    { name: 'in all', value: bytes / changes, unit: 'bytes' },
+    { name: 'of them packed state', value: packed!.bytes, unit: 'bytes' },
+    { name: 'the whole state, packed', value: packed!.whole, unit: 'bytes' },
+    {
+      name: 'one row a change, and all every 100',
+      value: (200 * (members + 100)) / 100,
+      unit: 'bytes',
+    },
+    { name: 'making it', value: (1000 * making) / changes, unit: 'µs' },
+    { name: 'making the slowest', value: slowest, unit: 'ms' },
+  ])
 
   const times: number[] = []
   for (let round = 0; round < 30; round++) {
@@ -91,10 +101,12 @@ await onDatabase(async (sql) => {
     )
     select avg(n)::float as rows, max(n)::int as most
     from (select count(*) as n from layer group by snapshot_nid) counted`
-  console.log(
-    `reading: ${depth!.rows.toFixed(1)} rows (at most ${depth!.most}), ${times[15]!.toFixed(1)} ms cold, ` +
-      `the slowest ${times.at(-1)!.toFixed(1)} ms`,
-  )
+  bench.tell('reading one back, cold', [
+    { name: 'rows', value: depth!.rows, unit: '' },
+    { name: 'rows at most', value: depth!.most, unit: '' },
+    { name: 'median', value: times[15]!, unit: 'ms' },
+    { name: 'the slowest', value: times.at(-1)!, unit: 'ms' },
+  ])
 
   async function vacuum() {
     await sql`vacuum analyze snapshots`
@@ -104,4 +116,10 @@ await onDatabase(async (sql) => {
       select pg_total_relation_size('snapshots') as bytes`
     return row!.bytes
   }
+}
+
+await withStand(run, { quick: true })
+bench.chart('Bytes of a change', ['in all', 'one row a change, and all every 100'], {
+  groups: ['a change'],
 })
+bench.finish()

@@ -6,12 +6,24 @@ import { resolve } from '#core/state-res/resolve.ts'
 import type { Steps } from '#core/state-res/steps.ts'
 import { placeOf, RoomGraph, type NamedState } from '#test/differential/graph.ts'
 import { makeEvent } from '#test/differential/make-event.ts'
+import { openBench } from './figures.ts'
 
-// What it costs to merge two branches of a room of 10,000 members, on which 600 events of every kind
-// were sent: ms of wall time on one core, and the longest time between two yields, after which
-// another room gets its turn. `difference` walks auth chains; the store has an index instead.
+const help = `
+What it costs to merge two branches of a room of 10,000 members, on which 600 events of every kind were
+sent: ms of wall time on one core, the median of the rounds, and the longest time between two yields, after
+which another room gets its turn. The auth difference is found by walking here; the store has an index
+instead (bun run bench auth-graph).
 
-const members = 10_000
+  bun run bench state-res [--members 10000] [--rounds 9]
+`
+
+const bench = openBench(
+  'state-res',
+  help,
+  { members: 10_000, rounds: 9 },
+  { members: 6_000, rounds: 1 },
+)
+const { members } = bench.options
 const perBranch = 300
 const admin = '@admin:a.example'
 const user = (index: number) => `@user${index}:s${index % 50}.example`
@@ -101,7 +113,11 @@ function timed<T>(steps: Steps<T>): { value: T; ms: number; longest: number } {
   }
 }
 
-const median = (numbers: number[]) => numbers.sort((a, b) => a - b)[numbers.length >> 1]!.toFixed(1)
+const median = (name: string, numbers: number[]) => ({
+  name,
+  value: numbers.sort((a, b) => a - b)[numbers.length >> 1]!,
+  unit: 'ms',
+})
 
 for (const id of ['10', '12']) {
   const version = roomVersions.get(id)!
@@ -113,7 +129,7 @@ for (const id of ['10', '12']) {
   >
   let keys = 0
   let full = 0
-  for (let round = 0; round < 9; round++) {
+  for (let round = 0; round < bench.options.rounds; round++) {
     const found = timed(findConflicts(states))
     const given = timed(town.graph.resolution(states, found.value))
     const resolved = timed(resolve(version, given.value))
@@ -124,9 +140,14 @@ for (const id of ['10', '12']) {
     times['resolve']!.push(resolved.ms)
     times['longest']!.push(Math.max(found.longest, resolved.longest))
   }
-  console.log(
-    `state-res version ${id}: ${members} members, ${keys} conflicted keys, ${full} events to judge: ` +
-      `conflicts ${median(times['conflicts']!)} ms, resolve ${median(times['resolve']!)} ms, ` +
-      `longest turn ${median(times['longest']!)} ms (difference by walking ${median(times['difference']!)} ms)`,
-  )
+  bench.tell(`version ${id}, ${members} members`, [
+    median('finding conflicts', times['conflicts']!),
+    median('resolving', times['resolve']!),
+    median('the longest turn', times['longest']!),
+    median('auth difference, by walking', times['difference']!),
+    { name: 'conflicted keys', value: keys, unit: '' },
+    { name: 'events to judge', value: full, unit: '' },
+  ])
 }
+bench.chart('Merging two branches', ['finding conflicts', 'resolving', 'the longest turn'])
+bench.finish()

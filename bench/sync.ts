@@ -1,6 +1,7 @@
 import type { Pool } from '#store/db.ts'
 import { Story, type StoryRoom } from '#test/engine/read/story.ts'
-import { numbersOf, printBlock, quantile, type Stand, withStand } from './stand.ts'
+import { cpuFigures, latencyFigures, openBench } from './figures.ts'
+import { type Stand, withStand } from './stand.ts'
 import { costOf } from './statement-cost.ts'
 
 const help = `
@@ -15,12 +16,17 @@ that event written as JSON: who answers for what is committed, and keeps events 
 with no less. It is measured beside each /sync, in the same process and on the same event.
 `
 
-const options = numbersOf(help, { rooms: 1000, rounds: 500 })
+const bench = openBench('sync', help, { rooms: 1000, rounds: 500 }, { rooms: 50, rounds: 20 })
+const { options } = bench
 
 // With the history visibility that each of their presets sets.
 const asClients = { visibility: 'shared' }
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('CPU of a /sync, and of the least that it can do', ['CPU server', 'CPU PostgreSQL'], {
+  stacked: true,
+})
+bench.finish()
 
 async function run({ pool }: Stand): Promise<void> {
   const story = await Story.begin(pool)
@@ -32,9 +38,9 @@ async function run({ pool }: Stand): Promise<void> {
 
   const started = performance.now()
   const bytes = JSON.stringify(await story.sync(many)).length
-  printBlock(`sync: the first one, of ${options.rooms} rooms`, [
-    ['latency', `${(performance.now() - started).toFixed(0)} ms`],
-    ['answer', `${(bytes / 1024).toFixed(0)} KiB`],
+  bench.tell(`the first one, of ${options.rooms} rooms`, [
+    { name: 'latency', value: performance.now() - started, unit: 'ms' },
+    { name: 'answer', value: bytes / 1024, unit: 'KiB' },
   ])
   await measure(story, `${options.rooms} rooms, one changed`, many, rooms)
   await measure(story, '1 room, changed', one, [only])
@@ -69,20 +75,20 @@ async function measure(
     if (Object.keys(answer.rooms?.join ?? {}).length !== 1) throw new Error('Not one room changed')
     since = answer.next_batch
   }
-  const [all, least] = [whole, floor].map((cost) => perRound(cost)) as [Means, Means]
-  const words = ({ p50, p99 }: Means) => `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`
-  const cpu = ({ server, postgres, sum }: Means) =>
-    `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, sum ${sum.toFixed(0)} µs`
-  printBlock(`sync: ${name}, ${options.rounds} times`, [
-    ['latency', words(all)],
-    ['statements', all.statements.toFixed(1)],
-    ['CPU per sync', cpu(all)],
-    ['the floor', `${words(least)}; ${cpu(least)}`],
-    [
-      'to the floor',
-      `${(all.sum / least.sum).toFixed(1)} times its CPU, ${(all.p50 / least.p50).toFixed(1)} times its latency`,
-    ],
+  const told = (sum: Sum) => [
+    ...latencyFigures(sum.times),
+    { name: 'statements', value: sum.statements / options.rounds, unit: '' },
+    ...cpuFigures([sum.server, sum.postgres], options.rounds),
+  ]
+  bench.tell(name, [
+    ...told(whole),
+    {
+      name: 'to the floor',
+      value: (whole.server + whole.postgres) / (floor.server + floor.postgres),
+      unit: '×',
+    },
   ])
+  bench.tell(`${name}: the floor`, told(floor))
 }
 
 /** One indexed statement for what is new in a shard, and its answer as text. */
@@ -102,18 +108,4 @@ async function spend<T>(sql: Pool, sum: Sum, work: () => Promise<T>): Promise<T>
   sum.server += cost.server
   sum.postgres += cost.postgres
   return result
-}
-
-type Means = Record<'p50' | 'p99' | 'statements' | 'server' | 'postgres' | 'sum', number>
-
-function perRound({ times, statements, server, postgres }: Sum): Means {
-  times.sort((a, b) => a - b)
-  return {
-    p50: quantile(times, 0.5),
-    p99: quantile(times, 0.99),
-    statements: statements / times.length,
-    server: server / times.length,
-    postgres: postgres / times.length,
-    sum: (server + postgres) / times.length,
-  }
 }
