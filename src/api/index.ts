@@ -103,6 +103,7 @@ import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
 import * as federationRoomPolicy from '#api/server-server/room-policy.ts'
 import * as federationSpaceHierarchy from '#api/server-server/space-hierarchy.ts'
+import * as federationThirdPartyInvite from '#api/server-server/third-party-invite.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
 import * as federationUserDevices from '#api/server-server/user-devices.ts'
 import * as federationUserKeys from '#api/server-server/user-keys.ts'
@@ -217,6 +218,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/query': federationQuery,
   'server-server/room-policy': federationRoomPolicy,
   'server-server/space-hierarchy': federationSpaceHierarchy,
+  'server-server/third-party-invite': federationThirdPartyInvite,
   'server-server/transactions': federationTransactions,
   'server-server/user-devices': federationUserDevices,
   'server-server/user-keys': federationUserKeys,

@@ -52,7 +52,8 @@ export function signersOf(event: RoomEvent): Signer[] {
 /** Stands for the server of a user that is none: nothing can be signed by it. */
 const noServer = ''
 
-const isThirdPartyInvite = ({ type, content }: RoomEvent): boolean =>
+/** Whether an event is an invite of somebody by an address: then its sender need not have signed it. */
+export const isThirdPartyInvite = ({ type, content }: RoomEvent): boolean =>
   type === 'm.room.member' &&
   content['membership'] === 'invite' &&
   Object.hasOwn(content, 'third_party_invite')

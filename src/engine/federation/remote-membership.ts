@@ -213,6 +213,25 @@ export async function sendLeave(
   })
 }
 
+/** Asks a server in a room to make an invite of a person by an address good for one of our users. */
+export async function exchangeThirdPartyInvite(
+  federation: Federation,
+  destination: string,
+  roomId: string,
+  event: JsonObject,
+  ask: Ask = {},
+): Promise<void> {
+  await askForObject(federation, {
+    destination,
+    method: 'PUT',
+    uri: pathOf(`${v1}/exchange_third_party_invite`, roomId),
+    body: JSON.stringify(event),
+    deadlineMs: 20_000,
+    maxBytes: MiB,
+    ...ask,
+  })
+}
+
 /** Hands in a signed knock; what its user may see of the room. `event` is JSON text. */
 export async function sendKnock(
   federation: Federation,

@@ -1,5 +1,6 @@
 import { forbidden, invalidParam, MatrixError } from '#core/error.ts'
 import { inspectPdu } from '#core/event/check.ts'
+import { isThirdPartyInvite } from '#core/event/signatures.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf } from '#core/ids.ts'
 import type { Json } from '#core/json.ts'
@@ -38,7 +39,8 @@ export async function requireSignedMember(
   if (event.type !== 'm.room.member') throw invalidParam('The event is no m.room.member')
   if (membershipOf(event.content) !== membership)
     throw invalidParam(`The membership of the event is not ${membership}`)
-  if (domainOf(event.sender) !== origin)
+  // A third-party invite is made by any server in the room, and the room's rules say whether it is good.
+  if (domainOf(event.sender) !== origin && !isThirdPartyInvite(event))
     throw forbidden(`The sender of the event is not a user of ${origin}`)
   if (membership !== 'invite' && event.stateKey !== event.sender)
     throw invalidParam('The state key of the event is not its sender')
