@@ -13,6 +13,8 @@ export const benches: Record<string, BenchEntry> = {
     what: 'events of other servers until a client reads them: rate, CPU, what was kept',
     against: true,
   },
+  'flood-memory': { what: 'spam from 200 servers: memory over time, the inbox, what was refused' },
+  crash: { what: 'killed at random moments under a flood: acknowledged, kept, doubled, lost' },
   'local-send': {
     what: "a client's message to another client's /sync: latency, CPU",
     against: true,

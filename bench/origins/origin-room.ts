@@ -29,6 +29,8 @@ export class OriginRoom {
   readonly #order = new Map<string, number>()
   readonly #changes: { order: number; place: string; event: RoomEvent }[] = []
   readonly #people = new Map<MadeUpServer, string[]>()
+  /** Where those branches begin. */
+  #trunk: string[] = []
   #count = 0
   #fill: number | undefined
 
@@ -51,7 +53,8 @@ export class OriginRoom {
     set('join_rules', { join_rule: 'public' })
     set('history_visibility', { history_visibility: 'shared' })
     set('name', { name: 'Of the origins' })
-    for (const speaker of speakers) this.join(speaker, speaker.user('speaker'))
+    for (const speaker of speakers) this.join(speaker, speaker.user('speaker'), this.made.heads)
+    this.#meet()
   }
 
   get roomId(): string {
@@ -68,7 +71,7 @@ export class OriginRoom {
     const own = this.#tips.get(speaker)
     const tips = new Set(own === undefined ? [] : [own])
     for (const tip of known) if (tips.size < mostPrevEvents) tips.add(tip)
-    return tips.size > 0 ? [...tips] : this.made.heads.slice(0, mostPrevEvents)
+    return tips.size > 0 ? [...tips] : this.#trunk
   }
 
   /** A message of the usual size at the end of a speaker's branch, or on `prev`. */
@@ -139,7 +142,7 @@ export class OriginRoom {
     const event = parsed.ok
     this.made.adopt([event], [event.eventId])
     this.#note(event)
-    this.#tips.clear()
+    this.#meet()
     return event
   }
 
@@ -185,10 +188,10 @@ export class OriginRoom {
   /** The join of another server's user, as a template to sign. */
   template(userId: string): JsonObject {
     const content: JsonObject = { membership: 'join' }
-    const { version, heads } = this.made
+    const { version } = this.made
     const subject = { version, type: 'm.room.member', sender: userId, stateKey: userId, content }
-    const tips = [...this.#tips.values()]
-    const prev = (tips.length > 0 ? tips : heads).slice(0, 20)
+    const { tips } = this
+    const prev = (tips.length > 0 ? tips : this.#trunk).slice(0, 20)
     const depths = prev.map((id) => this.made.events.get(id)?.event.depth ?? 0)
     return {
       type: 'm.room.member',
@@ -216,6 +219,12 @@ export class OriginRoom {
       this.#order.delete(id)
       surplus--
     }
+  }
+
+  /** All speakers go on from what the room has now. */
+  #meet(): void {
+    this.#tips.clear()
+    this.#trunk = [...this.made.heads]
   }
 
   #add(sender: string, type: string, content: JsonObject, wish: Wish): Made {
