@@ -107,9 +107,19 @@ export function checkKeyDocument(json: unknown, serverName: string): KeyDocument
 const isTimestamp = (value: Json | undefined): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0
 
+/**
+ * Not spec: keys whose secret half is known to everybody, so that they prove nothing. CVE-2026-24044:
+ * a program that set servers up gave them all this one.
+ */
+const leakedKeys = new Set(['l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og='])
+
+/** However it is written. */
+const isLeaked = (key: string): boolean =>
+  leakedKeys.has(Buffer.from(key, 'base64').toString('base64'))
+
 /** Keys of other algorithms, and keys that no signature may be checked with, are passed over. */
 function publicKeyIn(keyId: string, entry: Json): string | undefined {
   if (!keyId.startsWith('ed25519:') || keyId.length > 255 || !isObject(entry)) return undefined
   const key = entry['key']
-  return typeof key === 'string' && isPublicKey(key) ? key : undefined
+  return typeof key === 'string' && isPublicKey(key) && !isLeaked(key) ? key : undefined
 }

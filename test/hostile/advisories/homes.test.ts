@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
+import { Device } from '#test/device.ts'
+import { until } from '#test/until.ts'
+
+/** What takes a whole server to be tried, or two. */
+
+let homes: [WholeServer, WholeServer]
+let remove: () => Promise<void>
+let alice: Person
+let bob: Person
+let mallory: Person
+/** A user of the other server. */
+let carol: Person
+beforeAll(async () => {
+  ;({ homes, remove } = await twoHomes(['here.test', 'there.test']))
+  const [here, there] = homes
+  ;[alice, bob, mallory, carol] = [
+    await here.person('alice'),
+    await here.person('bob'),
+    await here.person('mallory'),
+    await there.person('carol'),
+  ]
+})
+afterAll(() => remove())
+
+const enc = encodeURIComponent
+
+async function roomOf(...others: Person[]): Promise<string> {
+  const invite = others.map(({ userId }) => userId)
+  const { room_id: roomId } = (await alice.do('POST', 'createRoom', {
+    preset: 'private_chat',
+    invite,
+  })) as { room_id: string }
+  for (const each of others)
+    await until(async () => (await each.ask('POST', `join/${enc(roomId)}`, {})).status === 200)
+  return roomId
+}
+
+test('CVE-2023-42453: nobody has read what is in a room that they are not in', async () => {
+  const roomId = await roomOf(bob)
+  const eventId = await alice.say(roomId, 'secret')
+  const read = `rooms/${enc(roomId)}/receipt/m.read/${enc(eventId)}`
+  await bob.do('POST', read, {})
+  expect([403, 404]).toContain((await mallory.ask('POST', read, {})).status)
+  const markers = { 'm.fully_read': eventId, 'm.read': eventId }
+  const { status } = await mallory.ask('POST', `rooms/${enc(roomId)}/read_markers`, markers)
+  expect([403, 404]).toContain(status)
+  const sync = JSON.stringify(await alice.do('GET', 'sync'))
+  expect(sync).toContain(bob.userId)
+  expect(sync).not.toContain(mallory.userId)
+})
+
+test('CVE-2024-53867, continuwuity SEC10: whoever is removed from a room hears no more of it', async () => {
+  const roomId = await roomOf(bob)
+  await alice.say(roomId, 'secret')
+  const wish = { required_state: [['*', '*']], timeline_limit: 10 }
+  const body = JSON.stringify({
+    lists: { all: { ranges: [[0, 10]], ...wish } },
+    room_subscriptions: { [roomId]: wish },
+  })
+  const sliding = async (person: Person, pos = '') => {
+    const path = '/_matrix/client/unstable/org.matrix.simplified_msc3575/sync'
+    const answer = await person.fetch(`${path}?timeout=0${pos && `&pos=${pos}`}`, {
+      method: 'POST',
+      body,
+    })
+    expect(answer.status).toBe(200)
+    return answer.text()
+  }
+  const before = await sliding(bob)
+  expect(before).toContain('secret')
+  await alice.do('POST', `rooms/${enc(roomId)}/kick`, { user_id: bob.userId })
+  await alice.do('PUT', `rooms/${enc(roomId)}/state/m.room.topic`, { topic: 'behind his back' })
+  await alice.say(roomId, 'behind his back')
+  let text = before
+  for (let each = 0; each < 3; each++) {
+    text = await sliding(bob, (JSON.parse(text) as { pos: string }).pos)
+    expect(text).not.toContain('behind his back')
+  }
+  expect(await sliding(bob)).not.toContain('behind his back')
+  // Nor who was never there, by asking for it.
+  expect(await sliding(mallory)).not.toContain('secret')
+})
+
+test('CVE-2025-61672: nothing that a user uploads or sends stops what goes to another server', async () => {
+  const roomId = await roomOf(mallory, carol)
+  const odd = [1.5, 2 ** 60, '\ud800', { '\udfff': 1 }, '\u0000', 'x'.repeat(60_000)]
+  for (const [index, value] of odd.entries()) {
+    const messages = { [carol.userId]: { D: { value }, '*': { value } } }
+    await mallory.ask('PUT', `sendToDevice/m.odd/${index}`, { messages })
+    await mallory.ask('PUT', `profile/${enc(mallory.userId)}/displayname`, { displayname: value })
+    await mallory.ask('PUT', `presence/${enc(mallory.userId)}/status`, {
+      presence: 'online',
+      status_msg: value,
+    })
+    await mallory.ask('PUT', 'devices/D', { display_name: value })
+    const { keys } = new Device({ userId: mallory.userId, deviceId: 'D' })
+    await mallory.ask('POST', 'keys/upload', { device_keys: { ...keys, unsigned: { value } } })
+    await mallory.ask('POST', 'keys/upload', { device_keys: { ...keys, value } })
+    await mallory.ask('PUT', `rooms/${enc(roomId)}/typing/${enc(mallory.userId)}`, {
+      typing: value,
+    })
+  }
+  const last = { [carol.userId]: { D: { last: 'it came' } } }
+  await alice.do('PUT', `sendToDevice/m.last/last`, { messages: last })
+  await alice.say(roomId, 'we go on')
+  let since = ''
+  let heard = ''
+  await until(async () => {
+    const sync = (await carol.do('GET', `sync?timeout=0${since}`)) as { next_batch: string }
+    since = `&since=${enc(sync.next_batch)}`
+    heard += JSON.stringify(sync)
+    return heard.includes('it came') && heard.includes('we go on')
+  })
+})
