@@ -8,6 +8,9 @@ import { jsonText } from '#api/http/reply.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
 import { requireAllowed } from '#engine/read/federation-room.ts'
 import { listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
+import type { RoomRef } from '#engine/read/room-ref.ts'
+import { readSummaries } from '#engine/read/summary.ts'
+import type { Context } from '#src/context.ts'
 import * as serve from '#store/federation/serve.ts'
 
 const maxServers = 10_000
@@ -42,26 +45,43 @@ export const sendJoinV2 = op({
   path: '/_matrix/federation/v2/send_join/:roomId/:eventId',
   auth: 'server',
   params: open({ roomId: RoomId, eventId: EventId }),
-  // `omit_members` is a wish: the whole state is what we answer.
   query: open({ omit_members: t.Optional(t.Boolean()) }),
   body: Content,
 
-  async run({ who, params: { roomId, eventId }, body }, ctx) {
+  async run({ who, params: { roomId, eventId }, query, body }, ctx) {
     const { origin } = who
+    const omitted = query.omit_members === true
     const room = await requireAllowed(ctx, roomId, origin)
     const pdu = body as Json
     const check = { version: room.version, roomId, eventId, origin, membership: 'join' } as const
-    await requireSignedMember(ctx.federation, ctx.clock, pdu, check)
+    const { sender } = await requireSignedMember(ctx.federation, ctx.clock, pdu, check)
     const joined = await ctx.rooms.call('sendJoin', roomId, origin, JSON.stringify(pdu))
 
-    const { state, eventNid } = await stateBeforeEvent(ctx, room, joined.eventId)
-    const chain = await serve.authChain(ctx.sql, room.shard, [...state, eventNid])
+    const before = await stateBeforeEvent(ctx, room, joined.eventId)
+    const state = omitted ? await withoutMembers(ctx, room, sender, before.state) : before.state
+    const whole = await serve.authChain(ctx.sql, room.shard, [...state, before.eventNid])
+    const listed = new Set(omitted ? state : [])
+    const chain = whole.filter((nid) => !listed.has(nid))
     const servers = await serve.serversIn(ctx.sql, room.shard, room.roomNid, maxServers)
     return jsonText(
-      `{"origin":${JSON.stringify(ctx.serverName)},"members_omitted":false,` +
+      `{"origin":${JSON.stringify(ctx.serverName)},"members_omitted":${omitted},` +
         `"servers_in_room":${JSON.stringify(servers)},"event":${joined.event},` +
         `"state":${await listOf(ctx.sql, room, state)},` +
         `"auth_chain":${await listOf(ctx.sql, room, chain)}}`,
     )
   },
 })
+
+/** The position of what is newest. */
+const now = Number.MAX_SAFE_INTEGER
+
+/** A state without memberships but those by which the joining user's clients name a room that has no name. */
+async function withoutMembers(
+  { sql }: Context,
+  room: RoomRef,
+  joiner: string,
+  state: readonly number[],
+): Promise<number[]> {
+  const summary = (await readSummaries(sql, joiner, [{ ...room, at: now }])).get(room.roomNid)
+  return serve.withoutMembers(sql, room.shard, state, summary?.heroes ?? [])
+}

@@ -95,6 +95,23 @@ export const byNids = (sql: Sql, shard: number, nids: readonly number[]) =>
     from events e join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
     where e.shard = ${shard} and e.event_nid = any(${nids as number[]}::bigint[])`
 
+/** Of some state events those that are no memberships, and the memberships of these users. */
+export async function withoutMembers(
+  sql: Sql,
+  shard: number,
+  nids: readonly number[],
+  but: readonly string[],
+): Promise<number[]> {
+  const rows = await sql<{ event_nid: number }[]>`
+    select e.event_nid
+    from events e
+    join event_types t on t.type_nid = e.type_nid
+    join state_keys k on k.state_key_nid = e.state_key_nid
+    where e.shard = ${shard} and e.event_nid = any(${nids as number[]}::bigint[])
+      and (t.type <> 'm.room.member' or k.state_key = any(${but as string[]}::text[]))`
+  return rows.map((row) => row.event_nid)
+}
+
 /** The IDs of events of one shard. */
 export const idsByNids = (sql: Sql, shard: number, nids: readonly number[]) =>
   sql<{ event_nid: number; event_id: Uint8Array }[]>`

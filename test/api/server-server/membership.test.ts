@@ -97,6 +97,50 @@ describe('send_join', () => {
     expect(stage.rooms.of('sendJoin')[0]!.slice(0, 2)).toEqual([room.roomId, 'other.test'])
   })
 
+  const joinWithout = async () => {
+    const join = room.member(bob, bob, 'join')
+    await plant(db.pool, stage.snapshots, room)
+    const uri = `${federation}/v2/send_join/${enc(room.roomId)}/${enc(join.event.eventId)}`
+    stage.rooms.answers.sendJoin = (_roomId, _origin, pdu) => ({
+      eventId: join.event.eventId,
+      shard: 0,
+      position: 1,
+      event: pdu,
+    })
+    const asked = await stage.ask(other, 'PUT', `${uri}?omit_members=true`, parsed(join.text))
+    expect(asked.status).toBe(200)
+    return asked.body
+  }
+  const keysOf = (list: unknown) =>
+    (list as JsonObject[])
+      .map(({ type, state_key: key }) => `${String(type)} ${String(key)}`)
+      .sort()
+
+  test('leaves memberships out where the joining server can do without', async () => {
+    room.add(alice, 'm.room.name', { name: 'Named' }, { stateKey: '' })
+    const body = await joinWithout()
+    expect(body['members_omitted']).toBe(true)
+    expect(keysOf(body['state'])).toEqual([
+      'm.room.create ',
+      'm.room.join_rules ',
+      'm.room.name ',
+      'm.room.power_levels ',
+    ])
+    // What judges that state and the join, without what is in the state.
+    expect(keysOf(body['auth_chain'])).toEqual([`m.room.member ${alice}`])
+    expect(new Set(body['servers_in_room'] as string[])).toEqual(
+      new Set(['peer.test', 'other.test']),
+    )
+  })
+
+  test('keeps the memberships by which a room without a name is named', async () => {
+    const body = await joinWithout()
+    expect(body['members_omitted']).toBe(true)
+    expect(keysOf(body['state'])).toContain(`m.room.member ${alice}`)
+    expect(keysOf(body['state'])).not.toContain(`m.room.member ${bob}`)
+    expect(body['auth_chain']).toEqual([])
+  })
+
   const refused = async (made: Made, from = other, body?: Json) => {
     const answer = await put(from, 'v2/send_join', made, body)
     expect([400, 403]).toContain(answer.status)
