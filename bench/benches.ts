@@ -15,6 +15,14 @@ export const benches: Record<string, BenchEntry> = {
   },
   'flood-memory': { what: 'spam from 200 servers: memory over time, the inbox, what was refused' },
   crash: { what: 'killed at random moments under a flood: acknowledged, kept, doubled, lost' },
+  'federation-throughput': {
+    what: 'events of other servers until a client reads them: rate, CPU, bytes, none lost',
+    against: true,
+  },
+  'flood-memory': { what: 'memory and queues under a long flood of many servers' },
+  crash: { what: 'killed again and again under a flood: what is lost, what is doubled' },
+  'message-bytes': { what: 'what a message takes of the disk, by table and index' },
+  'member-flood': { what: 'member events of one room that conflict with each other: rate, CPU' },
   'local-send': {
     what: "a client's message to another client's /sync: latency, CPU",
     against: true,
