@@ -22,7 +22,7 @@ test('totals and states are written under their family, with their labels', asyn
 test('buckets hold all that is below them, the last one everything', async () => {
   const value = { bounds: [0.001, 0.5], counts: [2, 0, 1], sum: 3.5 }
   const text = await write([{ name: 'turn_seconds', labels: { thread: 'a' }, value }])
-  expect(text.split('\n').filter((line) => /^laneway/.test(line))).toEqual([
+  expect(text.split('\n').filter((line) => line.startsWith('laneway'))).toEqual([
     'laneway_turn_seconds_bucket{thread="a",le="0.001"} 2',
     'laneway_turn_seconds_bucket{thread="a",le="0.5"} 2',
     'laneway_turn_seconds_bucket{thread="a",le="+Inf"} 3',
