@@ -10,12 +10,6 @@ export type BenchEntry = {
 /** In the order in which they are listed and run: what the server is for comes first. */
 export const benches: Record<string, BenchEntry> = {
   'federation-throughput': {
-    what: 'events of other servers until a client reads them: rate, CPU, what was kept',
-    against: true,
-  },
-  'flood-memory': { what: 'spam from 200 servers: memory over time, the inbox, what was refused' },
-  crash: { what: 'killed at random moments under a flood: acknowledged, kept, doubled, lost' },
-  'federation-throughput': {
     what: 'events of other servers until a client reads them: rate, CPU, bytes, none lost',
     against: true,
   },
