@@ -121,6 +121,29 @@ describe('a room of two servers', () => {
     expect(room).toMatchObject({ joined_local_members: 0, public: false })
   })
 
+  test.each([{ purge: false }, { purge: true }, { purge: true, force_purge: true }])(
+    'is shown as left to clients that sync on: %j',
+    async (wish) => {
+      const roomId = await shared()
+      const before = await alice.do('GET', 'sync')
+      expect(Object.keys(before.rooms.join)).toContain(roomId)
+      const { status, body } = await ask('DELETE', `${v1}/${enc(roomId)}`, wish)
+      expect([status, body.failed_to_kick_users]).toEqual([200, []])
+      const after = await alice.do('GET', `sync?timeout=0&since=${before.next_batch}`)
+      const left = after.rooms?.leave?.[roomId]
+      expect(left?.timeline.events.at(-1)).toMatchObject({
+        type: 'm.room.member',
+        state_key: alice.userId,
+        content: { membership: 'leave' },
+      })
+      const [row] = (await ask('GET', `${v2}/${enc(roomId)}/delete_status`)).body.results
+      await ended(row.delete_id as string)
+      const whole = await alice.do('GET', 'sync')
+      expect(Object.keys(whole.rooms?.join ?? {})).not.toContain(roomId)
+      expect((await rowsOf(roomId)).rooms).toBe(wish.purge ? 0 : 1)
+    },
+  )
+
   test('is purged on after a restart', async () => {
     const roomId = await shared()
     const { sql } = here.context
