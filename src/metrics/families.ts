@@ -52,7 +52,7 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
   lanes: ['gauge', 'Lanes in memory'],
   lanes_busy: ['gauge', 'Lanes in which something waits'],
   lane_events: ['gauge', 'What waits in the memory of all lanes'],
-  lane_length: ['gauge', 'How much waits in one lane, among those in which something does'],
+  lane_length: ['gauge', 'So much, or less, waits in this share of the lanes that are busy'],
   parked_events: ['gauge', 'Events that lack ancestors or a signature'],
   uncommitted_events: ['gauge', 'Decided and not yet in a commit'],
   uncommitted_bytes: ['gauge', 'Bytes of what is decided and not yet in a commit'],

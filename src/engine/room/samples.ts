@@ -17,7 +17,7 @@ const seen = new Set(
   ),
 )
 
-const quantiles = [0.5, 0.9, 0.99, 1]
+const shares = [0.5, 0.9, 0.99, 1]
 
 /** What a room worker has counted, and how its lanes are just now. */
 export function samplesOf(engine: RoomEngine): Sample[] {
@@ -45,10 +45,10 @@ export function samplesOf(engine: RoomEngine): Sample[] {
     { name: 'lanes', value: lanes.size },
     { name: 'lanes_busy', value: lengths.length },
     { name: 'lane_events', value: lengths.reduce((sum, length) => sum + length, 0) },
-    ...quantiles.map((quantile) => ({
+    ...shares.map((share) => ({
       name: 'lane_length',
-      labels: { quantile: String(quantile) },
-      value: lengths[Math.ceil(quantile * lengths.length) - 1] ?? 0,
+      labels: { share: String(share) },
+      value: lengths[Math.ceil(share * lengths.length) - 1] ?? 0,
     })),
     { name: 'parked_events', value: parked },
     { name: 'uncommitted_events', value: persister.pending },
