@@ -217,6 +217,14 @@ const budgetsByClass: { [C in LimitClass]: ReturnType<typeof budget> } = {
   change: budget(defaultBudgets.change, 'Account data, filters, profiles and other changes.'),
   upload: budget(defaultBudgets.upload, 'Uploading files.'),
   media: budget(defaultBudgets.media, 'Downloads and thumbnails, for other servers too.'),
+  peer: budget(
+    defaultBudgets.peer,
+    'What another server looks up: events, users, keys, directories.',
+  ),
+  peer_history: budget(
+    defaultBudgets.peer_history,
+    'What another server asks of rooms: states, auth chains, history, hierarchies, joins.',
+  ),
 }
 
 export const Config = t.Object(
@@ -300,7 +308,7 @@ export const Config = t.Object(
     support,
     policy_server: policyServer,
     rate_limits: section(
-      'How often a user, or an address where nobody is logged in, may call: per second in the long run, and how often at once.',
+      'How often a user, a server, or an address where nobody is logged in, may call: per second in the long run, and how often at once.',
       { enabled: flag(true, 'False: no limits.'), ...budgetsByClass },
     ),
     metrics,

@@ -12,6 +12,8 @@ export class Incoming {
   text: string | undefined
   /** What its body takes of the memory for large ones, until it is answered. */
   held: Held | undefined
+  /** Ends it, where calls under way are counted. */
+  leave: (() => void) | undefined
   /** The body as it comes, where an operation says that it `streams`; null if it is empty. */
   stream: ReadableStream<Uint8Array> | null = null
   /** The body's JSON value, with `text`. */

@@ -122,6 +122,7 @@ class Frame {
         response = this.#printError(error, incoming)
       } finally {
         incoming.held?.release()
+        incoming.leave?.()
         this.#requests.underWay--
       }
       this.#record(incoming, response.status, started, op.id, route)
@@ -169,6 +170,7 @@ class Frame {
       requireStanding(op, who)
       if (op.limit && isLimited(who))
         ctx.limits.take(op.limit, limitKey(who, incoming), ownBudget(op.limit, who))
+      if (op.atOnce) incoming.leave = ctx.limits.enter(limitKey(who, incoming), op.atOnce)
 
       requireDecoded(params, incoming)
       if (checkParams) {

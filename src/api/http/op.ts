@@ -94,6 +94,8 @@ export type Op<
   uia?: UiaRule<A, P, Q, B>
   /** Which budget a call is taken from; without one it is not limited. */
   limit?: LimitClass
+  /** How many calls of this and others that say so may be under way for one caller; more are refused. */
+  atOnce?: number
   /** The largest body, in bytes; 1 MiB unless told. */
   maxBytes?: number
   /** All strings, percent-decoded. */

@@ -17,6 +17,10 @@ export type LimitClass =
   | 'upload'
   /** Downloads and thumbnails; a client wants many when it starts. */
   | 'media'
+  /** What another server looks up: events, users, keys, directories. */
+  | 'peer'
+  /** What costs more of its kind: states, auth chains, history, hierarchies, joins. */
+  | 'peer_history'
 
 /** Calls per second in the long run, and how many may come at once. */
 export type Budget = { perSecond: number; burst: number }
@@ -31,7 +35,15 @@ export const defaultBudgets: Readonly<Record<LimitClass, Budget>> = {
   change: { perSecond: 5, burst: 100 },
   upload: { perSecond: 2, burst: 50 },
   media: { perSecond: 50, burst: 1000 },
+  peer: { perSecond: 100, burst: 2000 },
+  peer_history: { perSecond: 20, burst: 300 },
 }
+
+/** Calls of one server under way, of those that may read whole rooms. */
+export const maxAtOnce = 8
+
+/** When whoever has too many calls under way may try again. */
+const tryAgainMs = 1_000
 
 type Bucket = { tokens: number; at: number }
 
@@ -44,6 +56,8 @@ export class RateLimits {
   readonly #clock: () => number
   readonly #maxKeys: number
   readonly #buckets = new Map<string, Bucket>()
+  /** Calls under way, of those that are counted. */
+  readonly #inside = new Map<string, number>()
 
   /** Without budgets nothing is limited. */
   constructor(
@@ -84,6 +98,22 @@ export class RateLimits {
     // Callers that are still there go to the young end of the map.
     this.#buckets.delete(id)
     this.#buckets.set(id, bucket)
+  }
+
+  /**
+   * Begins a call of which `max` may be under way for `key`, or throws `M_LIMIT_EXCEEDED`; what is given
+   * back ends it.
+   */
+  enter(key: string, max: number): () => void {
+    if (!this.#budgets) return () => {}
+    const inside = this.#inside.get(key) ?? 0
+    if (inside >= max) throw limitExceeded(tryAgainMs)
+    this.#inside.set(key, inside + 1)
+    return () => {
+      const left = this.#inside.get(key)! - 1
+      if (left > 0) this.#inside.set(key, left)
+      else this.#inside.delete(key)
+    }
   }
 
   #makeRoom(): void {

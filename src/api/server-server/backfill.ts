@@ -3,6 +3,7 @@ import { invalidParam } from '#core/error.ts'
 import { isEventIdOf } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { maxAtOnce } from '#api/http/rate-limit.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { isRelayed, knownNids, textsFor } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
@@ -21,6 +22,8 @@ export const backfillRoom = op({
   method: 'GET',
   path: '/_matrix/federation/v1/backfill/:roomId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params: open({ roomId: RoomId }),
   query: open({
     v: t.Array(t.String(), { minItems: 1, maxItems: maxAskedAbout }),
@@ -46,6 +49,8 @@ export const getMissingPreviousEvents = op({
   method: 'POST',
   path: '/_matrix/federation/v1/get_missing_events/:roomId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params: open({ roomId: RoomId }),
   body: open({
     earliest_events: EventIds,

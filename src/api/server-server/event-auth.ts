@@ -1,6 +1,7 @@
 import { notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { maxAtOnce } from '#api/http/rate-limit.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { findServed, isRelayed } from '#engine/read/federation-events.ts'
 import { requireInRoom } from '#engine/read/federation-room.ts'
@@ -12,6 +13,8 @@ export const getEventAuth = op({
   method: 'GET',
   path: '/_matrix/federation/v1/event_auth/:roomId/:eventId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params: open({ roomId: RoomId, eventId: EventId }),
 
   async run({ who, params }, ctx) {

@@ -3,6 +3,7 @@ import { erasedFor } from '#engine/read/erased.ts'
 import { forbidden, notFound } from '#core/error.ts'
 import { EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { maxAtOnce } from '#api/http/rate-limit.ts'
 import { jsonText } from '#api/http/reply.ts'
 import {
   findServed,
@@ -25,6 +26,8 @@ export const getRoomState = op({
   method: 'GET',
   path: '/_matrix/federation/v1/state/:roomId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params,
   query,
 
@@ -42,6 +45,8 @@ export const getRoomStateIds = op({
   method: 'GET',
   path: '/_matrix/federation/v1/state_ids/:roomId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params,
   query,
 
@@ -61,6 +66,7 @@ export const getEvent = op({
   method: 'GET',
   path: '/_matrix/federation/v1/event/:eventId',
   auth: 'server',
+  limit: 'peer',
   params: open({ eventId: EventId }),
 
   async run({ who, params: { eventId } }, ctx) {
@@ -85,6 +91,7 @@ export const getEventByTimestamp = op({
   method: 'GET',
   path: '/_matrix/federation/v1/timestamp_to_event/:roomId',
   auth: 'server',
+  limit: 'peer',
   params,
   query: open({ ts: Time, dir: t.Union([t.Literal('f'), t.Literal('b')]) }),
   response: open({ event_id: EventId, origin_server_ts: t.Integer() }),

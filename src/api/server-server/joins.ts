@@ -4,6 +4,7 @@ import { domainOf } from '#core/ids.ts'
 import type { Json } from '#core/json.ts'
 import { Content, EventId, RoomId, UserId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { maxAtOnce } from '#api/http/rate-limit.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
 import { requireAllowed } from '#engine/read/federation-room.ts'
@@ -20,6 +21,7 @@ export const makeJoin = op({
   method: 'GET',
   path: '/_matrix/federation/v1/make_join/:roomId/:userId',
   auth: 'server',
+  limit: 'peer_history',
   params: open({ roomId: RoomId, userId: UserId }),
   query: open({ ver: t.Optional(t.Array(t.String(), { maxItems: 200 })) }),
 
@@ -44,6 +46,8 @@ export const sendJoinV2 = op({
   method: 'PUT',
   path: '/_matrix/federation/v2/send_join/:roomId/:eventId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params: open({ roomId: RoomId, eventId: EventId }),
   query: open({ omit_members: t.Optional(t.Boolean()) }),
   body: Content,

@@ -13,6 +13,7 @@ export const makeKnock = op({
   method: 'GET',
   path: '/_matrix/federation/v1/make_knock/:roomId/:userId',
   auth: 'server',
+  limit: 'peer_history',
   params: open({ roomId: RoomId, userId: UserId }),
   query: open({ ver: t.Array(t.String(), { maxItems: 200 }) }),
 
@@ -37,6 +38,7 @@ export const sendKnock = op({
   method: 'PUT',
   path: '/_matrix/federation/v1/send_knock/:roomId/:eventId',
   auth: 'server',
+  limit: 'peer_history',
   params: open({ roomId: RoomId, eventId: EventId }),
   body: Content,
 

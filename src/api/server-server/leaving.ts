@@ -12,6 +12,7 @@ export const makeLeave = op({
   method: 'GET',
   path: '/_matrix/federation/v1/make_leave/:roomId/:userId',
   auth: 'server',
+  limit: 'peer_history',
   params: open({ roomId: RoomId, userId: UserId }),
 
   async run({ who, params: { roomId, userId } }, ctx) {
@@ -28,6 +29,7 @@ export const sendLeaveV2 = op({
   method: 'PUT',
   path: '/_matrix/federation/v2/send_leave/:roomId/:eventId',
   auth: 'server',
+  limit: 'peer_history',
   params: open({ roomId: RoomId, eventId: EventId }),
   body: Content,
 

@@ -18,6 +18,7 @@ export const getPublicRooms = op({
   method: 'GET',
   path,
   auth: 'server',
+  limit: 'peer',
   query: Query,
 
   run: ({ query }, ctx) => list(ctx, query, undefined),
@@ -33,6 +34,7 @@ export const queryPublicRooms = op({
   method: 'POST',
   path,
   auth: 'server',
+  limit: 'peer',
   body: open({ ...Query.properties, filter: t.Optional(Filter) }),
 
   run: ({ body: { filter, ...query } }, ctx) => list(ctx, query, filter),

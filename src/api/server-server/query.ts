@@ -15,6 +15,7 @@ export const queryRoomDirectory = op({
   method: 'GET',
   path: '/_matrix/federation/v1/query/directory',
   auth: 'server',
+  limit: 'peer',
   query: open({ room_alias: t.String() }),
 
   async run({ query: { room_alias: alias } }, ctx) {
@@ -34,6 +35,7 @@ export const queryProfile = op({
   method: 'GET',
   path: '/_matrix/federation/v1/query/profile',
   auth: 'server',
+  limit: 'peer',
   query: open({ user_id: t.String(), field: t.Optional(t.String()) }),
 
   async run({ query: { user_id: userId, field } }, ctx) {
@@ -49,6 +51,7 @@ export const queryInfo = op({
   method: 'GET',
   path: '/_matrix/federation/v1/query/:queryType',
   auth: 'server',
+  limit: 'peer',
   params: open({ queryType: t.String() }),
 
   run({ params }) {

@@ -2,6 +2,7 @@ import { Type as t } from '@sinclair/typebox'
 import { notFound } from '#core/error.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { maxAtOnce } from '#api/http/rate-limit.ts'
 import { requireAllowed } from '#engine/read/federation-room.ts'
 import { readSpaceRooms, visibleToServer } from '#engine/read/space-rooms.ts'
 
@@ -13,6 +14,8 @@ export const getSpaceHierarchy = op({
   method: 'GET',
   path: '/_matrix/federation/v1/hierarchy/:roomId',
   auth: 'server',
+  limit: 'peer_history',
+  atOnce: maxAtOnce,
   params: open({ roomId: RoomId }),
   query: open({ suggested_only: t.Optional(t.Boolean()) }),
 

@@ -10,6 +10,7 @@ export const getUserDevices = op({
   method: 'GET',
   path: '/_matrix/federation/v1/user/devices/:userId',
   auth: 'server',
+  limit: 'peer',
   params: open({ userId: t.String() }),
 
   async run({ params: { userId } }, ctx) {

@@ -7,6 +7,7 @@ export const queryUserEncryptionKeys = op({
   method: 'POST',
   path: '/_matrix/federation/v1/user/keys/query',
   auth: 'server',
+  limit: 'peer',
   body: open({ device_keys: record(t.Array(t.String())) }),
   response: open({ device_keys: record(Content) }),
 
@@ -21,6 +22,7 @@ export const claimUserEncryptionKeys = op({
   method: 'POST',
   path: '/_matrix/federation/v1/user/keys/claim',
   auth: 'server',
+  limit: 'peer',
   body: open({ one_time_keys: record(record(t.String())) }),
   response: open({ one_time_keys: record(Content) }),
 

@@ -65,3 +65,25 @@ test('without budgets nothing is limited', () => {
   for (let i = 0; i < 1000; i++) expect(wait(limits, 'a')).toBe(0)
   expect(limits.size).toBe(0)
 })
+
+test('so many calls of one caller may be under way, whatever those of others are', () => {
+  const limits = new RateLimits(budgets, () => 0)
+  const refusal = () => {
+    try {
+      limits.enter('a', 2)
+      return undefined
+    } catch (error) {
+      return (error as MatrixError).toJSON()
+    }
+  }
+  const leave = limits.enter('a', 2)
+  limits.enter('a', 2)
+  expect(refusal()).toMatchObject({ errcode: 'M_LIMIT_EXCEEDED', retry_after_ms: 1000 })
+  limits.enter('b', 2)
+  leave()
+  expect(refusal()).toBeUndefined()
+  expect(refusal()).toBeDefined()
+  // Where nothing is limited, this is not.
+  const free = new RateLimits(undefined, () => 0)
+  for (let count = 0; count < 10; count++) free.enter('a', 1)
+})

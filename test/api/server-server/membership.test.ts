@@ -112,8 +112,8 @@ describe('send_join', () => {
     return asked.body
   }
   const keysOf = (list: unknown) =>
-    (list as JsonObject[])
-      .map(({ type, state_key: key }) => `${String(type)} ${String(key)}`)
+    (list as { type: string; state_key: string }[])
+      .map(({ type, state_key: key }) => `${type} ${key}`)
       .sort()
 
   test('leaves memberships out where the joining server can do without', async () => {
