@@ -21,6 +21,11 @@ const columns = {
   is_guest: 'guest',
   admin: 'admin',
   deactivated: 'deactivated',
+  locked: 'locked',
+  suspended: 'suspended',
+  // All accounts are alike in these.
+  user_type: 'user_id',
+  shadow_banned: 'user_id',
   displayname: 'displayname',
   avatar_url: 'avatar_url',
   creation_ts: 'created_at',
