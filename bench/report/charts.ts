@@ -1,6 +1,6 @@
 import * as echarts from 'echarts'
 import type { EChartsOption } from 'echarts'
-import { type Chart, type Figure, type Result, type Series, valueText } from '../figures.ts'
+import { type Chart, type Figure, type Result, type Series, valueText } from '#bench/figures.ts'
 
 const width = 880
 /** Apart for those who do not see colours alike, too. */

@@ -5,7 +5,7 @@ import {
   targetText,
   valueText,
   verdictOf,
-} from '../figures.ts'
+} from '#bench/figures.ts'
 import { drawChart, drawSeries } from './charts.ts'
 import type { Machine } from './machine.ts'
 

@@ -112,9 +112,7 @@ describe('send_join', () => {
     return asked.body
   }
   const keysOf = (list: unknown) =>
-    (list as { type: string; state_key: string }[])
-      .map(({ type, state_key: key }) => `${type} ${key}`)
-      .sort()
+    (list as JsonObject[]).map(({ type, state_key: key }) => JSON.stringify([type, key])).sort()
 
   test('leaves memberships out where the joining server can do without', async () => {
     room.add(alice, 'm.room.name', { name: 'Named' }, { stateKey: '' })
@@ -281,7 +279,7 @@ describe('an invite', () => {
     ])
   })
 
-  test('is nothing else in disguise', async () => {
+  test('is nothing else in disguise (CVE-2025-68667)', async () => {
     const join = room.make(alice, 'm.room.member', { membership: 'join' }, { stateKey: carol })
     const forOther = inviteOf(bob)
     const unsigned = room.make(
@@ -293,7 +291,19 @@ describe('an invite', () => {
         after: (pdu) => (pdu['signatures'] = {}),
       },
     )
+    const stateKey = carol
+    const ofOurs = { stateKey, signedBy: peer, auth: [] }
+    const disguised = [
+      ...['leave', 'ban', 'knock', ''].map((membership) =>
+        room.make(alice, 'm.room.member', { membership }, { stateKey }),
+      ),
+      room.make(alice, 'm.room.power_levels', { membership: 'invite' }, { stateKey }),
+      room.make(alice, 'm.room.member', { membership: 'invite' }),
+      room.make(carol, 'm.room.member', { membership: 'invite' }, ofOurs),
+      room.make(carol, 'm.room.member', { membership: 'leave' }, ofOurs),
+    ]
     for (const made of [join, forOther, unsigned]) expect((await v2(made)).status).toBe(400)
+    for (const made of disguised) expect([400, 403]).toContain((await v2(made)).status)
     expect((await v2(inviteOf(), undefined, other)).status).toBe(403)
     expect(stage.rooms.calls).toEqual([])
   })
