@@ -13,6 +13,10 @@ export const benches: Record<string, BenchEntry> = {
     what: 'events of other servers until a client reads them: rate, CPU, bytes, none lost',
     against: true,
   },
+  'federation-isolation': {
+    what: 'what floods and a long state resolution do to everybody else: latencies beside idle',
+    against: true,
+  },
   'flood-memory': { what: 'memory and queues under a long flood of many servers' },
   crash: { what: 'killed again and again under a flood: what is lost, what is doubled' },
   'message-bytes': { what: 'what a message takes of the disk, by table and index' },

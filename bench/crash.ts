@@ -125,7 +125,7 @@ await withFloodStage({ sets: [options.origins], quick: true }, async ({ server, 
   const kept = await countKept(reader, Object.fromEntries(told), [])
   const lost = [...remote].filter((id) => !seen.has(id)).length
   const locals = told.reduce((sum, [, own]) => sum + own.length, 0)
-  const answers = [...remote].length + locals
+  const answers = remote.size + locals
   bench.tell(`killed ${options.kills} times under ${options['per-second']} PDU/s`, [
     { name: 'kills', unit: '', value: options.kills },
     { name: 'acknowledged to other servers', unit: '', value: remote.size },
