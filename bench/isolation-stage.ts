@@ -91,9 +91,8 @@ export class IsolationStage {
           { onEvent: (_, { event_id }, at) => told(event_id, at) },
           50,
         )
-        const reader = (onEvent: (id: string, at: number) => void) => {
+        const listen = (onEvent: (id: string, at: number) => void) => {
           told = onEvent
-          return reading
         }
         const rooms = { messages: messages!, members: members! }
         const isolation = new IsolationStage(stage, options, { probes, member, rooms, listen })
