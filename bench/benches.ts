@@ -19,6 +19,10 @@ export const benches: Record<string, BenchEntry> = {
   },
   'flood-memory': { what: 'memory and queues under a long flood of many servers' },
   crash: { what: 'killed again and again under a flood: what is lost, what is doubled' },
+  'big-room': {
+    what: 'a room of 10,000 members: joining it, changing its state, and what others feel of it',
+    against: true,
+  },
   'message-bytes': { what: 'what a message takes of the disk, by table and index' },
   'member-flood': { what: 'member events of one room that conflict with each other: rate, CPU' },
   'local-send': {

@@ -1,3 +1,4 @@
+import { fillRoom } from './fill.ts'
 import { Flood } from './flood.ts'
 import { HeavyRoom } from './heavy.ts'
 import { Origin } from './origin.ts'
@@ -29,6 +30,7 @@ let flood: Flood | undefined
 
 const methods: Methods = {
   rooms: (wish) => makeRooms(wish).map(({ roomId, via }) => ({ roomId, via })),
+  fill: ({ roomId, ...wish }) => fillRoom(rooms.get(roomId)!, wish),
   make: (wish) => {
     const made = makeTraffic(origins, roomsOf(wish.rooms), wish)
     const steps = [...made.steps.values()].flat()

@@ -24,6 +24,9 @@ export type RoomsWish = {
 /** A room of the origins; `via` is a server that lets others join. */
 export type MadeRoom = { roomId: string; via: string }
 
+/** People and other state that a room is to have before anybody joins it from elsewhere. */
+export type FillWish = { roomId: string; members: number; states: number }
+
 export type TrafficKind = 'messages' | 'members'
 
 export type TrafficWish = {
@@ -93,6 +96,8 @@ export type HeavyWish = { version: string; users: number; changes: number }
 
 export type OriginCalls = {
   rooms: (wish: RoomsWish) => MadeRoom[]
+  /** How many state events the room has then. */
+  fill: (wish: FillWish) => number
   make: (wish: TrafficWish) => Traffic
   send: (wish: SendWish) => Sent
   /** Ends what is being sent, when the transactions in flight are answered. */
