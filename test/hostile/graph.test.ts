@@ -120,7 +120,7 @@ test('an event that rests on a rejected one is rejected, and becomes no state', 
 })
 
 test.each(['1', '5', '6', '12'])(
-  'the greatest depth that room version %s can say does not end the room',
+  'the greatest depth that room version %s can say does not end the room (CVE-2018-10657)',
   async (version) => {
     await using siege = await besiege({ version })
     const isOld = ['1', '5'].includes(version)

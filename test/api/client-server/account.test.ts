@@ -107,6 +107,28 @@ describe('a password', () => {
     expect(outcome(answer)).toEqual([401, 'M_UNAUTHORIZED'])
   })
 
+  test('is not reset with the secret of a letter to another address (GHSA-v2x6-m99h-vqxx)', async () => {
+    const [pia, eve] = [await home.person('pia'), await home.person('eve')]
+    await addEmail(pia, 'pia3@example.org')
+    await addEmail(eve, 'eve@example.org')
+    const ask = (address: string) => askToken(home.client, '/account/password', address, 'same')
+    const own = (await ask('eve@example.org')).body.sid as string
+    await confirm(await inbox.nextLink())
+    const others = (await ask('pia3@example.org')).body.sid as string
+    await inbox.next()
+    expect(others).not.toBe(own)
+    for (const sid of [own, others])
+      await home.client.post('/account/password', {
+        new_password: 'stolen',
+        auth: {
+          type: 'm.login.email.identity',
+          threepid_creds: { sid, client_secret: 'same' },
+        },
+      })
+    expect((await logIn(pia.userId, 'stolen')).status).toBe(403)
+    expect((await logIn(eve.userId, 'stolen')).status).toBe(200)
+  })
+
   test('is not reset by a letter for something else, or with the secret of another', async () => {
     const pia = await home.person('pia')
     const { sid } = (await askToken(pia.client, '/account/3pid', 'pia2@example.org')).body

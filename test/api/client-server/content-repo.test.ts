@@ -162,7 +162,7 @@ describe('a download', () => {
     })
   })
 
-  test('never leads to another file', async () => {
+  test('never leads to another file (CVE-2021-41281)', async () => {
     const paths = [
       `${v1}/download/${server}/..%2f..%2fetc%2fpasswd`,
       `${v1}/download/${server}/a%00b`,
@@ -270,7 +270,7 @@ describe('an ID that is made before its content', () => {
 })
 
 describe('the deprecated addresses', () => {
-  test('give nobody what is new', async () => {
+  test('give nobody what is new (CVE-2024-37303)', async () => {
     const mediaId = await at.upload(alice, 'new')
     const places = [
       `download/${server}/${mediaId}`,

@@ -155,7 +155,7 @@ describe('what is kept of other servers', () => {
     )
   })
 
-  test('goes where there is too much of it, what was used longest ago first', async () => {
+  test('goes where there is too much of it, what was used longest ago first (CVE-2024-37302)', async () => {
     await at.sweep({ keepFetchedMs: 1 })
     const ids = [1, 2, 3, 4].map((index) => `${mediaId}-${index}`)
     for (const id of ids) {

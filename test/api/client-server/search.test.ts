@@ -104,7 +104,7 @@ describe('a search', () => {
     expect((await find(bob, 'mango')).ids).toEqual([])
   })
 
-  test('finds nothing redacted, encrypted, or said by whom one ignores', async () => {
+  test('finds nothing redacted, encrypted, or said by whom one ignores (CVE-2024-6300)', async () => {
     const [alice, bob] = [someone('alice'), someone('bob')]
     const room = await story.room(alice)
     await room.member(bob, 'join')

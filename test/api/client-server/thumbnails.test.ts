@@ -136,7 +136,7 @@ describe('a thumbnail', () => {
 })
 
 describe('there is no thumbnail', () => {
-  test('of what is no image, whatever its type says', async () => {
+  test('of what is no image, whatever its type says (CVE-2024-53863)', async () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"></svg>'
     const contents = ['', 'text', svg, '%PDF-1.4', '\x89PNG\r\n\x1a\n']
     for (const content of contents) {

@@ -93,7 +93,7 @@ test('the federation form is the PDU', () => {
   expect(federationEvent(pdu, { age: 1 })).toEqual({ ...pdu, unsigned: { age: 1 } })
 })
 
-test('stripped state has four keys, whatever another server put in it', () => {
+test('stripped state has four keys, whatever another server put in it (CVE-2024-52815)', () => {
   const event = parse(version('11'), { type: 'm.room.name', state_key: '', content: { name: 'x' } })
   const stripped = {
     content: { name: 'x' },

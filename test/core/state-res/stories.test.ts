@@ -249,7 +249,7 @@ describe.each(from(12))('in version $id', (version) => {
     expect(story.nameAt(state, 'm.room.member', bob)).toBe('bob in')
   })
 
-  test('the state is not reset to older levels that nobody disputes', () => {
+  test('the state is not reset to older levels that nobody disputes (CVE-2025-49090)', () => {
     const story = town(version)
       .levels('new levels', creator, { [alice]: 50, [bob]: 50 })
       .topic('bobs topic', bob)

@@ -98,7 +98,7 @@ describe('a preview', () => {
     expect(await preview(at())).toEqual({ outcome: 'made', properties: {} })
   })
 
-  test('reads no more than the beginning of a page', async () => {
+  test('reads no more than the beginning of a page (CVE-2022-41952)', async () => {
     let sent = 0
     answer = () =>
       new Response(
@@ -134,7 +134,7 @@ describe('nothing is fetched', () => {
     expect(asked).toEqual([])
   }
 
-  test('from addresses that are blocked, however they are written', async () => {
+  test('from addresses that are blocked, however they are written (CVE-2021-21392)', async () => {
     const port = site.port
     for (const host of [
       '127.0.0.1',
@@ -194,7 +194,7 @@ describe('nothing is fetched', () => {
     expect(asked).toEqual([])
   })
 
-  test('as the picture of a page from a blocked address', async () => {
+  test('as the picture of a page from a blocked address (CVE-2023-32683)', async () => {
     const rules = { ...closed, allowedRanges: ['127.0.0.1/32'] }
     answer = () =>
       html('<head><title>Page</title><meta property="og:image" content="http://127.0.0.2/x.png">')

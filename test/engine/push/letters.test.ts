@@ -62,7 +62,7 @@ const decoded = (text: string) =>
     .replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
 
 describe('a letter of what is unread', () => {
-  test('has all that waited for long enough, as text and as HTML, and says how to end it', async () => {
+  test('has all that waited for long enough, as text and as HTML, and says how to end it (CVE-2021-21333)', async () => {
     const { alice, bob, room, address } = await scene()
     await room.state(bob.userId, 'm.room.name', '', { name: 'Den <b>\r\nBcc: x@example.org' })
     await room.send(bob.userId, 'hello <i>', notify)

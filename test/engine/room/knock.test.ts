@@ -88,7 +88,7 @@ test('what a server says of the room it was knocked at need not make sense', asy
   }
 })
 
-test('a template of something else is not signed', async () => {
+test('a template of something else is not signed (CVE-2026-24471)', async () => {
   await using stage = await openStage(database, [there, other])
   const room = elsewhere()
   taking(stage, room, [])

@@ -217,7 +217,7 @@ test('where the ancestors cannot be had the state is fetched, and readers learn 
   expect(await stored(database, roomId, idOf(joined))).toMatchObject({ flags: 0 })
 })
 
-test('a state that is none is not believed', async () => {
+test('a state that is none is not believed (Synapse 1.15.2)', async () => {
   const { stage, roomId, room, told, many } = await scene('12', {
     limits: { attempts: 1 },
   })

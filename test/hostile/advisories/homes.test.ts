@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
 import { Device } from '#test/device.ts'
@@ -113,4 +114,51 @@ test('CVE-2025-61672: nothing that a user uploads or sends stops what goes to an
     heard += JSON.stringify(sync)
     return heard.includes('it came') && heard.includes('we go on')
   })
+})
+
+test('CVE-2024-52805, CWE-409 of continuwuity 0.5.6: a body is JSON, neither unpacked nor taken apart', async () => {
+  const form = new FormData()
+  for (let each = 0; each < 3; each++) form.append(`part${each}`, 'x')
+  const json = '{"type":"m.login.password"}'
+  const bodies: [string, Record<string, string>, FormData | Buffer][] = [
+    ['a form', {}, form],
+    ['what is packed', { 'content-encoding': 'gzip' }, gzipSync(json.padEnd(10_000_000))],
+  ]
+  for (const [what, headers, body] of bodies) {
+    const answer = await alice.fetch('/_matrix/client/v3/login', { method: 'POST', headers, body })
+    expect(answer.status, what).toBe(400)
+    expect((await answer.json()) as object, what).toMatchObject({ errcode: 'M_NOT_JSON' })
+  }
+})
+
+test('CVE-2023-32323: an invite to a room of large state stops nothing to the other server', async () => {
+  const roomId = await roomOf()
+  const large = 'x'.repeat(60_000)
+  for (const type of ['topic', 'avatar', 'name', 'encryption'])
+    await alice.do('PUT', `rooms/${enc(roomId)}/state/m.room.${type}`, { [type]: large, url: 'x' })
+  const { status } = await alice.ask('POST', `rooms/${enc(roomId)}/invite`, {
+    user_id: carol.userId,
+  })
+  expect(status).toBe(200)
+  await until(async () => {
+    const sync = (await carol.do('GET', 'sync')) as { rooms?: { invite?: object } }
+    return roomId in (sync.rooms?.invite ?? {})
+  })
+  const calm = await roomOf(carol)
+  await alice.say(calm, 'it came')
+  await until(async () => (await carol.texts(calm)).includes('it came'))
+})
+
+test('CVE-2020-26891, CVE-2021-21332: pages say nothing that a link says, and stand in no other', async () => {
+  const link = encodeURIComponent('"><script>alert(1)</script>')
+  for (const path of [
+    `/_matrix/client/v3/auth/m.login.terms/fallback/web?session=${link}`,
+    `/_matrix/client/v3/auth/m.login.dummy/fallback/web?session=${link}`,
+    `/_matrix/client/v3/auth/${link}/fallback/web?session=x`,
+  ]) {
+    const answer = await alice.fetch(path)
+    expect(await answer.text(), path).not.toContain('<script>alert')
+    if (!answer.headers.get('content-type')?.includes('html')) continue
+    expect(answer.headers.get('content-security-policy'), path).toContain("frame-ancestors 'none'")
+  }
 })

@@ -38,7 +38,7 @@ test.each([
   expect((await remoteJoin(join)).server).toBe(second.name)
 })
 
-test('of a template nothing is signed but the place in the room', async () => {
+test('of a template nothing is signed but the place in the room (CVE-2026-24471)', async () => {
   const { join, residents, signed } = scene('6')
   residents.lie = changeTemplate((event) => ({
     ...event,

@@ -76,7 +76,7 @@ test.each<[string, JsonObject]>([
   ['state_key', { state_key: '@bob:us.test' }],
   ['membership', { content: { membership: 'join' } }],
   ['prev_events', { prev_events: 5 }],
-])('a leave template with another %s is not signed', async (what, change) => {
+])('a leave template with another %s is not signed (CVE-2026-24471)', async (what, change) => {
   const { residents, leave } = scene('11')
   residents.lie = ({ name }, { status, body }) =>
     name === 'make_leave'
