@@ -1,4 +1,5 @@
 import { UnreadCounts } from '#engine/sync/unread.ts'
+import { UserFacts } from '#engine/sync/user-facts.ts'
 import { RequiredState } from '#engine/sync/sliding/required-state.ts'
 import type { SlidingRequest } from '#engine/sync/sliding/request.ts'
 import { Sliding, slidingSync } from '#engine/sync/sliding/sliding.ts'
@@ -84,6 +85,7 @@ function readerOf(story: Story) {
   return Object.assign(Object.create(story) as Story, {
     sliding: new Sliding(),
     unread: new UnreadCounts(),
+    facts: new UserFacts(),
     clock: Date.now,
   })
 }

@@ -11,6 +11,7 @@ import { readDeviceLists } from '#engine/sync/device-lists.ts'
 import { contentsOfReceipts, readReceipts } from '#engine/sync/receipts.ts'
 import { readKeySupply, readToDevice } from '#engine/sync/to-device.ts'
 import { readTyping } from '#engine/sync/typing.ts'
+import type { UserFacts } from '#engine/sync/user-facts.ts'
 import type { Choice } from './choose.ts'
 import type { Link, Point } from './connections.ts'
 import { asSyncRequest, type Extensions, type Scope, type SlidingRequest } from './request.ts'
@@ -27,7 +28,10 @@ export type ExtensionNews = {
   readonly read: readonly Place[]
 }
 
-type Reading = Pick<Reader, 'sql' | 'positions'> & { readonly typing?: Typing | undefined }
+type Reading = Pick<Reader, 'sql' | 'positions'> & {
+  readonly typing?: Typing | undefined
+  readonly facts?: UserFacts
+}
 
 /** What an answer tells that is no part of rooms. */
 export type Asking = {
@@ -146,15 +150,16 @@ function placesIn(
 
 /** MSC3885 */
 async function readMessages(
-  { sql }: Reading,
-  { request: { userId, deviceId }, view: { vector } }: Asking,
+  { sql, facts }: Reading,
+  { request: { userId, deviceId }, view: { vector, news } }: Asking,
   { since, limit }: NonNullable<Extensions['toDevice']>,
 ): Promise<Section> {
   const high = vector.users[shardOf(userId)]!
   // Of another life of the database: nothing up to it may be taken for told.
   if (since > high) return { json: { next_batch: String(since), events: [] }, hasNews: false }
   const from = { ...vector, toDevice: since }
-  const { events, toldTo } = await readToDevice(sql, userId, deviceId, from, vector, limit)
+  const known = facts && { facts, news }
+  const { events, toldTo } = await readToDevice(sql, userId, deviceId, from, vector, limit, known)
   return {
     json: { next_batch: String(toldTo ?? high), events: [...events] },
     hasNews: events.length > 0,
@@ -163,12 +168,14 @@ async function readMessages(
 
 /** MSC3884 */
 async function readEncryption(
-  { sql, positions }: Reading,
-  { request: { userId, deviceId }, view: { vector, places }, link: { point } }: Asking,
+  { sql, positions, facts }: Reading,
+  { request: { userId, deviceId }, view, link: { point } }: Asking,
 ): Promise<Section> {
+  const { vector, news } = view
+  const places = point ? view.changed(point.vector) : view.places
   const [supply, lists] = await Promise.all([
-    readKeySupply(sql, userId, deviceId),
-    readDeviceLists(sql, positions, userId, places, point?.vector, vector),
+    readKeySupply(sql, userId, deviceId, vector, facts),
+    readDeviceLists(sql, positions, userId, places, point?.vector, vector, news),
   ])
   const changed = [...lists.changed]
   const left = [...lists.left]

@@ -8,6 +8,7 @@ import { readStripped } from '#engine/read/stripped.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Seen } from '#engine/read/visible.ts'
 import { type AccountData, readAccountData } from '#engine/sync/account-data.ts'
+import type { Arrivals } from '#engine/sync/arrivals.ts'
 import { readRelated } from '#engine/sync/related.ts'
 import { type Timeline, readTimelines } from '#engine/sync/timelines.ts'
 import { type Unread, UnreadCounts } from '#engine/sync/unread.ts'
@@ -109,7 +110,9 @@ async function readRound(
   const { sql, sliding } = reader
   const { vector } = view
   const { userId } = request
-  const reading = readAccountData(sql, userId, link.point?.vector, vector)
+  const { facts } = reader
+  const known = facts && { facts, news: view.news }
+  const reading = readAccountData(sql, userId, link.point?.vector, vector, known)
   const choice = await chooseRooms(reader, sliding, request, view, link, reading)
   const { accountData } = choice
   const tellings = await planTellings(sql, choice.wanted, view, sliding.cost)
@@ -185,7 +188,7 @@ async function readRooms(
   const { userId } = request
   const { ignored } = accountData
   const asked = tellings.map(({ entry }) => entry.place).filter(isAsked)
-  const { timelines, seen } = await readAllTimelines(reader, userId, ignored, tellings)
+  const { timelines, seen, arrivals } = await readAllTimelines(reader, userId, ignored, tellings)
   const places = tellings
     .map(({ entry }) => entry.place)
     .filter(({ membership }) => membership === 'join')
@@ -195,7 +198,7 @@ async function readRooms(
       asked.filter((place) => place.eventNid !== undefined) as (Place & { eventNid: number })[],
     ),
     readRoomStates(sql, userId, reader.clock(), tellings, timelines, members),
-    countUnread(reader, userId, accountData, places, { vector, ...view }),
+    countUnread(reader, userId, accountData, places, { vector, ...view }, arrivals),
     readRelated(reader, asSyncRequest(request, undefined), timelines, seen, ignored),
     readEndings(reader, tellings),
   ])
@@ -222,6 +225,7 @@ async function readAllTimelines(
 ) {
   const timelines = new Map<number, Timeline>()
   const seen = new Map<number, Seen>()
+  const arrivals = new Map<number, Arrivals>()
   const lengths = Map.groupBy(
     tellings.filter(({ plan, config }) => plan && config.limit > 0),
     ({ config }) => config.limit,
@@ -239,8 +243,9 @@ async function readAllTimelines(
   for (const each of read) {
     for (const [roomNid, found] of each.timelines) timelines.set(roomNid, found)
     for (const [nid, found] of each.seen) seen.set(nid, found)
+    for (const [roomNid, found] of each.arrivals) arrivals.set(roomNid, found)
   }
-  return { timelines, seen }
+  return { timelines, seen, arrivals }
 }
 
 /** The events that ended invites and knocks. */
@@ -263,10 +268,12 @@ function countUnread(
   userId: string,
   { ignored }: AccountData,
   places: readonly Place[],
-  { vector }: View,
+  { vector, news }: View,
+  arrivals?: ReadonlyMap<number, Arrivals>,
 ): Promise<Map<number, Unread>> {
   const counts = unread ?? new UnreadCounts()
-  return counts.read({ sql, positions, userId, ignored }, places, vector)
+  const reader = { sql, positions, userId, ignored, news, ...(arrivals && { arrivals }) }
+  return counts.read(reader, places, vector)
 }
 
 /** What is told of rooms that are told anew, for receipts on it. */
