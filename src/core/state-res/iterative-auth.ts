@@ -5,6 +5,9 @@ import type { Steps } from './steps.ts'
 
 const checksPerStep = 16
 
+/** What judging events asks for. */
+type Judging = Pick<Resolution, 'event' | 'keyOf' | 'create'>
+
 /** A state in the making: events by key, over a state below it. */
 export type PartialState = Readonly<{
   made: Map<number, number>
@@ -19,7 +22,7 @@ export type PartialState = Readonly<{
 export function* applyInOrder(
   order: readonly number[],
   state: PartialState,
-  resolution: Resolution,
+  resolution: Judging,
 ): Steps<void> {
   let checks = 0
   for (const nid of order) {
@@ -41,7 +44,7 @@ const signedOnReceipt = () => true
 function stateFor(
   { event, auth }: Resolvable,
   state: PartialState,
-  resolution: Resolution,
+  resolution: Judging,
 ): StateLookup {
   return (type, stateKey) => {
     const key = resolution.keyOf(type, stateKey)

@@ -6,16 +6,16 @@ import { sortInSteps, type Steps } from './steps.ts'
 const eventsPerStep = 512
 
 /**
- * Sorts events by how old the power levels are on which they rest.
+ * Sorts events by how old the power levels are on which they rest. `positions` are those of the
+ * mainline; what is found on the way is added to them.
  *
  * Spec: rooms/v2/#definitions (mainline ordering)
  */
 export function* mainlineOrder(
   events: Iterable<number>,
-  powerLevels: number | undefined,
-  resolution: Resolution,
+  positions: Map<number, number>,
+  resolution: Pick<Resolution, 'event' | 'powerLevelsOf'>,
 ): Steps<number[]> {
-  const positions = yield* mainlineOf(powerLevels, resolution)
   const placed: Placed[] = []
   for (const nid of events) {
     const position = yield* positionOf(nid, positions, resolution)
@@ -32,9 +32,10 @@ function compare(a: Placed, b: Placed): number {
   return a.position === b.position ? byTimeThenId(a.event, b.event) : b.position - a.position
 }
 
-function* mainlineOf(
+/** The mainline of some power levels: their places in it, themselves the first. */
+export function* mainlineOf(
   powerLevels: number | undefined,
-  { powerLevelsOf }: Resolution,
+  { powerLevelsOf }: Pick<Resolution, 'powerLevelsOf'>,
 ): Steps<Map<number, number>> {
   const positions = new Map<number, number>()
   let next = powerLevels
@@ -53,7 +54,7 @@ function* mainlineOf(
 function* positionOf(
   nid: number,
   positions: Map<number, number>,
-  { powerLevelsOf }: Resolution,
+  { powerLevelsOf }: Pick<Resolution, 'powerLevelsOf'>,
 ): Steps<number> {
   const walked: number[] = []
   let next = powerLevelsOf(nid)

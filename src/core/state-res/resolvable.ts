@@ -36,6 +36,17 @@ export type Resolution = Readonly<{
   keyOf(type: string, stateKey: string): number | undefined
   /** The event of a key that is the same in all states; never of a conflicted key. */
   unconflicted(key: number): number | undefined
+  /** Told in v2 and v2.1 how the result came about. */
+  settled?(how: Settled): void
+}>
+
+/** How a resolution came about: enough to say what one more event, on which no other rests, becomes. */
+export type Settled = Readonly<{
+  full: ReadonlySet<number>
+  /** What was applied, by key, before the unconflicted state went over it. */
+  made: ReadonlyMap<number, number>
+  /** The places of power levels in the mainline, the current first. */
+  mainline: Map<number, number>
 }>
 
 const eventsPerStep = 1024

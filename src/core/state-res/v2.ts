@@ -1,5 +1,5 @@
 import { applyInOrder, type PartialState } from './iterative-auth.ts'
-import { mainlineOrder } from './mainline.ts'
+import { mainlineOf, mainlineOrder } from './mainline.ts'
 import { powerOrder, selectPowerEvents } from './power-order.ts'
 import { fullConflictedSet, type Resolution } from './resolvable.ts'
 import type { Steps } from './steps.ts'
@@ -22,9 +22,12 @@ export function* resolveV2(resolution: Resolution, fromEmpty: boolean): Steps<Ma
   const key = resolution.keyOf('m.room.power_levels', '')
   const powerLevels = key === undefined ? undefined : (state.made.get(key) ?? below(key))
   const remaining = [...full].filter((nid) => !selected.has(nid))
-  const second = yield* mainlineOrder(remaining, powerLevels, resolution)
+  const mainline = yield* mainlineOf(powerLevels, resolution)
+  const places = resolution.settled && new Map(mainline)
+  const second = yield* mainlineOrder(remaining, mainline, resolution)
   // 4: Applied to what step 2 made.
   yield* applyInOrder(second, state, resolution)
+  if (places) resolution.settled?.({ full, made: new Map(state.made), mainline: places })
   // 5: The unconflicted state goes over the result.
   for (const made of state.made.keys())
     if (resolution.unconflicted(made) !== undefined) state.made.delete(made)

@@ -177,6 +177,8 @@ function apply(
     pushFlags: live ? push.flags : 0,
     prevNids: judged.prevs.map(({ nid }) => nid),
   }
+  // Whether it was rejected may be seen in another light now.
+  if (judged.outlier) room.resolutions.clear()
   if (judged.outlier)
     part.revised.push({ ...placement, eventNid: known.nid, authNids: known.authNids })
   else part.events.push({ ...placement, ...rowOf(known, judged, reason) })

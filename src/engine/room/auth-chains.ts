@@ -22,6 +22,8 @@ export class AuthChains {
   readonly #completed = new Map<number, number>()
   /** Numbered since the room was loaded: they may not be in the database yet. */
   readonly #added: NewAuthNode[] = []
+  /** How often chains became complete after their event: what was worked out before may not hold. */
+  completions = 0
 
   constructor(next: number, pending = new AuthPending()) {
     this.#next = next
@@ -50,6 +52,7 @@ export class AuthChains {
     const parents = authEvents.map((id) => orders.get(id)!)
     this.#record({ eventNid: known.nid, order, parents }, part)
     for (const node of this.#pending.numbered(eventId, order, () => this.#next++)) {
+      this.completions++
       this.#completed.set(node.eventNid, node.order)
       this.#record(node, part)
     }

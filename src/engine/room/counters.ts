@@ -38,6 +38,8 @@ export const newCounters = () => ({
   quarantined: 0,
   resolutions: 0,
   resolutionMs: 0,
+  /** Merges that went on from the resolution before. */
+  mergesFast: 0,
   /** Merges that had to be repeated because the room had moved. */
   mergesRepeated: 0,
   missingRequests: 0,

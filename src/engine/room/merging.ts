@@ -5,6 +5,7 @@ import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { after, lookupIn } from '#engine/room/decide.ts'
 import { keysAsked } from '#engine/room/numbers.ts'
+import type { Own } from '#engine/room/one-more.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { distinct, resolveStates } from '#engine/room/resolve.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
@@ -129,7 +130,7 @@ export class Merging {
       merged.extremities = new Map(room.extremities)
       for (const nid of this.#states.prevNids) merged.extremities.delete(nid)
       merged.extremities.set(known.nid, { known, after: this.#own })
-      merged.state = yield* this.#resolve(this.#merged, merged.extremities, [], known)
+      merged.state = yield* this.#resolve(this.#merged, merged.extremities, [], this.#ofOwn())
     }
     return merged
   }
@@ -149,11 +150,16 @@ export class Merging {
     return authorize(event, lookup, () => true)
   }
 
+  #ofOwn(): Own {
+    const { before, numbers } = this.#states
+    return { known: this.#known, before, after: this.#own, numbers }
+  }
+
   *#resolve(
     last: Resolved,
     extremities: Room['extremities'],
     more: readonly StateMap[],
-    own?: Known,
+    own?: Own,
   ): Task<StateMap> {
     const afters = Array.from(extremities.values(), (each) => each.after)
     const from = distinct([...afters, ...more])
@@ -165,7 +171,7 @@ export class Merging {
     return to
   }
 
-  *#anew(last: Resolved, from: readonly StateMap[], own: Known | undefined): Task<StateMap> {
+  *#anew(last: Resolved, from: readonly StateMap[], own: Own | undefined): Task<StateMap> {
     if (this.#until !== undefined) this.#room.holds.local.end()
     const to = yield* resolveStates(this.#parts, this.#room, from, own)
     last.keep(from, to)

@@ -192,6 +192,7 @@ export class PlacePast extends Asked<number> {
       }
       arrivals.push({ known, cites: event.prevEvents.filter(isMissing) })
     }
+    room.resolutions.clear()
     for (const { known } of arrivals)
       known.flags = judged.get(known.event.eventId)!.rejected ? eventFlags.rejected : 0
     this.#shown = placeHistory(parts, room, arrivals, children, part)

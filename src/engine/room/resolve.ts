@@ -1,11 +1,18 @@
 import type { StateKey } from '#core/event/auth-events.ts'
 import { authEventKeys } from '#core/event/auth-events.ts'
-import { alsoNeeded, fullConflictedSet, type Resolution } from '#core/state-res/resolvable.ts'
+import {
+  alsoNeeded,
+  fullConflictedSet,
+  type Resolution,
+  type Settled,
+} from '#core/state-res/resolvable.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { changesTo, conflictsOf } from '#store/room/state-conflicts.ts'
 import { sameHash } from '#store/room/state-hash.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { type Own, resolveOneMore } from '#engine/room/one-more.ts'
+import { type Done, How } from '#engine/room/resolutions.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, steps, wait } from '#engine/room/task.ts'
 
@@ -25,28 +32,53 @@ export function* resolveStates(
   parts: Parts,
   room: Room,
   given: readonly StateMap[],
-  own?: Known,
+  own?: Own,
 ): Task<StateMap> {
   const states = distinct(given)
   if (states.length === 1) return states[0]!
+  const done = room.resolutions.find(room, states) ?? (yield* goOn(parts, room, states, own))
+  if (done) return done.to
   const underWay = { since: parts.now() }
   room.resolving.add(underWay)
+  const began = performance.now()
+  parts.counters.resolutions++
   try {
-    return yield* resolveDistinct(parts, room, states, own)
+    const { to, how } = yield* resolveAnew(parts, room, states, own?.known)
+    room.resolutions.keep({ states, to, how })
+    return to
   } finally {
     room.resolving.delete(underWay)
+    parts.counters.resolutionMs += Math.round(performance.now() - began)
   }
 }
 
-function* resolveDistinct(
+/** By what was resolved with the state before an event instead of that after it, if that says enough. */
+function* goOn(
   parts: Parts,
   room: Room,
   states: readonly StateMap[],
-  own?: Known,
-): Task<StateMap> {
+  own: Own | undefined,
+): Task<Done | undefined> {
+  if (!own) return undefined
+  const others = states.filter((state) => !sameHash(state.hash, own.after.hash))
+  if (others.length === states.length) return undefined
+  const prior = room.resolutions.find(room, distinct([...others, own.before]))
+  if (!prior?.how) return undefined
+  const graph = yield* room.auth.read(parts.sql, room)
+  const done = yield* resolveOneMore(parts, room, graph, prior, own, states)
+  if (!done) return undefined
+  parts.counters.mergesFast++
+  room.resolutions.keep(done)
+  return done
+}
+
+function* resolveAnew(
+  parts: Parts,
+  room: Room,
+  states: readonly StateMap[],
+  own: Known | undefined,
+): Task<{ to: StateMap; how: How | undefined }> {
   if (!room.create) throw new Error(`${room.roomId} has no create event`)
-  const began = performance.now()
-  parts.counters.resolutions++
   const conflicts = yield* steps(conflictsOf(states))
   const base = states[0]!
   const graph = yield* room.auth.read(parts.sql, room)
@@ -68,6 +100,7 @@ function* resolveDistinct(
   if (own) found.set(own.nid, own)
   const unconflicted = (key: number) => (conflicts.candidates.has(key) ? undefined : base.get(key))
   let numbers: Interned | undefined
+  let settled: Settled | undefined
   const keysSeen = new Set<string>()
   const resolution: Resolution = {
     conflicts,
@@ -84,6 +117,7 @@ function* resolveDistinct(
     keyOf: (type, stateKey) =>
       keysSeen.has(placeOf(type, stateKey)) ? numbers!.stateKey(type, stateKey) : undefined,
     unconflicted,
+    settled: (how) => (settled = how),
   }
   const full = yield* steps(fullConflictedSet(resolution))
   yield* read(parts, room, full, found)
@@ -91,8 +125,12 @@ function* resolveDistinct(
   yield* read(parts, room, yield* steps(alsoNeeded(full, resolution)), found)
   yield* readPowerLevels(parts, room, found)
   const resolved = yield* steps(parts.resolve(room.version, resolution))
-  parts.counters.resolutionMs += Math.round(performance.now() - began)
-  return base.with(changesTo(base, conflicts, resolved))
+  const to = base.with(changesTo(base, conflicts, resolved))
+  // One that was rejected may cite whatever it likes.
+  const isPlain = own !== undefined && ![...full].some((nid) => isRejected(found.get(nid)!))
+  if (!settled || !isPlain) return { to, how: undefined }
+  const between = room.version.stateResolution === 'v2.1' ? [...subgraph, ...conflicted] : []
+  return { to, how: new How(settled, { difference, between }, (nid) => found.get(nid)!) }
 }
 
 /** NUL is in no type and no state key. */

@@ -7,6 +7,7 @@ import type { ServerSet } from '#store/room/server-sets.ts'
 import type { AuthChains } from '#engine/room/auth-chains.ts'
 import { Holds } from '#engine/room/hold.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import { Resolutions } from '#engine/room/resolutions.ts'
 import type { SeenPolicy } from '#engine/room/policy.ts'
 import type { Snapshot } from '#store/room/snapshots.ts'
 import { SpanList } from '#store/room/span-list.ts'
@@ -106,6 +107,8 @@ export class Room {
   /** The `m.room.policy` event that was last asked for, and those of which a redaction came since. */
   policy: SeenPolicy | undefined
   readonly redactedPolicies = new Set<string>()
+  /** What its forks were last resolved to. */
+  readonly resolutions = new Resolutions()
   /** The set of joined servers as it was last interned. */
   serverSet: ServerSet | undefined
   #acl: { eventNid: number; acl: ServerAcl } | undefined
@@ -149,7 +152,10 @@ export class Room {
       ...[...this.extremities.values()].map(({ after }) => after),
     ])
     let bytes =
-      2_000 + this.auth.bytes + 100 * (this.servers.size + this.missing.size + this.redactions.size)
+      2_000 +
+      this.auth.bytes +
+      this.resolutions.bytes +
+      100 * (this.servers.size + this.missing.size + this.redactions.size)
     for (const state of states) bytes += 16 * state.size
     return bytes
   }

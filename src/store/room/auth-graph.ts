@@ -20,6 +20,8 @@ export class AuthGraph {
   /** Where the parents of each node begin; one more than there are nodes. */
   #starts = new Uint32Array(65)
   #parents = new Int32Array(256)
+  /** Which nodes others cite. */
+  #cited = new Uint8Array(64)
   readonly #orders = new NidIndex()
 
   /** How many nodes there are: the next number. */
@@ -32,6 +34,7 @@ export class AuthGraph {
       this.#nids.byteLength +
       this.#starts.byteLength +
       this.#parents.byteLength +
+      this.#cited.byteLength +
       this.#orders.bytes
     )
   }
@@ -42,6 +45,11 @@ export class AuthGraph {
   /** The number of an event; −1 if it is not here. */
   orderOf(nid: number): number {
     return this.#orders.get(nid)
+  }
+
+  /** Whether another event that is here cites it. */
+  isCited(nid: number): boolean {
+    return this.#cited[this.#orders.get(nid)] === 1
   }
 
   /** Adds nodes in the order of their numbers; those that are there already are passed over. */
@@ -60,11 +68,13 @@ export class AuthGraph {
     if (order === this.#nids.length) {
       this.#nids = grow(this.#nids, order + 1)
       this.#starts = grow(this.#starts, order + 2)
+      this.#cited = grow(this.#cited, order + 1)
     }
     if (end > this.#parents.length) this.#parents = grow(this.#parents, end)
     this.#nids[order] = nid
     this.#starts[order + 1] = end
     this.#parents.set(parents, start)
+    for (let at = 0; at < parents.length; at++) this.#cited[parents[at]!] = 1
     this.#orders.set(nid, order)
     this.#length++
   }
@@ -224,7 +234,10 @@ export class AuthGraph {
   }
 }
 
-function grow<A extends Float64Array | Uint32Array | Int32Array>(array: A, needed: number): A {
+function grow<A extends Float64Array | Uint32Array | Int32Array | Uint8Array>(
+  array: A,
+  needed: number,
+): A {
   const larger = new (array.constructor as new (length: number) => A)(
     Math.max(needed, Math.ceil(1.5 * array.length)),
   )

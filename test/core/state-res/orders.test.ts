@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { mainlineOrder } from '#core/state-res/mainline.ts'
+import { mainlineOf, mainlineOrder } from '#core/state-res/mainline.ts'
 import { byTimeThenId } from '#core/state-res/order.ts'
 import { isPowerEvent, powerOrder } from '#core/state-res/power-order.ts'
 import type { Resolution } from '#core/state-res/resolvable.ts'
@@ -114,6 +114,8 @@ test('the mainline order is that of the definition, in random chains', () => {
       (a, b) => position(b) - position(a) || byTimeThenId(events[a]!, events[b]!),
     )
     const given = { ...resolution, powerLevelsOf }
-    expect(run(mainlineOrder(random.shuffle(nids), start, given))).toEqual(expected)
+    const places = run(mainlineOf(start, given))
+    expect([...places.keys()]).toEqual(mainline)
+    expect(run(mainlineOrder(random.shuffle(nids), places, given))).toEqual(expected)
   }
 })
