@@ -1,10 +1,6 @@
-import { AggregatorRegistry } from 'prom-client'
 import type { Buckets } from '#core/histogram.ts'
 import type { Sample } from '#engine/worker/measured.ts'
 import { type Kind, families } from './families.ts'
-
-/** What Prometheus wants to be told of the form. */
-export const contentType = 'text/plain; version=0.0.4; charset=utf-8'
 
 type Value = { value: number; labels: Record<string, string>; metricName?: string }
 
@@ -20,6 +16,8 @@ export async function write(samples: readonly Sample[]): Promise<string> {
     )
     return { name: prefix + name, help, type, values, aggregator: 'first' }
   })
+  // It takes 17 MB, which whoever is never asked can do without.
+  const { AggregatorRegistry } = await import('prom-client')
   return AggregatorRegistry.aggregate([metrics]).metrics()
 }
 
