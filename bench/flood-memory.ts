@@ -82,7 +82,7 @@ function tell(
     { name: 'taken in', unit: 'PDU/s', value: acknowledged / sent.seconds },
     { name: 'valid events acknowledged', unit: '', value: acknowledged },
     { name: 'of them kept', unit: '', value: kept },
-    { name: 'of them still in the inbox', unit: '', value: left },
+    { name: 'left in the inbox, all', unit: '', value: left },
     { name: 'answers of 429', unit: '', value: sent.limited },
     { name: 'requests that failed', unit: '', value: sent.failed },
     ...Object.entries(sent.refused).map(([reason, value]) => ({
