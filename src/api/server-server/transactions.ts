@@ -19,8 +19,13 @@ export const sendTransaction = op({
     edus: t.Optional(t.Array(t.Unknown(), { maxItems: 100 })),
   }),
 
-  async run({ who, params, body }, ctx) {
+  async run({ who, params, body, request }, ctx) {
     const transaction = { pdus: body.pdus as Json[], edus: (body.edus ?? []) as Json[] }
-    return jsonText(await ctx.intake.take(who.origin, params.txnId, transaction))
+    const bytes = request.text?.length ?? 0
+    // An answer may be held back for long: what it answers is not kept in memory for that.
+    request.text = undefined
+    request.json = undefined
+    const onDone = () => request.held?.release()
+    return jsonText(await ctx.intake.take(who.origin, params.txnId, transaction, { bytes, onDone }))
   },
 })

@@ -1,13 +1,16 @@
-import { LRUCache } from 'lru-cache'
 import { limitExceeded, MatrixError } from '#core/error.ts'
 import { maxPduBytes } from '#core/event/check.ts'
 import { readPdu } from '#core/event/receive.ts'
 import { domainOf, isRoomId } from '#core/ids.ts'
-import { isObject, type Json, type JsonObject } from '#core/json.ts'
+import { isObject, type Json } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
 import { Arrivals } from '#engine/federation/arrivals.ts'
 import { type InboundRoom, InboundRooms } from '#engine/federation/inbound-rooms.ts'
+import { Backlog, type BacklogLimits } from '#engine/federation/backlog.ts'
+import { Debts } from '#engine/federation/debts.ts'
+import { isDurable, messagesIn } from '#engine/federation/durable-edus.ts'
 import { LoopLag } from '#engine/federation/loop-lag.ts'
+import { Posts } from '#engine/federation/posts.ts'
 import type { CheckedPdu, InboxEntry, Rooms } from '#engine/worker/protocol.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
@@ -25,36 +28,50 @@ export type IntakeOptions = {
   limits?: Partial<IntakeLimits>
 }
 
-export type IntakeLimits = {
+export type IntakeLimits = BacklogLimits & {
   /** PDUs of one origin in the long run, and at once. */
   pdusPerSecond: number
   pdusAtOnce: number
   /** Beyond this lateness of the event loop nothing is taken in. */
   maxLagMs: number
-  /** PDUs of one origin that may wait in the inbox. */
-  maxBacklog: number
-  /** Transactions in hand at once, of all origins: each may hold megabytes. */
+  /** Messages to devices of one origin, likewise. */
+  messagesPerSecond: number
+  messagesAtOnce: number
+  /** Transactions in hand at once, of all origins, and their bytes. */
   maxInFlight: number
+  maxBytesInFlight: number
+  /** Those that are durable, and whose answers are held back. */
+  maxPaused: number
+  /** Beyond this lateness of a room worker, or these bytes on their way to all, texts stay in the inbox. */
+  maxWorkerLagMs: number
+  maxPostedBytes: number
 }
 
 const defaultLimits: IntakeLimits = {
   pdusPerSecond: 2_000,
   pdusAtOnce: 20_000,
   maxLagMs: 250,
+  messagesPerSecond: 1_000,
+  messagesAtOnce: 50_000,
   maxBacklog: 50_000,
+  roomSlow: 5_000,
+  roomRefuse: 20_000,
+  roomMost: 100_000,
+  maxPauseMs: 5_000,
   maxInFlight: 200,
+  maxBytesInFlight: 32 * 2 ** 20,
+  maxPaused: 2_000,
+  maxWorkerLagMs: 1_000,
+  maxPostedBytes: 16 * 2 ** 20,
 }
 
 export type Transaction = { pdus: readonly Json[]; edus: readonly Json[] }
 
 type Taken = NewInboxRow & { checked: CheckedPdu | undefined }
 
-type Bucket = { tokens: number; at: number }
+type Handed = { text: string; pauseMs: number }
 
-const backlogEveryMs = 2_000
-const maxCounted = 500_000
-/** Statistics are lost in a crash: so often the inbox is counted whatever they say. */
-const surelyEveryMs = 60_000
+const refuseMs = 5_000
 const keepAnswersMs = 3 * 86_400_000
 const pruneEveryMs = 3_600_000
 
@@ -71,23 +88,34 @@ export class Intake {
   readonly #lag = new LoopLag()
   readonly #arrivals: Arrivals
   readonly #inFlight = new Map<string, { txnId: string; answer: Promise<string> }>()
-  readonly #buckets = new LRUCache<string, Bucket>({ max: 20_000 })
-  #backlog = new Map<string, number>()
-  #countedAt = -Infinity
-  #surelyAt = -Infinity
-  #counting = false
+  readonly #pdus: Debts
+  readonly #messages: Debts
+  readonly #backlog: Backlog
+  readonly #posts = new Posts()
+  readonly #pauses = new Set<() => void>()
+  #paused = 0
+  #bytes = 0
+  #slowed = 0
+  #notTaken = 0
   readonly #refused: Record<string, number> = {
     in_hand: 0,
     all_in_hand: 0,
     lag: 0,
+    bytes_in_hand: 0,
     backlog: 0,
+    room_backlog: 0,
     rate: 0,
+    messages: 0,
   }
   readonly #pruning: ReturnType<typeof setInterval>
 
   constructor(options: IntakeOptions) {
     this.#options = options
     this.#limits = { ...defaultLimits, ...options.limits }
+    const { pdusPerSecond, pdusAtOnce, messagesPerSecond, messagesAtOnce } = this.#limits
+    this.#pdus = new Debts(pdusPerSecond, pdusAtOnce)
+    this.#messages = new Debts(messagesPerSecond, messagesAtOnce)
+    this.#backlog = new Backlog(options.sql, options.log, this.#limits)
     this.#arrivals = new Arrivals(options.sql, options.clock)
     this.#pruning = setInterval(() => this.#prune(), pruneEveryMs)
     this.#pruning.unref()
@@ -96,6 +124,7 @@ export class Intake {
   stop(): void {
     this.#lag.stop()
     clearInterval(this.#pruning)
+    for (const end of this.#pauses) end()
   }
 
   /** Late by this much, the event loop is no place for more work. */
@@ -113,37 +142,89 @@ export class Intake {
     return { inHand: this.#inFlight.size, refused: this.#refused }
   }
 
-  /** The answer to a transaction, JSON text. Refuses with a time to wait what is too much. */
-  async take(origin: string, txnId: string, transaction: Transaction): Promise<string> {
+  /** What waits, and for whom: transactions slowed down and events not taken are counted, too. */
+  gauges(): Record<string, number> {
+    return {
+      ...this.#backlog.gauges(),
+      inFlight: this.#inFlight.size,
+      slowed: this.#slowed,
+      notTaken: this.#notTaken,
+      paused: this.#paused,
+      bytesInFlight: this.#bytes,
+      lagMs: this.#lag.ms,
+      workerLagMs: this.#posts.latestMs,
+      posts: this.#posts.count,
+      postedBytes: this.#posts.bytes,
+    }
+  }
+
+  /**
+   * The answer to a transaction, JSON text. Refuses with a time to wait what is too much, and holds
+   * the answer back of what is nearly so. `bytes` is what it takes in memory until it is durable, or
+   * refused, when `onDone` is called.
+   */
+  async take(
+    origin: string,
+    txnId: string,
+    transaction: Transaction,
+    { bytes = 0, onDone }: { bytes?: number; onDone?: () => void } = {},
+  ): Promise<string> {
     const current = this.#inFlight.get(origin)
     // An impatient sender that repeats itself gets the same answer, when there is one.
     if (current?.txnId === txnId) return current.answer
     if (current) throw this.#putOff('in_hand', 500)
-    if (this.#inFlight.size >= this.#limits.maxInFlight) throw this.#putOff('all_in_hand', 1_000)
+    const { maxInFlight, maxBytesInFlight, maxPaused } = this.#limits
+    const isFull = this.#inFlight.size - this.#paused >= maxInFlight || this.#paused >= maxPaused
+    if (isFull) throw this.#putOff('all_in_hand', 1_000)
+    if (this.#bytes > 0 && this.#bytes + bytes > maxBytesInFlight)
+      throw this.#putOff('bytes_in_hand', 1_000)
     if (this.isShedding) throw this.#putOff('lag', 1_000 + Math.ceil(1_000 * Math.random()))
-    const refusal = this.#refusalOf(origin, transaction.pdus.length)
-    const taking = refusal
-      ? this.#refuse(origin, transaction, refusal)
-      : this.#take(origin, txnId, transaction)
-    const answer = taking.finally(() => this.#inFlight.delete(origin))
+    if (!this.#messages.take(origin, messagesIn(transaction.edus)))
+      throw this.#putOff('messages', this.#messages.waitMs(origin))
+
+    this.#bytes += bytes
+    const handed = this.#hand(origin, txnId, transaction).finally(() => {
+      this.#bytes -= bytes
+      onDone?.()
+    })
+    const answer = handed
+      .then(({ text, pauseMs }) => (pauseMs > 0 ? this.#pause(text, pauseMs) : text))
+      .finally(() => this.#inFlight.delete(origin))
     this.#inFlight.set(origin, { txnId, answer })
     return answer
   }
 
-  /** Why a server has to wait: it sends more events than are worked off. */
-  #refusalOf(origin: string, pdus: number): MatrixError | undefined {
-    const { maxBacklog, pdusPerSecond, pdusAtOnce } = this.#limits
-    this.#countBacklog()
-    if ((this.#backlog.get(origin) ?? 0) > maxBacklog) return this.#putOff('backlog', 5_000)
+  async #hand(origin: string, txnId: string, transaction: Transaction): Promise<Handed> {
+    const roomIds = new Set(transaction.pdus.map(roomIdOf).filter((id) => id !== undefined))
+    const { refusal, pauseMs, full } = this.#backlog.pressure(origin, roomIds)
+    if (refusal) return this.#refuse(origin, transaction, this.#putOff(refusal, refuseMs))
+    if (!this.#pdus.take(origin, transaction.pdus.length)) {
+      const waitMs = this.#pdus.waitMs(origin)
+      return this.#refuse(origin, transaction, this.#putOff('rate', waitMs))
+    }
+    const text = await this.#take(origin, txnId, transaction, full)
+    return { text, pauseMs: Math.max(pauseMs, this.#workerPause(roomIds)) }
+  }
 
-    const now = performance.now()
-    const bucket = this.#buckets.get(origin) ?? { tokens: pdusAtOnce, at: now }
-    const gained = ((now - bucket.at) / 1000) * pdusPerSecond
-    const tokens = Math.min(pdusAtOnce, bucket.tokens + gained)
-    // A debt is paid before the next transaction.
-    this.#buckets.set(origin, { tokens: tokens < 0 ? tokens : tokens - pdus, at: now })
-    if (tokens >= 0) return undefined
-    return this.#putOff('rate', Math.ceil((-tokens / pdusPerSecond) * 1000))
+  /** A worker that is late is given no more than it can take: what comes waits in the inbox, and its sender. */
+  #workerPause(roomIds: Iterable<string>): number {
+    const { maxWorkerLagMs, maxPauseMs } = this.#limits
+    let lateMs = 0
+    for (const roomId of roomIds) lateMs = Math.max(lateMs, this.#posts.lateMs(shardOf(roomId)))
+    return lateMs > maxWorkerLagMs ? Math.min(lateMs, maxPauseMs) : 0
+  }
+
+  async #pause(text: string, ms: number): Promise<string> {
+    this.#slowed++
+    this.#paused++
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, ms)
+    this.#pauses.add(resolve)
+    await promise
+    clearTimeout(timer)
+    this.#pauses.delete(resolve)
+    this.#paused--
+    return text
   }
 
   #putOff(reason: string, waitMs: number): MatrixError {
@@ -152,14 +233,19 @@ export class Intake {
   }
 
   /** Keys do not wait for events: they are taken now, and the repetition doubles nothing. */
-  async #refuse(origin: string, { edus }: Transaction, refusal: MatrixError): Promise<string> {
+  async #refuse(origin: string, { edus }: Transaction, refusal: MatrixError): Promise<never> {
     const durable = edus.filter(isDurable)
     if (durable.length > 0) await this.#options.takeEdus(origin, durable)
     throw refusal
   }
 
-  async #take(origin: string, txnId: string, { pdus, edus }: Transaction): Promise<string> {
-    const sorted = await this.#sort(origin, pdus)
+  async #take(
+    origin: string,
+    txnId: string,
+    { pdus, edus }: Transaction,
+    full: ReadonlySet<string>,
+  ): Promise<string> {
+    const sorted = await this.#sort(origin, pdus, full)
     const answer = answerOf(sorted.results)
     // Keys never wait behind events: the first commit. A repetition in between doubles nothing.
     if (edus.length > 0) await this.#options.takeEdus(origin, edus)
@@ -174,7 +260,7 @@ export class Intake {
   }
 
   /** Which PDUs are taken in; what was refused, and why, by event ID. */
-  async #sort(origin: string, pdus: readonly Json[]) {
+  async #sort(origin: string, pdus: readonly Json[], full: ReadonlySet<string>) {
     const roomIds = new Set(pdus.map(roomIdOf).filter((id) => id !== undefined))
     const rooms = await this.rooms.find(this.#options.sql, [...roomIds])
     const shards = new Map(Array.from(roomIds, (id) => [id, shardOf(id)]))
@@ -189,7 +275,15 @@ export class Intake {
         if (typeof eventId === 'string') results.set(eventId, { error: 'The room is unknown' })
         continue
       }
-      const { eventId, error, json, checked } = this.#judge(origin, roomId, room, pdu)
+      const judged = this.#judge(origin, roomId, room, pdu)
+      const { eventId, checked } = judged
+      let { error, json } = judged
+      if (json !== undefined && full.has(roomId)) {
+        // One that cites it brings it again.
+        error = 'Too many events of the room are waiting'
+        json = undefined
+        this.#notTaken++
+      }
       if (eventId !== undefined) results.set(eventId, error === undefined ? {} : { error })
       if (json !== undefined) taken.push({ shard: shards.get(roomId)!, roomId, json, checked })
     }
@@ -245,36 +339,24 @@ export class Intake {
       if (entries) entries.push(entry)
       else byRoom.set(roomId, [entry])
     }
-    for (const [roomId, entries] of byRoom)
-      rooms.call('receive', roomId, entries).catch((error: unknown) => {
-        // They are in the inbox: the worker finds them when it is back.
-        const reason = error instanceof MatrixError ? error.message : error
-        log.debug({ roomId, reason }, 'a worker was not told of events in its inbox')
-      })
-  }
-
-  /** Counts in the background, while there is traffic. */
-  #countBacklog(): void {
-    const now = performance.now()
-    if (this.#counting || now - this.#countedAt < backlogEveryMs) return
-    this.#counting = true
-    this.#countedAt = now
-    const isDue = now - this.#surelyAt >= surelyEveryMs
-    if (isDue) this.#surelyAt = now
-    const { maxBacklog } = this.#limits
-    const last = this.#backlog.values().reduce((sum, rows) => sum + rows, 0)
-    const least = isDue || last >= maxBacklog ? 0 : maxBacklog
-    inbound
-      .backlog(this.#options.sql, { least, most: maxCounted })
-      .then((rows) => {
-        this.#backlog = new Map(rows.map((row) => [row.origin, row.rows]))
-      })
-      .catch((error: unknown) =>
-        this.#options.log.warn({ err: error }, 'the inbox was not counted'),
-      )
-      .finally(() => {
-        this.#counting = false
-      })
+    const { maxPostedBytes, maxWorkerLagMs } = this.#limits
+    for (const [roomId, entries] of byRoom) {
+      const shard = shardOf(roomId)
+      const bytes = entries.reduce((sum, { json }) => sum + 2 * json!.length, 0)
+      // A worker that is behind is only told that there is something: it reads it when it can.
+      const isBehind =
+        this.#posts.bytes + bytes > maxPostedBytes || this.#posts.lateMs(shard) > maxWorkerLagMs
+      const posted = isBehind ? entries.slice(0, 1).map(bare) : entries
+      const taken = this.#posts.begin(shard, isBehind ? 0 : bytes)
+      rooms
+        .call('receive', roomId, posted)
+        .catch((error: unknown) => {
+          // They are in the inbox: the worker finds them when it is back.
+          const reason = error instanceof MatrixError ? error.message : error
+          log.debug({ roomId, reason }, 'a worker was not told of events in its inbox')
+        })
+        .finally(taken)
+    }
   }
 
   #prune(): void {
@@ -299,7 +381,4 @@ function roomIdOf(pdu: Json): string | undefined {
   return typeof roomId === 'string' && isRoomId(roomId) ? roomId : undefined
 }
 
-const durableEdus = new Set(['m.direct_to_device', 'm.device_list_update', 'm.signing_key_update'])
-
-const isDurable = (edu: Json): edu is JsonObject =>
-  isObject(edu) && typeof edu['edu_type'] === 'string' && durableEdus.has(edu['edu_type'])
+const bare = ({ inboxId, origin, roomId }: InboxEntry): InboxEntry => ({ inboxId, origin, roomId })

@@ -5,20 +5,25 @@ export async function removeOld(sql: Sql, before: number): Promise<void> {
   await sql`delete from inbound_txns where received_at < ${before}`
 }
 
-export type BacklogRow = { origin: string; rows: number }
+export type BacklogRow = { room_id: string; origin: string; weight: number }
+
+/** The heaviest of very many. */
+const maxPairs = 20_000
 
 /**
- * How much of whom waits in the inbox, counted up to a bound; nothing if PostgreSQL's own statistics say
+ * How much of whom waits in the inbox, in which room: events, and one more for each 4 KiB of their texts.
+ * Counted up to a bound; nothing if PostgreSQL's own statistics say
  * that fewer than `least` rows wait, for to count is to read the inbox.
  */
 export const backlog = (sql: Sql, { least, most }: { least: number; most: number }) =>
   sql<BacklogRow[]>`
-    select origin, count(*)::integer as rows
+    select room_id, origin, sum(1 + octet_length(json) / 4096)::integer as weight
     from (
-      select origin from inbox
+      select room_id, origin, json from inbox
       where pg_stat_get_live_tuples('inbox'::regclass) >= ${least} limit ${most}
     ) waiting
-    group by origin`
+    group by room_id, origin
+    order by weight desc limit ${maxPairs}`
 
 export type InboundRoom = {
   room_id: string

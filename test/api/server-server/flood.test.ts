@@ -1,0 +1,153 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import type { Json } from '#core/json.ts'
+import * as transactions from '#api/server-server/transactions.ts'
+import type { InboxEntry } from '#engine/worker/protocol.ts'
+import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
+import { testDatabase } from '#test/database.ts'
+import { until } from '#test/until.ts'
+import { plant } from './plant.ts'
+import { Stage } from './stage.ts'
+
+const db = await testDatabase()
+const peer = new MadeUpServer('peer.test')
+const other = new MadeUpServer('other.test')
+const alice = peer.user('alice')
+let stage: Stage
+let room: MadeUpRoom
+let count = 0
+
+beforeEach(async () => {
+  await db.pool`
+    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, inbox,
+      inbound_txns`
+  room = MadeUpRoom.create('11', alice, peer, other)
+  stage = await Stage.open(db.pool, Object.values(transactions), [peer, other])
+})
+afterEach(() => stage.close())
+
+const send = (
+  pdus: readonly string[],
+  { edus = [] as Json[], txnId = `t${++count}`, from = peer } = {},
+) => {
+  const body = { origin: from.name, pdus: pdus.map((text) => JSON.parse(text) as Json), edus }
+  return stage.ask(from, 'PUT', `/_matrix/federation/v1/send/${txnId}`, body)
+}
+const inbox = () =>
+  db.pool<{ room_id: string; origin: string; json: string }[]>`
+    select room_id, origin, json from inbox order by inbox_id`
+
+describe('a flood', () => {
+  const open = async (limits: Parameters<typeof Stage.open>[3]) => {
+    await stage.close()
+    stage = await Stage.open(db.pool, Object.values(transactions), [peer, other], limits)
+    await plant(db.pool, stage.snapshots, room)
+  }
+  /** As many events of the room that wait already, once they are counted. */
+  const wait = async (count: number) => {
+    await db.pool`
+      insert into inbox (shard, room_id, origin, json, received_at)
+      select 1, ${room.roomId}, 'peer.test', '{}', 1 from generate_series(1, ${count}::integer)`
+    await send([])
+    await until(() => gauge('backlog') === count)
+  }
+  const gauge = (name: string) => stage.ctx.intake.gauges()[name]!
+  const messages = (count: number) => {
+    const devices = Object.fromEntries(Array.from({ length: count }, (_, n) => [`D${n}`, {}]))
+    const content = {
+      sender: alice,
+      type: 'm.test',
+      message_id: 'm',
+      messages: { '@x:y': devices },
+    }
+    return { edu_type: 'm.direct_to_device', content }
+  }
+
+  test('of one room is taken at once and answered late; others and other rooms wait for nothing', async () => {
+    await open({ roomSlow: 2, roomRefuse: 6, maxPauseMs: 1e9 })
+    await wait(4)
+    const late = send([room.say(alice, 'late').text])
+    await until(() => gauge('paused') === 1)
+    expect(await inbox()).toHaveLength(5)
+    expect(stage.rooms.of('receive')).toHaveLength(1)
+    expect((await send([room.say(alice, 'mine').text], { from: other })).status).toBe(200)
+    // The next one of the same server comes too early.
+    expect((await send([])).status).toBe(429)
+    stage.ctx.intake.stop()
+    expect((await late).status).toBe(200)
+    expect(gauge('paused')).toBe(0)
+  })
+
+  test('that goes on is refused with a time to wait, where it floods', async () => {
+    await open({ roomSlow: 1, roomRefuse: 3 })
+    await wait(4)
+    const { status, body } = await send([room.say(alice, 'more').text])
+    expect([status, body['errcode']]).toEqual([429, 'M_LIMIT_EXCEEDED'])
+    expect(body['retry_after_ms'] as number).toBeGreaterThan(0)
+    // Without events of that room it is let in.
+    expect((await send([])).status).toBe(200)
+    expect((await send([room.say(alice, 'mine').text], { from: other })).status).toBe(200)
+  })
+
+  test('that nothing stops leaves out what others send to the room, and says so', async () => {
+    await open({ roomSlow: 1, roomRefuse: 2, roomMost: 3 })
+    await wait(4)
+    const { event, text } = room.say(alice, 'too much')
+    const { status, body } = await send([text], { from: other })
+    expect([status, body]).toEqual([
+      200,
+      { pdus: { [event.eventId]: { error: 'Too many events of the room are waiting' } } },
+    ])
+    expect(await inbox()).toHaveLength(4)
+    expect(gauge('notTaken')).toBe(1)
+  })
+
+  test('that a worker cannot take is left in the inbox, and the worker told of it', async () => {
+    await open({ maxPostedBytes: 0 })
+    await send([room.say(alice, 'one').text, room.say(alice, 'two').text])
+    const [, entries] = stage.rooms.of('receive')[0] as [string, InboxEntry[]]
+    expect(entries.map(({ json }) => json)).toEqual([undefined])
+    expect(await inbox()).toHaveLength(2)
+  })
+
+  test('is slowed down by a worker that does not take what it was sent', async () => {
+    await open({ maxWorkerLagMs: 0, maxPauseMs: 1 })
+    stage.rooms.answers.receive = () => new Promise(() => {})
+    await send([room.say(alice, 'one').text])
+    expect(gauge('posts')).toBe(1)
+    await until(() => gauge('workerLagMs') > 0)
+    expect((await send([room.say(alice, 'two').text])).status).toBe(200)
+    expect(gauge('slowed')).toBeGreaterThan(0)
+    const entries = stage.rooms.of('receive').at(-1)![1] as InboxEntry[]
+    expect(entries[0]!.json).toBeUndefined()
+  })
+
+  test('of messages to devices is told to wait', async () => {
+    await open({ messagesPerSecond: 0.001, messagesAtOnce: 5 })
+    expect((await send([], { edus: [messages(6)] })).status).toBe(200)
+    const { status, body } = await send([], { edus: [messages(1)] })
+    expect([status, (body['retry_after_ms'] as number) > 0]).toEqual([429, true])
+    expect((await send([], { edus: [messages(1)], from: other })).status).toBe(200)
+    // Events alone may come.
+    expect((await send([room.say(alice, 'hello').text])).status).toBe(200)
+  })
+
+  test('of large transactions has a bound in bytes, and one always fits', async () => {
+    await open({ maxBytesInFlight: 1 })
+    const gate = Promise.withResolvers<void>()
+    const locked = Promise.withResolvers<void>()
+    const session = db.pool.begin(async (sql) => {
+      await sql`lock table inbox in share mode`
+      locked.resolve()
+      await gate.promise
+    })
+    await locked.promise
+    const first = send([room.say(alice, 'one').text])
+    await until(() => gauge('bytesInFlight') > 0)
+    expect((await send([room.say(alice, 'two').text], { from: other })).status).toBe(429)
+    gate.resolve()
+    await session
+    expect((await first).status).toBe(200)
+    expect(gauge('bytesInFlight')).toBe(0)
+    expect((await send([room.say(alice, 'two').text], { from: other })).status).toBe(200)
+  })
+})
