@@ -12,7 +12,8 @@ import {
   setState,
   type Stage,
 } from '#test/room-engine.ts'
-import { floorUs, numbersOf, printBlock, quantile, type Stand, withStand } from './stand.ts'
+import { cpuFigures, openBench } from './figures.ts'
+import { quantile, type Stand, withStand } from './stand.ts'
 
 const help = `
 What it costs to take a flood of member events into one room that forks all the time: each origin
@@ -28,18 +29,24 @@ resolutions it took, the bytes of state that each stored, and the longest time t
 not let go. Where the time goes: bun --cpu-prof bench/member-flood.ts
 `
 
-const options = numbersOf(help, {
-  origins: 8,
-  events: 8_000,
-  members: 2_000,
-  merge: 50,
-  /** Of a hundred events, how many are kicks. */
-  kicks: 1,
-  txn: 50,
-  version: 11,
-  /** Events that are sent and not yet persisted. */
-  window: 600,
-})
+const bench = openBench(
+  'member-flood',
+  help,
+  {
+    origins: 8,
+    events: 8_000,
+    members: 2_000,
+    merge: 50,
+    /** Of a hundred events, how many are kicks. */
+    kicks: 1,
+    txn: 50,
+    version: 11,
+    /** Events that are sent and not yet persisted. */
+    window: 600,
+  },
+  { events: 400, members: 200 },
+)
+const { options } = bench
 
 /** One server's branch of the room. */
 class Branch {
@@ -229,34 +236,30 @@ async function measure(
   const seconds = (performance.now() - began) / 1000
   const used = process.cpuUsage(cpu)
   const turns = gaps.end()
-  const postgres = ((await stand.postgresUs()) - postgresBefore) / sent
+  const postgres = (await stand.postgresUs()) - postgresBefore
   const bytes = ((await snapshotBytes(stand)) - bytesBefore) / sent
   if (stage.errors.length > 0) throw stage.errors[0]
-  const server = (used.user + used.system) / sent
   const by = (name: keyof typeof counters) => counters[name] - before[name]
-  printBlock(
-    `member-flood: ${sent} member events of ${options.origins} origins into a room of ${options.members}, version ${options.version}, merging every ${options.merge}`,
-    [
-      ['rate', `${(sent / seconds).toFixed(0)} PDU/s (${seconds.toFixed(1)} s)`],
-      [
-        'CPU per PDU',
-        `server ${server.toFixed(0)} µs, PostgreSQL ${postgres.toFixed(0)} µs, ${((server + postgres) / floorUs).toFixed(1)} times ${floorUs} µs`,
-      ],
-      [
-        'kept',
-        `${by('accepted')} (soft-failed ${by('softFailed')}, rejected ${by('rejected')}, dropped ${by('dropped')})`,
-      ],
-      [
-        'resolutions',
-        `${by('resolutions')}, ${by('resolutionMs')} ms in all; ${by('mergesFast')} merges went on from one; repeated ${by('mergesRepeated')}`,
-      ],
-      ['bytes of state', `${bytes.toFixed(0)} a PDU, as stored`],
-      [
-        'event loop',
-        `longest turn ${turns.at(-1)!.toFixed(1)} ms, 99.9 % below ${quantile(turns, 0.999).toFixed(1)} ms`,
-      ],
-    ],
-  )
+  const count = (name: string, counter: keyof typeof counters) => ({
+    name,
+    value: by(counter),
+    unit: '',
+  })
+  bench.tell(`${options.origins} branches of a room of ${options.members}`, [
+    { name: 'rate', value: sent / seconds, unit: 'PDU/s' },
+    ...cpuFigures([used.user + used.system, postgres], sent),
+    count('accepted', 'accepted'),
+    count('soft-failed', 'softFailed'),
+    count('rejected', 'rejected'),
+    { ...count('dropped', 'dropped'), target: { exactly: 0 } },
+    count('resolutions', 'resolutions'),
+    { name: 'resolving, in all', value: by('resolutionMs'), unit: 'ms' },
+    count('merges that went on from one', 'mergesFast'),
+    count('merges repeated', 'mergesRepeated'),
+    { name: 'stored state per PDU', value: bytes, unit: 'bytes' },
+    { name: 'longest turn of the event loop', value: turns.at(-1)!, unit: 'ms' },
+    { name: '99.9 % of turns are below', value: quantile(turns, 0.999), unit: 'ms' },
+  ])
 }
 
 async function snapshotBytes({ pool }: Stand): Promise<number> {
@@ -265,4 +268,6 @@ async function snapshotBytes({ pool }: Stand): Promise<number> {
   return row!.bytes
 }
 
-await withStand(run)
+await withStand(run, { quick: bench.short })
+bench.chart('CPU of a member event', ['CPU server', 'CPU PostgreSQL'], { stacked: true })
+bench.finish()

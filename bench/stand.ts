@@ -1,7 +1,6 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { type Pool, openPool, planOnce, withDatabase } from '#store/db.ts'
 import { startEmbedded } from '#store/embedded/start.ts'
 import { migrate } from '#store/migrate.ts'
@@ -101,33 +100,6 @@ async function statOf(pid: number): Promise<string[] | undefined> {
   return text?.slice(text.lastIndexOf(')') + 2).split(' ')
 }
 
-/** Reads `--name NUMBER` options; `--help` prints what the bench is and ends it. */
-export function numbersOf<T extends Record<string, number>>(help: string, defaults: T): T {
-  const names = Object.keys(defaults)
-  const { values } = parseArgs({
-    options: {
-      help: { type: 'boolean', short: 'h' },
-      ...Object.fromEntries(names.map((name) => [name, { type: 'string' as const }])),
-    },
-  }) as { values: Record<string, string | boolean | undefined> }
-  if (values['help']) {
-    console.log(help.trim())
-    process.exit(0)
-  }
-  const given = names.map((name) => [name, Number(values[name] ?? defaults[name])] as const)
-  const odd = given.find(([, value]) => Number.isNaN(value) || value <= 0)
-  if (odd) throw new Error(`--${odd[0]} wants a number above 0`)
-  return Object.fromEntries(given) as T
-}
-
 /** The value below which this share of sorted values lies. */
 export const quantile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
-
-/** One clear block: a title, and lines of a name and a value. */
-export function printBlock(title: string, lines: readonly (readonly [string, string])[]): void {
-  const width = Math.max(...lines.map(([name]) => name.length)) + 2
-  console.log(
-    [title, ...lines.map(([name, value]) => `  ${name.padEnd(width)}${value}`)].join('\n'),
-  )
-}
