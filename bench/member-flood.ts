@@ -112,7 +112,7 @@ async function run(stand: Stand): Promise<void> {
     clock: Date.now,
     rooms: stage.rooms,
     takeEdus: async () => {},
-    limits: { pdusPerSecond: Infinity, pdusAtOnce: Infinity, maxLagMs: Infinity },
+    limits: { pdusPerSecond: 1e9, pdusAtOnce: 1e9, maxLagMs: Infinity },
   })
   try {
     const roomId = await createRoom(stage, String(options.version))

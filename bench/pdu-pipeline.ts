@@ -122,7 +122,7 @@ async function send(
     clock: Date.now,
     rooms,
     takeEdus: async () => {},
-    limits: { pdusPerSecond: Infinity, pdusAtOnce: Infinity, maxLagMs: Infinity },
+    limits: { pdusPerSecond: 1e9, pdusAtOnce: 1e9, maxLagMs: Infinity },
   })
   let sent = 0
   let pause: Promise<void> | undefined
