@@ -59,10 +59,6 @@ export const defaultLimits = {
   retryMs: 30_000,
   /** How long a row may wait for room among the parked. */
   keepDeferredMs: 86_400_000,
-  /** Inbox rows, and bytes, of one room above which its inbox is thinned, and how often that is looked at. */
-  thinRows: 50_000,
-  thinBytes: 256 * 2 ** 20,
-  thinEveryMs: 5_000,
   /** How often inboxes are looked through for rows whose time has come. */
   inboxPollMs: 5_000,
   /** How often what is no longer needed is tidied up, and how long transaction IDs are. */
