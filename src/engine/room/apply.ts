@@ -165,7 +165,13 @@ function apply(
   known.flags = flags
   const part = emptyPart(room.shard, room.nid)
   const live = placeEvent(parts, room, known, surroundings, part)
-  known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), judged.before, part)
+  known.snapshotNid = parts.states.save(
+    room,
+    shardOfRoom(parts, room),
+    judged.before,
+    part,
+    judged.prevs.at(-1),
+  )
   const placement: Placement = {
     chain: known.chain,
     chainIndex: known.chainIndex,

@@ -79,7 +79,9 @@ export class Resolutions {
     return done
   }
 
-  keep(done: Done): void {
+  /** Keeps one; in the place of that from which it went on, if there is one. */
+  keep(done: Done, from?: Done): void {
+    if (from) this.#done.delete(keyOf(from.states))
     this.#done.set(keyOf(done.states), done)
     for (const oldest of this.#done.keys()) {
       if (this.#done.size <= kept) break

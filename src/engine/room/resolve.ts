@@ -68,7 +68,7 @@ function* goOn(
   const done = yield* resolveOneMore(parts, room, graph, prior, own, states)
   if (!done) return undefined
   parts.counters.mergesFast++
-  room.resolutions.keep(done)
+  room.resolutions.keep(done, prior)
   return done
 }
 

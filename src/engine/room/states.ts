@@ -27,12 +27,19 @@ export class States {
     return found.get(nid)!.state
   }
 
-  /** The number of a state's snapshot, which is made, and put into the part, if there is none. */
-  save(room: Room, shard: Shard, state: StateMap, part: RoomPart): number {
+  /**
+   * The number of a state's snapshot, which is made, and put into the part, if there is none: on top of
+   * that before the event which the state follows, if that is in memory. In a fork the newest of the room
+   * is of another branch, and the difference to that would be all that is between them.
+   */
+  save(room: Room, shard: Shard, state: StateMap, part: RoomPart, prev?: Known): number {
     if (room.lastSnapshot?.state === state) return room.lastSnapshot.nid
     const same = this.#cache.findSame(room.nid, state)
     if (same) return same.nid
-    const older = room.lastSnapshot
+    const prevNid = prev?.snapshotNid ?? null
+    const parent =
+      prevNid === null ? undefined : (room.unsaved.get(prevNid) ?? this.#cache.get(prevNid))
+    const older = parent ?? room.lastSnapshot
     const nid = shard.nextNid()
     const changes = older && new Map(older.state.diff(state).map(({ key, new: now }) => [key, now]))
     const { snapshot, row } =

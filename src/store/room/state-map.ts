@@ -106,8 +106,30 @@ export class StateMap {
   /** Where another state differs from this one, by key. */
   diff(other: StateMap): Change[] {
     const changes: Change[] = []
-    for (const { key, events } of differences([this, other]))
-      changes.push({ key, old: events[0], new: events[1] })
+    const [ours, theirs] = [this.chunks, other.chunks]
+    let [chunk, at, otherChunk, otherAt] = [0, 0, 0, 0]
+    while (chunk < ours.length || otherChunk < theirs.length) {
+      const a = ours[chunk]
+      const b = theirs[otherChunk]
+      if (a && a === b && at === 0 && otherAt === 0) {
+        chunk++
+        otherChunk++
+        continue
+      }
+      const key = a ? a.keys[at]! : Infinity
+      const otherKey = b ? b.keys[otherAt]! : Infinity
+      const old = key <= otherKey ? a!.events[at] : undefined
+      const now = otherKey <= key ? b!.events[otherAt] : undefined
+      if (old !== now) changes.push({ key: Math.min(key, otherKey), old, new: now })
+      if (key <= otherKey && ++at === a!.keys.length) {
+        at = 0
+        chunk++
+      }
+      if (otherKey <= key && ++otherAt === b!.keys.length) {
+        otherAt = 0
+        otherChunk++
+      }
+    }
     return changes
   }
 }
@@ -148,10 +170,6 @@ export function* walkDifferences(
     }
     if (events.some((event) => event !== events[0])) yield { key, events }
   }
-}
-
-function* differences(states: readonly StateMap[]) {
-  for (const found of walkDifferences(states)) if (found) yield found
 }
 
 /** The chunk that holds a key, or would: the last that begins at or before it; else the first. */
