@@ -101,7 +101,6 @@ import * as federationLeaving from '#api/server-server/leaving.ts'
 import * as federationOpenid from '#api/server-server/openid.ts'
 import * as federationPublicRooms from '#api/server-server/public-rooms.ts'
 import * as federationQuery from '#api/server-server/query.ts'
-import * as federationRoomPolicy from '#api/server-server/room-policy.ts'
 import * as federationSpaceHierarchy from '#api/server-server/space-hierarchy.ts'
 import * as federationThirdPartyInvite from '#api/server-server/third-party-invite.ts'
 import * as federationTransactions from '#api/server-server/transactions.ts'
@@ -216,7 +215,6 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'server-server/openid': federationOpenid,
   'server-server/public-rooms': federationPublicRooms,
   'server-server/query': federationQuery,
-  'server-server/room-policy': federationRoomPolicy,
   'server-server/space-hierarchy': federationSpaceHierarchy,
   'server-server/third-party-invite': federationThirdPartyInvite,
   'server-server/transactions': federationTransactions,

@@ -17,7 +17,6 @@ const free = new Set([
   'sendInviteV1',
   'sendInviteV2',
   'exchangeThirdPartyInvite',
-  'askPolicyServerToSign',
   'getServerKey',
   'getVersion',
   'getWellKnown',
