@@ -4,6 +4,8 @@ import { powerOrder, selectPowerEvents } from './power-order.ts'
 import { fullConflictedSet, type Resolution } from './resolvable.ts'
 import type { Steps } from './steps.ts'
 
+const eventsPerStep = 1024
+
 /**
  * State resolution of v2–v11, and with `fromEmpty` that of v12 (2.1).
  *
@@ -21,17 +23,25 @@ export function* resolveV2(resolution: Resolution, fromEmpty: boolean): Steps<Ma
   // 3: The remaining events, by the mainline of the power levels so far.
   const key = resolution.keyOf('m.room.power_levels', '')
   const powerLevels = key === undefined ? undefined : (state.made.get(key) ?? below(key))
-  const remaining = [...full].filter((nid) => !selected.has(nid))
+  const remaining: number[] = []
+  let step = 0
+  for (const nid of full) {
+    if (!selected.has(nid)) remaining.push(nid)
+    if (++step % eventsPerStep === 0) yield
+  }
   const mainline = yield* mainlineOf(powerLevels, resolution)
   const places = resolution.settled && new Map(mainline)
   const second = yield* mainlineOrder(remaining, mainline, resolution)
   // 4: Applied to what step 2 made.
   yield* applyInOrder(second, state, resolution)
-  if (places) resolution.settled?.({ full, made: new Map(state.made), mainline: places })
+  if (places) resolution.settled?.({ full, made: state.made, mainline: places })
   // 5: The unconflicted state goes over the result.
-  for (const made of state.made.keys())
-    if (resolution.unconflicted(made) !== undefined) state.made.delete(made)
-  return state.made
+  const resolved = new Map<number, number>()
+  for (const [made, event] of state.made) {
+    if (resolution.unconflicted(made) === undefined) resolved.set(made, event)
+    if (++step % eventsPerStep === 0) yield
+  }
+  return resolved
 }
 
 const nothing = () => undefined

@@ -190,7 +190,8 @@ function apply(
   else part.events.push({ ...placement, ...rowOf(known, judged, reason) })
   if (live) for (const userNid of push.mentioned) part.mentions.push({ position: 1, userNid })
   moveExtremities(room, merged, part)
-  part.state.push(...changes.state)
+  // They may be more than a call takes arguments.
+  for (const change of changes.state) part.state.push(change)
   keepRedactions(room, part, known, redactions, flags === 0)
   countServers(room, changes)
   if (known.stateKeyNid !== null && known.authOrder === null)

@@ -21,6 +21,9 @@ export type Changes = {
 /** What nearly every event changes. */
 const unchanged: Changes = { state: [], servers: new Map(), turnedAway: new Map() }
 
+/** A resolution may change thousands of places: so many are gone through at once. */
+const perStep = 500
+
 /** Every difference between the room's state and what it becomes, with what readers ask of it. */
 export function* changesTo(
   parts: Parts,
@@ -34,12 +37,14 @@ export function* changesTo(
   const servers: ServerChanges = new Map()
   const turnedAway = new Map<number, string>()
   const diff = room.state.diff(to)
-  const nids = diff.flatMap((change) => [change.old ?? [], change.new ?? []].flat())
-  const events = yield* parts.events.byNids(
-    room,
-    nids.filter((nid) => nid !== own.nid),
-  )
-  events.set(own.nid, own)
+  const events = new Map<number, Known>([[own.nid, own]])
+  for (let from = 0; from < diff.length; from += perStep) {
+    const nids: number[] = []
+    for (const { old, new: now } of diff.slice(from, from + perStep))
+      for (const nid of [old, now]) if (nid !== undefined && !events.has(nid)) nids.push(nid)
+    for (const [nid, known] of yield* parts.events.byNids(room, nids)) events.set(nid, known)
+    if (from > 0) yield
+  }
   const users = yield* memberNumbers(
     parts,
     diff.flatMap(({ old, new: now }) => [old, now]),
@@ -47,7 +52,8 @@ export function* changesTo(
     own,
     numbers,
   )
-  for (const change of diff) {
+  for (const [index, change] of diff.entries()) {
+    if (index > 0 && index % perStep === 0) yield
     const old = change.old === undefined ? undefined : events.get(change.old)
     const now = change.new === undefined ? undefined : events.get(change.new)
     const member = memberChange(old, now, users, servers)
@@ -82,14 +88,21 @@ function* memberNumbers(
     const user = nid === undefined ? undefined : memberOf(events.get(nid)!.event)
     if (user !== undefined && user !== ownUser) others.add(user)
   }
-  const from = (interned: Interned, user: string) => ({
-    userNid: interned.user(user),
-    serverNid: interned.server(domainOf(user)!),
-  })
-  if (others.size === 0) return (user) => from(numbers, user)
-  const servers = new Set([...others].map((user) => domainOf(user)!))
-  const more = yield* wait(parts.interner.intern({ users: others, servers }))
-  return (user) => from(user === ownUser ? numbers : more, user)
+  const found = new Map<string, { userNid: number; serverNid: number }>()
+  const take = (interned: Interned, users: readonly string[]) => {
+    for (const user of users) {
+      const serverNid = interned.server(domainOf(user)!)
+      found.set(user, { userNid: interned.user(user), serverNid })
+    }
+  }
+  if (ownUser !== undefined) take(numbers, [ownUser])
+  const list = [...others]
+  for (let from = 0; from < list.length; from += perStep) {
+    const users = list.slice(from, from + perStep)
+    const servers = new Set(users.map((user) => domainOf(user)!))
+    take(yield* wait(parts.interner.intern({ users, servers })), users)
+  }
+  return (user) => found.get(user)!
 }
 
 function memberChange(

@@ -29,12 +29,10 @@ export class How {
   constructor(
     settled: Settled,
     { difference, between }: { difference: Iterable<number>; between: Iterable<number> },
-    eventOf: (nid: number) => Known,
   ) {
     this.settled = settled
     this.difference = new Set(difference)
     this.between = new Set(between)
-    for (const nid of settled.full) this.#note(eventOf(nid))
   }
 
   get bytes(): number {
@@ -43,7 +41,8 @@ export class How {
     return 40 * sets + 60 * made.size + 150 * this.users.size
   }
 
-  #note({ nid, event }: Known): void {
+  /** Takes note of an event of the full conflicted set: of each, before it is used. */
+  note({ nid, event }: Known): void {
     if (!isOwnMembership(event)) for (const user of usersOf(event)) this.users.set(user, null)
     else {
       const list = this.users.get(event.sender)

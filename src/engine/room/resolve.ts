@@ -6,7 +6,7 @@ import {
   type Resolution,
   type Settled,
 } from '#core/state-res/resolvable.ts'
-import type { Interned } from '#store/room/intern.ts'
+import { sortInSteps } from '#core/state-res/steps.ts'
 import { changesTo, conflictsOf } from '#store/room/state-conflicts.ts'
 import { sameHash } from '#store/room/state-hash.ts'
 import type { StateMap } from '#store/room/state-map.ts'
@@ -15,6 +15,10 @@ import { type Own, resolveOneMore } from '#engine/room/one-more.ts'
 import { type Done, How } from '#engine/room/resolutions.ts'
 import { isRejected, type Known, type Room } from '#engine/room/room.ts'
 import { type Task, steps, wait } from '#engine/room/task.ts'
+
+/** Events, or places, between two yields, and events that are looked up together. */
+const perStep = 500
+const perRead = 5_000
 
 /** Each state once. */
 export function distinct(states: readonly StateMap[]): StateMap[] {
@@ -99,9 +103,8 @@ function* resolveAnew(
   const found = new Map<number, Known>()
   if (own) found.set(own.nid, own)
   const unconflicted = (key: number) => (conflicts.candidates.has(key) ? undefined : base.get(key))
-  let numbers: Interned | undefined
   let settled: Settled | undefined
-  const keysSeen = new Set<string>()
+  const places = new Map<string, number>()
   const resolution: Resolution = {
     conflicts,
     authDifference: difference,
@@ -114,23 +117,51 @@ function* resolveAnew(
       return { key: stateKeyNid!, event, auth: authNids, rejected: isRejected(known) }
     },
     powerLevelsOf: (nid) => found.get(nid)?.authNids.find((auth) => isPowerLevels(found.get(auth))),
-    keyOf: (type, stateKey) =>
-      keysSeen.has(placeOf(type, stateKey)) ? numbers!.stateKey(type, stateKey) : undefined,
+    keyOf: (type, stateKey) => places.get(placeOf(type, stateKey)),
     unconflicted,
     settled: (how) => (settled = how),
   }
   const full = yield* steps(fullConflictedSet(resolution))
   yield* read(parts, room, full, found)
-  numbers = yield* numbersOfKeys(parts, full, found, keysSeen)
+  yield* numbersOfKeys(parts, full, found, places)
   yield* read(parts, room, yield* steps(alsoNeeded(full, resolution)), found)
   yield* readPowerLevels(parts, room, found)
   const resolved = yield* steps(parts.resolve(room.version, resolution))
-  const to = base.with(changesTo(base, conflicts, resolved))
-  // One that was rejected may cite whatever it likes.
-  const isPlain = own !== undefined && ![...full].some((nid) => isRejected(found.get(nid)!))
-  if (!settled || !isPlain) return { to, how: undefined }
+  const to = yield* changed(base, changesTo(base, conflicts, resolved))
+  if (!settled || !own) return { to, how: undefined }
   const between = room.version.stateResolution === 'v2.1' ? [...subgraph, ...conflicted] : []
-  return { to, how: new How(settled, { difference, between }, (nid) => found.get(nid)!) }
+  return { to, how: yield* howItCame(settled, { difference, between }, found) }
+}
+
+/** A state after many changes, some at a time. */
+function* changed(
+  base: StateMap,
+  changes: ReadonlyMap<number, number | undefined>,
+): Task<StateMap> {
+  let state = base
+  const sorted = yield* steps(sortInSteps([...changes], (a, b) => a[0] - b[0]))
+  for (let from = 0; from < sorted.length; from += perStep) {
+    state = state.with(sorted.slice(from, from + perStep))
+    yield
+  }
+  return state
+}
+
+/** What a later resolution goes on from; undefined if there is a rejected event, which may cite whatever it likes. */
+function* howItCame(
+  settled: Settled,
+  sets: { difference: Iterable<number>; between: Iterable<number> },
+  found: ReadonlyMap<number, Known>,
+): Task<How | undefined> {
+  const how = new How(settled, sets)
+  let step = 0
+  for (const nid of settled.full) {
+    const known = found.get(nid)!
+    if (isRejected(known)) return undefined
+    how.note(known)
+    if (++step % perStep === 0) yield
+  }
+  return how
 }
 
 /** NUL is in no type and no state key. */
@@ -145,8 +176,16 @@ function* read(
   nids: Iterable<number>,
   found: Map<number, Known>,
 ): Task<void> {
-  const missing = [...nids].filter((nid) => !found.has(nid))
-  for (const [nid, known] of yield* parts.events.byNids(room, missing)) found.set(nid, known)
+  let some: number[] = []
+  for (const nid of nids) {
+    if (found.has(nid)) continue
+    some.push(nid)
+    if (some.length < perRead) continue
+    for (const [each, known] of yield* parts.events.byNids(room, some)) found.set(each, known)
+    some = []
+    yield
+  }
+  for (const [each, known] of yield* parts.events.byNids(room, some)) found.set(each, known)
 }
 
 /** The numbers of every place that an event of the conflicted set asks for, or stands at. */
@@ -154,14 +193,19 @@ function* numbersOfKeys(
   parts: Parts,
   full: ReadonlySet<number>,
   found: ReadonlyMap<number, Known>,
-  seen: Set<string>,
-): Task<Interned> {
-  const stateKeys: StateKey[] = []
+  places: Map<string, number>,
+): Task<void> {
+  let stateKeys: StateKey[] = []
   const add = (key: StateKey) => {
     const name = placeOf(...key)
-    if (seen.has(name)) return
-    seen.add(name)
+    if (places.has(name)) return
+    places.set(name, 0)
     stateKeys.push(key)
+  }
+  const look = function* (): Task<void> {
+    const numbers = yield* wait(parts.interner.intern({ stateKeys }))
+    for (const key of stateKeys) places.set(placeOf(...key), numbers.stateKey(...key))
+    stateKeys = []
   }
   add(['m.room.create', ''])
   add(['m.room.power_levels', ''])
@@ -171,21 +215,26 @@ function* numbersOfKeys(
     const { event } = found.get(nid)!
     for (const key of authEventKeys(event)) add(key)
     if (event.stateKey !== undefined) add([event.type, event.stateKey])
-    if (++step % 500 === 0) yield
+    if (stateKeys.length >= perStep) yield* look()
+    if (++step % perStep === 0) yield
   }
-  return yield* wait(parts.interner.intern({ stateKeys }))
+  yield* look()
 }
 
 /** The power levels on which events rest, and on which those rest, down to the first. */
 function* readPowerLevels(parts: Parts, room: Room, found: Map<number, Known>): Task<void> {
-  let open = [...found.values()]
-  while (open.length > 0) {
-    const cited = new Set(open.flatMap(({ authNids }) => authNids))
-    const fresh = [...cited].filter((nid) => !found.has(nid))
-    if (fresh.length === 0) return
+  let open: Iterable<Known> = [...found.values()]
+  for (;;) {
+    const fresh = new Set<number>()
+    let step = 0
+    for (const { authNids } of open) {
+      for (const nid of authNids) if (!found.has(nid)) fresh.add(nid)
+      if (++step % perStep === 0) yield
+    }
+    if (fresh.size === 0) return
     yield* read(parts, room, fresh, found)
     // Only power levels lead on.
-    open = fresh.map((nid) => found.get(nid)!).filter(isPowerLevels)
+    open = [...fresh].map((nid) => found.get(nid)!).filter(isPowerLevels)
     yield
   }
 }

@@ -86,7 +86,7 @@ export class AuthGraph {
    * Spec: rooms/v2/#definitions (auth difference)
    */
   *difference(perState: readonly (readonly number[])[], shared: Iterable<number>): Steps<number[]> {
-    const outside = this.#outsideDifference(perState)
+    const outside = yield* this.#outsideDifference(perState)
     const common = yield* this.#mark(shared)
     if (perState.length <= statesPerPass) {
       const found = yield* this.#paint(perState, common)
@@ -96,11 +96,16 @@ export class AuthGraph {
   }
 
   /** Events that are not in the graph are in the difference unless every state has them. */
-  #outsideDifference(perState: readonly (readonly number[])[]): number[] {
+  *#outsideDifference(perState: readonly (readonly number[])[]): Steps<number[]> {
     const counts = new Map<number, number>()
-    for (const events of perState)
-      for (const nid of new Set(events))
-        if (!this.has(nid)) counts.set(nid, (counts.get(nid) ?? 0) + 1)
+    for (const events of perState) {
+      const outside = new Set<number>()
+      for (const [index, nid] of events.entries()) {
+        if (!this.has(nid)) outside.add(nid)
+        if (index % nodesPerStep === nodesPerStep - 1) yield
+      }
+      for (const nid of outside) counts.set(nid, (counts.get(nid) ?? 0) + 1)
+    }
     return Array.from(counts)
       .filter(([, count]) => count < perState.length)
       .map(([nid]) => nid)
@@ -112,8 +117,10 @@ export class AuthGraph {
     const full = 2 ** perState.length - 1
     let top = -1
     let lowestPartial = this.#length
+    let step = 0
     for (const [state, events] of perState.entries())
       for (const nid of events) {
+        if (++step % nodesPerStep === 0) yield
         const order = this.#orders.get(nid)
         if (order < 0) continue
         colours[order]! |= 1 << state
