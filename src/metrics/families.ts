@@ -36,6 +36,7 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
   inbox_oldest_seconds: ['gauge', 'How long the oldest of them waits'],
   intake_transactions_in_hand: ['gauge', 'Transactions of other servers that are being taken in'],
   intake_lag_seconds: ['gauge', 'The lateness of the main thread by which load is shed'],
+  intake_state: ['gauge', 'What else is told of the way in: who is slowed down, bytes in hand'],
   transactions_refused_total: ['counter', 'Transactions of other servers that were put off (429)'],
 
   // Rooms

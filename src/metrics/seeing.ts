@@ -1,3 +1,4 @@
+import { snakeCase } from '#core/snake-case.ts'
 import type { RequestTimes } from '#api/http/request-times.ts'
 import type { Intake } from '#engine/federation/intake.ts'
 import type { FederationThread } from '#engine/federation/thread.ts'
@@ -23,7 +24,7 @@ export type SeeingParts = {
   federation: Pick<FederationThread, 'measure' | 'isUp'>
   positions: Pick<Positions, 'waiting'>
   users: Pick<UserShards, 'waiting'>
-  intake: Pick<Intake, 'counts' | 'lagMs' | 'isShedding'>
+  intake: Pick<Intake, 'counts' | 'gauges' | 'lagMs' | 'isShedding'>
   push: Pick<PushSender, 'counts'>
   mediaWorker: Pick<MediaThread, 'waiting'>
 }
@@ -136,6 +137,11 @@ export class Seeing {
       ...Object.entries(refused).map(([reason, value]) => ({
         name: 'transactions_refused_total',
         labels: { reason },
+        value,
+      })),
+      ...Object.entries(intake.gauges()).map(([key, value]) => ({
+        name: 'intake_state',
+        labels: { what: snakeCase(key) },
         value,
       })),
       { name: 'push_waiting', value: waiting },

@@ -326,6 +326,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       waiting,
       parked,
       uncommitted: parts.persister.pending,
+      ...parts.memory.gauges(),
     }
   }
 

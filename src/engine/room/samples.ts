@@ -1,3 +1,4 @@
+import { snakeCase } from '#core/snake-case.ts'
 import type { Counters } from '#engine/room/counters.ts'
 import type { RoomEngine } from '#engine/room/engine.ts'
 import type { Sample } from '#engine/worker/measured.ts'
@@ -64,7 +65,7 @@ function* countersOf(counters: Counters): Generator<Sample> {
     if (name !== undefined) yield { name, value }
     else if (key === 'resolutionMs')
       yield { name: 'state_resolution_seconds_total', value: value / 1000 }
-    else yield { name: 'events_total', labels: { outcome: snake(key) }, value }
+    else yield { name: 'events_total', labels: { outcome: snakeCase(key) }, value }
   }
 }
 
@@ -72,8 +73,5 @@ function* countersOf(counters: Counters): Generator<Sample> {
 function* othersOf(engine: RoomEngine): Generator<Sample> {
   for (const [key, value] of Object.entries(engine.counters()))
     if (!(key in engine.parts.counters) && !seen.has(key))
-      yield { name: 'room_worker_state', labels: { what: snake(key) }, value }
+      yield { name: 'room_worker_state', labels: { what: snakeCase(key) }, value }
 }
-
-const snake = (name: string): string =>
-  name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
