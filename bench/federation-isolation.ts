@@ -155,4 +155,10 @@ bench.tell(
 )
 bench.tell('idle', figuresOf(ours, theirs, undefined))
 for (const each of chosen) bench.tell(`beside ${each}`, figuresOf(ours, theirs, each))
+bench.chart(
+  'How long the slowest hundredth takes for others, idle and beside a flood',
+  ['quiet rooms', 'to-device', 'login', 'local send', 'GET /versions'].map(
+    (each) => `${each}, p99`,
+  ),
+)
 bench.finish()

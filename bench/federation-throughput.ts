@@ -228,4 +228,8 @@ for (const form of chosen) {
   if (theirs) bench.against = theirs.version
   bench.tell(form.title, figuresOf(form, ours, theirs))
 }
+bench.chart('Events that a client can read', ['readable by a client'])
+bench.chart('CPU of an event', ['CPU per PDU, server', 'CPU per PDU, PostgreSQL'], {
+  stacked: true,
+})
 bench.finish()

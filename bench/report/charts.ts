@@ -10,26 +10,29 @@ const quiet = '#6b7785'
 const grid = '#e4e7eb'
 const font = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
 
+// Without a browser nothing knows how wide letters are: rather too wide than cut off.
+echarts.setPlatformAPI({
+  measureText: (text, style) => ({
+    width: text.length * 0.6 * Number(/([\d.]+)px/.exec(style ?? '')?.[1] ?? 12),
+  }),
+})
+
 type Row = { label: string; figures: Map<string, Figure>; other?: true }
 
 /** Draws figures as horizontal bars; undefined if the result has none of them. */
 export function drawChart(result: Result, chart: Chart): string | undefined {
-  const rows = rowsOf(result, chart)
-  const names = chart.figures.filter((name) => rows.some(({ figures }) => figures.has(name)))
-  const [unit] = rows.flatMap(({ figures }) => [...figures.values()].map((each) => each.unit))
+  const { rows, names } = tableOf(result, chart)
+  const [unit] = valuesOf(rows).map((each) => each.unit)
   if (names.length === 0 || unit === undefined) return undefined
-  const largest = Math.max(
-    ...rows.flatMap(({ figures }) => [...figures.values()].map(({ value }) => value)),
-  )
-  const smallest = Math.min(
-    ...rows.flatMap(({ figures }) => [...figures.values()].map(({ value }) => value)),
-  )
+  const values = valuesOf(rows).map(({ value }) => value)
+  const [largest, smallest] = [Math.max(...values), Math.min(...values)]
   // Where one bar would hide all others.
   const logarithmic = !chart.stacked && smallest > 0 && largest / smallest > 50
   const bar = chart.stacked ? 22 : 12
   const rowHeight = chart.stacked ? 34 : names.length * (bar + 3) + 14
   const bounds = boundsOf(rows, unit)
-  const height = rows.length * rowHeight + 58 + (names.length > 1 ? 26 : 0)
+  const height =
+    rows.length * rowHeight + (bounds.length > 0 ? 70 : 58) + (names.length > 1 ? 26 : 0)
   return render(height, {
     legend: { show: names.length > 1, ...legend },
     grid: { left: 12, right: 70, top: names.length > 1 ? 36 : 10, bottom: 34, containLabel: true },
@@ -45,7 +48,14 @@ export function drawChart(result: Result, chart: Chart): string | undefined {
       data: rows.map(({ label }) => label),
       axisLine: { lineStyle: { color: quiet } },
       axisTick: { show: false },
-      axisLabel: { color: ink, fontFamily: font, fontSize: 12, width: 260, overflow: 'break' },
+      axisLabel: {
+        color: ink,
+        fontFamily: font,
+        fontSize: 12,
+        lineHeight: 14,
+        width: 340,
+        overflow: 'break',
+      },
     },
     series: names.map((name, index) => ({
       type: 'bar',
@@ -84,6 +94,34 @@ function barLabel(
     fontFamily: font,
     fontSize: 11,
   }
+}
+
+const valuesOf = (rows: readonly Row[]) => rows.flatMap(({ figures }) => [...figures.values()])
+
+/** The rows of a chart, and the figures that each may have; of one group each figure is a row. */
+function tableOf(result: Result, chart: Chart): { rows: Row[]; names: string[] } {
+  const rows = inMilliseconds(rowsOf(result, chart))
+  const names = chart.figures.filter((name) => rows.some(({ figures }) => figures.has(name)))
+  const [only] = rows
+  if (rows.length !== 1 || chart.stacked || only === undefined) return { rows, names }
+  const turned = names.map((name) => ({
+    label: name,
+    figures: new Map([[only.label, only.figures.get(name)!]]),
+  }))
+  return { rows: turned, names: [only.label] }
+}
+
+/** Many microseconds are hard to read. */
+function inMilliseconds(rows: Row[]): Row[] {
+  const values = valuesOf(rows)
+  if (!values.every(({ unit }) => unit === 'µs')) return rows
+  if (!values.some(({ value }) => value >= 10_000)) return rows
+  return rows.map(({ figures, ...row }) => ({
+    ...row,
+    figures: new Map(
+      Array.from(figures, ([name, { value }]) => [name, { name, value: value / 1000, unit: 'ms' }]),
+    ),
+  }))
 }
 
 function rowsOf(result: Result, { figures: names, groups }: Chart): Row[] {
