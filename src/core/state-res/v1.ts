@@ -4,6 +4,8 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import type { Resolution } from './resolvable.ts'
 import type { Steps } from './steps.ts'
 
+const keysPerStep = 256
+
 /**
  * State resolution of v1. A key that is merely absent from some states is no conflict there.
  *
@@ -12,7 +14,9 @@ import type { Steps } from './steps.ts'
 export function* resolveV1(resolution: Resolution): Steps<Map<number, number>> {
   const resolved = new Map<number, number>()
   const conflicting = new Map<number, Candidate[]>()
+  let step = 0
   for (const [key, events] of resolution.conflicts.candidates) {
+    if (++step % keysPerStep === 0) yield
     if (events.length === 1) resolved.set(key, events[0]!)
     else
       conflicting.set(
@@ -30,14 +34,21 @@ export function* resolveV1(resolution: Resolution): Steps<Map<number, number>> {
       pass.push([key, firstLine(key, candidates, resolved, resolution)])
       yield
     }
-    for (const [key, nid] of pass) resolved.set(key, nid)
+    for (const [key, nid] of pass) {
+      resolved.set(key, nid)
+      if (++step % keysPerStep === 0) yield
+    }
   }
   const rest = new Map<number, number>()
   for (const [key, candidates] of conflicting) {
     rest.set(key, latestAllowed(candidates, resolved, resolution))
     yield
   }
-  return new Map([...resolved, ...rest])
+  for (const [key, nid] of rest) {
+    resolved.set(key, nid)
+    if (++step % keysPerStep === 0) yield
+  }
+  return resolved
 }
 
 const isPowerLevels = ({ type, stateKey }: RoomEvent) =>
