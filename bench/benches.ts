@@ -3,6 +3,8 @@ export type BenchEntry = {
   what: string
   /** It has `--against synapse`. */
   against?: true
+  /** Options in a short round of all, which should take minutes. */
+  brief?: readonly string[]
   /** Left out of short rounds: something else checks the same. */
   long?: true
 }
@@ -16,8 +18,12 @@ export const benches: Record<string, BenchEntry> = {
   'federation-isolation': {
     what: 'what floods and a long state resolution do to everybody else: latencies beside idle',
     against: true,
+    brief: ['--only', 'messages,resolution', '--seconds', '3'],
   },
-  'flood-memory': { what: 'memory and queues under a long flood of many servers' },
+  'flood-memory': {
+    what: 'memory and queues under a long flood of many servers',
+    brief: ['--seconds', '8', '--settle', '8'],
+  },
   crash: { what: 'killed again and again under a flood: what is lost, what is doubled' },
   'big-room': {
     what: 'a room of 10,000 members: joining it, changing its state, and what others feel of it',

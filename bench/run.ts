@@ -76,9 +76,9 @@ async function runAll(args: readonly string[]): Promise<number> {
   const began = new Date()
   const machine = await describeMachine(values.against !== undefined)
   const outcomes: Outcome[] = []
-  for (const [each, { against, long }] of Object.entries(benches)) {
+  for (const [each, { against, brief = [], long }] of Object.entries(benches)) {
     if (only ? !only.includes(each) : values.short && long) continue
-    const options = values.short ? ['--short'] : []
+    const options = values.short ? ['--short', ...brief] : []
     if (against && values.against !== undefined) options.push('--against', values.against)
     outcomes.push(await runOne(each, options, values.short, values.json))
   }
