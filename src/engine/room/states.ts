@@ -1,7 +1,7 @@
 import type { Pool } from '#store/db.ts'
 import type { RoomPart } from '#store/room/batch.ts'
 import type { SnapshotCache } from '#store/room/snapshot-cache.ts'
-import { load, make, makeWhole, type Snapshot } from '#store/room/snapshots.ts'
+import { load, type Made, make, makeWhole, type Snapshot } from '#store/room/snapshots.ts'
 import type { Shard } from '#store/room/shards.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { Known, Room } from '#engine/room/room.ts'
@@ -42,13 +42,18 @@ export class States {
     const older = parent ?? room.lastSnapshot
     const nid = shard.nextNid()
     const changes = older && new Map(older.state.diff(state).map(({ key, new: now }) => [key, now]))
-    const { snapshot, row } =
+    const made =
       older && changes ? make(nid, older, changes, state) : makeWhole(nid, room.nid, state)
+    return this.keep(room, made, part)
+  }
+
+  /** Remembers a snapshot that was made, and puts it into the part; its number. */
+  keep(room: Room, { snapshot, row }: Made, part: RoomPart): number {
     this.#cache.add(snapshot)
-    room.unsaved.set(nid, snapshot)
+    room.unsaved.set(snapshot.nid, snapshot)
     room.lastSnapshot = snapshot
     part.snapshots.push(row)
-    return nid
+    return snapshot.nid
   }
 
   /** The newest snapshot of a room that is in memory: a younger one is made on top of it. */

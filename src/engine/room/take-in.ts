@@ -1,4 +1,4 @@
-import { type Membership, membershipOf } from '#core/content/m.room.member.ts'
+import type { Membership } from '#core/content/m.room.member.ts'
 import { domainOf } from '#core/ids.ts'
 import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
@@ -6,39 +6,26 @@ import { emptyPart, type RoomPart, type StagedState } from '#store/room/batch.ts
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { openChain } from '#store/room/plan-spans.ts'
-import { StateMap } from '#store/room/state-map.ts'
+import { makeWhole } from '#store/room/snapshots.ts'
+import type { StateMap } from '#store/room/state-map.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { after } from '#engine/room/decide.ts'
 import type { JoinedRoom, RejectedEvent } from '#engine/room/fetch/fetching.ts'
 import { newRoomOutside } from '#engine/room/create.ts'
 import { joinSetOf } from '#engine/room/join-set.ts'
 import type { Lane } from '#engine/room/lane.ts'
-import { memberOf, numbersFor } from '#engine/room/numbers.ts'
+import { numbersFor } from '#engine/room/numbers.ts'
 import { lacksAuth, noteAuth, outlierOf } from '#engine/room/outside.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { claim } from '#engine/room/receive.ts'
 import { type JoinedServer, type Known, Room } from '#engine/room/room.ts'
+import { countMembers, type Intake, stageEntry, stateOf } from '#engine/room/staged.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
 
 /** Events, or entries of the state, that one piece of work stages. */
 const perStage = 200
-
-/** What is known of an event that is staged: enough for others to cite it. */
-type Staged = { nid: number; authOrder: number | null }
-
-/** A join under way: what was staged so far. */
-type Intake = {
-  joined: JoinedRoom
-  generation: number
-  stateIds: ReadonlySet<string>
-  staged: Map<string, Staged>
-  /** The state, by state key number. What is decided twice is here once. */
-  entries: Map<number, Entry>
-}
-
-type Entry = { nid: number; membership: Membership | undefined; serverNid: number; server: string }
 
 /**
  * Takes a room in that other servers have let us join: its state and auth chains in small batches,
@@ -185,39 +172,6 @@ class Stage extends Asked<null> {
   }
 }
 
-/** An entry of the state that is staged, and who it makes a member. */
-function stageEntry(intake: Intake, known: Known, numbers: Interned, staged: StagedState): void {
-  const { stateKeyNid, typeNid, senderNid, nid, event } = known
-  if (stateKeyNid === null) return
-  const user = memberOf(event)
-  const membership = membershipOf(event.content)
-  const entry: Entry = { nid, membership: undefined, serverNid: 0, server: '' }
-  intake.entries.set(stateKeyNid, entry)
-  if (user === undefined || membership === undefined) {
-    staged.entries.push({ typeNid, stateKeyNid, eventNid: nid, member: null })
-    return
-  }
-  const server = domainOf(user)!
-  const serverNid = numbers.server(server)
-  Object.assign(entry, { membership, serverNid, server })
-  const member = { userNid: numbers.user(user), serverNid, senderNid, new: membership }
-  staged.entries.push({ typeNid, stateKeyNid, eventNid: nid, member })
-}
-
-/** How many joined of which servers, and how many invited, the staged state has. */
-function countMembers({ entries }: Intake) {
-  const servers = new Map<number, JoinedServer>()
-  let joined = 0
-  let invited = 0
-  for (const { membership, serverNid, server } of entries.values()) {
-    if (membership === 'invite') invited++
-    if (membership !== 'join') continue
-    joined++
-    servers.set(serverNid, { name: server, joined: (servers.get(serverNid)?.joined ?? 0) + 1 })
-  }
-  return { servers, joined, invited }
-}
-
 /** The join itself, and with it the state: from here on the room is one of ours. */
 class Enter extends Asked<Landed> {
   readonly bytes = 10_000
@@ -241,12 +195,12 @@ class Enter extends Asked<Landed> {
     const prevs = yield* parts.events.byIds(old, join.prevEvents)
     const joinSet = yield* joinSetOf(parts, this.#intake.joined)
     yield* claim(lane, join)
+    const counts = yield* countMembers(this.#intake, this.#userId)
+    const state = yield* stateOf(this.#intake)
+    // Tens of thousands of entries take milliseconds to be packed.
+    const whole = makeWhole(shardOfRoom(parts, old).nextNid(), old.nid, state)
+    yield
     if (old.stale) throw new RoomReloaded()
-
-    const counts = countMembers(this.#intake)
-    const state = StateMap.from(
-      Array.from(this.#intake.entries, ([key, { nid }]) => [key, nid] as const),
-    )
     const { known, row } = outlierOf(parts, old, join, {
       numbers,
       text: json,
@@ -259,7 +213,7 @@ class Enter extends Asked<Landed> {
     })
     const room = this.#enter(parts, old, { known, state, create, missing, servers: counts.servers })
     const part = emptyPart(room.shard, room.nid)
-    known.snapshotNid = parts.states.save(room, shardOfRoom(parts, room), state, part)
+    known.snapshotNid = parts.states.keep(room, whole, part)
     known.chain = room.chain
     known.chainIndex = 0
     const { chain, chainIndex, flags, snapshotNid } = known
@@ -287,7 +241,7 @@ class Enter extends Asked<Landed> {
       joinedMembers: counts.joined,
       invitedMembers: counts.invited,
     }
-    this.#change(room, numbers, { state, known }, part)
+    this.#change(room, numbers, { state, known, was: counts.was }, part)
     part.extremities.removed.push(...old.extremities.keys())
     part.extremities.added.push(known.nid)
     const last = old.chain === 0 ? null : { orderKey: old.orderKey }
@@ -347,17 +301,13 @@ class Enter extends Asked<Landed> {
   #change(
     room: Room,
     numbers: Interned,
-    { state, known }: { state: StateMap; known: Known },
+    { state, known, was }: { state: StateMap; known: Known; was: Membership | null },
     part: ReturnType<typeof emptyPart>,
   ): void {
     const user = this.#userId
     const name = domainOf(user)!
     const serverNid = numbers.server(name)
     const old = state.get(known.stateKeyNid!) ?? null
-    const before = this.#intake.joined.state.find(
-      ({ type, stateKey }) => type === 'm.room.member' && stateKey === user,
-    )
-    const was = membershipOf(before?.content) ?? null
     if (was !== 'join') {
       const joined = (room.servers.get(serverNid)?.joined ?? 0) + 1
       room.servers.set(serverNid, { name, joined })
