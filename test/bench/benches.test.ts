@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { benches } from '../../bench/benches.ts'
+import { benches } from '#bench/benches.ts'
 import {
   type Figure,
   type Result,
@@ -10,8 +10,8 @@ import {
   targetText,
   valueText,
   verdictOf,
-} from '../../bench/figures.ts'
-import { writeReport } from '../../bench/report/html.ts'
+} from '#bench/figures.ts'
+import { writeReport } from '#bench/report/html.ts'
 
 const folder = join(import.meta.dir, '../../bench')
 
