@@ -18,7 +18,16 @@ export const benches: Record<string, BenchEntry> = {
   'federation-isolation': {
     what: 'what floods and a long state resolution do to everybody else: latencies beside idle',
     against: true,
-    brief: ['--only', 'messages,resolution', '--seconds', '3'],
+    brief: [
+      '--only',
+      'messages,resolution',
+      '--seconds',
+      '2',
+      '--changes',
+      '300',
+      '--users',
+      '200',
+    ],
   },
   'flood-memory': {
     what: 'memory and queues under a long flood of many servers',
