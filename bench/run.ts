@@ -43,13 +43,24 @@ function spawn(bench: string, args: readonly string[], stdout: 'inherit' | 'pipe
   const child = Bun.spawn([process.execPath, join(import.meta.dir, `${bench}.ts`), ...args], {
     stdout,
     stderr: 'inherit',
+    // A group of its own, which ends with the servers that it has started.
+    detached: true,
     // Many clients are many requests that wait.
     env: { ...process.env, BUN_CONFIG_MAX_HTTP_REQUESTS: '4000' },
   })
-  const end = () => child.kill('SIGTERM')
+  const end = () => endGroup(child)
   process.once('SIGINT', end).once('SIGTERM', end)
   void child.exited.then(() => process.off('SIGINT', end).off('SIGTERM', end))
   return child
+}
+
+function endGroup({ pid }: Bun.Subprocess): void {
+  try {
+    process.kill(-pid, 'SIGTERM')
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }
 
 async function runAll(args: readonly string[]): Promise<number> {
@@ -102,7 +113,7 @@ async function runOne(
   const began = performance.now()
   const child = spawn(bench, [...options, '--json'], 'pipe')
   const limit = short ? patienceMs.short : patienceMs.whole
-  const timer = setTimeout(() => child.kill('SIGTERM'), limit)
+  const timer = setTimeout(() => endGroup(child), limit)
   const output = await new Response(child.stdout as ReadableStream<Uint8Array>).text()
   const code = await child.exited
   clearTimeout(timer)
