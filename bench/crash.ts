@@ -10,7 +10,7 @@ Whether a server that is killed (-9) at random moments under a flood has all tha
 transactions of other servers, and messages of its own users. What got no answer is sent again as it
 was. PostgreSQL goes on: test/soak/kill.soak.ts kills both.
 
-  bun bench/crash.ts [--kills 1000] [--rooms 6] [--origins 4] [--per-second 400]
+  bun run bench crash [--kills 1000] [--rooms 6] [--origins 4] [--per-second 400]
 
 Ends with 1 if anything that was acknowledged is lost or there twice.
 `

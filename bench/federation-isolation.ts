@@ -15,7 +15,7 @@ for the versions: how long each takes from when it was due, idle and beside
   overload     messages as fast as they are answered, which is more than can be worked off
   resolution   a state resolution of at least --resolution-ms of processor time in another room
 
-  bun bench/federation-isolation.ts [--rounds 5] [--seconds 15] [--only all] [--quiet 50]
+  bun run bench federation-isolation [--rounds 5] [--seconds 15] [--only all] [--quiet 50]
     [--origins 8] [--resolution-ms 5000] [--users 1800] [--changes 2500] [--against synapse]
 
 Each round is idle first, then each of the four; ratios are medians of the rounds'. --only names some,

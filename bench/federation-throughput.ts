@@ -13,7 +13,7 @@ starts, and send them in transactions of up to 50, each origin one at a time, ov
 events one changes the state, one is a join and one is wrongly signed; in each room several origins
 speak at once, so that it forks, and each goes on from what the others' last transaction brought.
 
-  bun bench/federation-throughput.ts [--form all] [--rooms 100] [--origins 10] [--speakers 2]
+  bun run bench federation-throughput [--form all] [--rooms 100] [--origins 10] [--speakers 2]
     [--events 20000] [--room-events 10000] [--member-events 3000] [--room-origins 8]
     [--against synapse] [--against-events 2000]
 

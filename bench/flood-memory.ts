@@ -11,7 +11,7 @@ How much memory a server takes while it is flooded: ten minutes of spam joins an
 servers in a few rooms, each server as fast as it is answered. The memory is that of the server's
 process, without PostgreSQL.
 
-  bun bench/flood-memory.ts [--seconds 600] [--rooms 10] [--origins 200] [--joins 0.4]
+  bun run bench flood-memory [--seconds 600] [--rooms 10] [--origins 200] [--joins 0.4]
     [--settle 120]
 
 Every second it looks at the memory, and at how many events wait in the inbox; at the end, when it has

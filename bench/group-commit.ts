@@ -13,7 +13,7 @@ its commit, in batches of --per over --rooms rooms of as many shards. Messages o
 prev_event and three auth_events. CPU of the two sessions of PostgreSQL and of this process, which also
 makes the batches.
 
-  bun bench/group-commit.ts [--per 100] [--rooms 8] [--txn 50] [--events 20000] [--rounds 3]
+  bun run bench group-commit [--per 100] [--rooms 8] [--txn 50] [--events 20000] [--rounds 3]
 `
 
 const bench = openBench(

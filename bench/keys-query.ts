@@ -13,7 +13,7 @@ servers, asked by many clients at once; one-time keys uploaded, and claimed by m
 devices. Statements and requests to other servers are counted, the CPU of server and PostgreSQL is told apart.
 Without HTTP.
 
-  bun bench/keys-query.ts [--users 1000] [--devices 5] [--rounds 20] [--claims 5000] [--clients 50]
+  bun run bench keys-query [--users 1000] [--devices 5] [--rounds 20] [--claims 5000] [--clients 50]
 `
 
 const bench = openBench(

@@ -21,7 +21,7 @@ builds on its own branch, and only every so often (--merge events of each) on wh
 Really signed joins of new users, leaves and rejoins, one in a hundred a kick, in a room with some
 members already. From the text of a transaction to the commit, without a network.
 
-  bun bench/member-flood.ts [--origins 8] [--events 8000] [--members 2000] [--merge 50]
+  bun run bench member-flood [--origins 8] [--events 8000] [--members 2000] [--merge 50]
     [--kicks 1] [--txn 50] [--version 11]
 
 Prints events per second, CPU per event of server and PostgreSQL apart, how many were kept, how many

@@ -15,7 +15,7 @@ its events, without a network: parsed, checked at the intake, made durable in th
 (one signature each), judged and persisted, all in this process. Really signed messages of 771 bytes
 in rooms with a user of each origin; each origin has one transaction in hand at a time.
 
-  bun bench/pdu-pipeline.ts [--rooms 8] [--origins 4] [--events 20000] [--version 11] [--txn 50]
+  bun run bench pdu-pipeline [--rooms 8] [--origins 4] [--events 20000] [--version 11] [--txn 50]
     [--warm 20000]
 
 Before that it takes in as many others (--warm), which are not counted: a server that runs for weeks

@@ -8,7 +8,7 @@ What an HTTP request costs by itself: one that does nothing (GET /versions), one
 each with one request at a time. Prints requests per second, latency, and the CPU of server and PostgreSQL
 per request, apart.
 
-  bun bench/requests.ts [--requests 20000] [--connections 32]
+  bun run bench requests [--requests 20000] [--connections 32]
 `
 
 const bench = openBench('requests', help, { requests: 20_000, connections: 32 }, { requests: 500 })

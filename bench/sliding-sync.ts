@@ -14,7 +14,7 @@ a window of the 20 rooms on top, on a server that knows nothing of the rooms yet
 window over all rooms; then each time one room changed. With the statements that it sends to PostgreSQL,
 the CPU of server and PostgreSQL apart, and the memory of the server after. Without HTTP.
 
-  bun bench/sliding-sync.ts [--rooms 1000] [--rounds 500]
+  bun run bench sliding-sync [--rooms 1000] [--rounds 500]
 `
 
 const bench = openBench(

@@ -7,7 +7,7 @@ user in one room with a few others. Prints the memory of the server per poll, th
 PostgreSQL while nothing happens, and the latency and CPU of one message among them all: to a device of
 one user, and to a room of a few.
 
-  bun bench/sync-idle.ts [--polls 10000] [--members 10] [--seconds 30] [--wakes 200]
+  bun run bench sync-idle [--polls 10000] [--members 10] [--seconds 30] [--wakes 200]
 
 The memory is that of the whole process: it holds what is remembered of users and rooms, connections,
 and the requests that wait. Each poll and the clients' side of it need a file descriptor: see ulimit -n.

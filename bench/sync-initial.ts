@@ -10,7 +10,7 @@ messages: how many statements it sends to PostgreSQL, how large its answer is, a
 PostgreSQL, apart; first with nothing in the caches, then again. With and without lazy loading of members, and
 as sliding clients begin: with one event of each room. Without HTTP.
 
-  bun bench/sync-initial.ts [--rooms 1000] [--members 20] [--messages 20] [--rounds 5]
+  bun run bench sync-initial [--rooms 1000] [--members 20] [--messages 20] [--rounds 5]
 `
 
 const bench = openBench(

@@ -9,7 +9,7 @@ How long an incremental /sync takes for a user in many rooms of which one change
 it sends to PostgreSQL, and the CPU of server and PostgreSQL apart; beside it a user in one room. Both
 should cost the same: the work is in proportion to what changed. Without HTTP.
 
-  bun bench/sync.ts [--rooms 1000] [--rounds 500]
+  bun run bench sync [--rooms 1000] [--rounds 500]
 
 The floor of a /sync is one statement that reads the one new event by its position in the shard, and
 that event written as JSON: who answers for what is committed, and keeps events in a database, can do
