@@ -1,6 +1,5 @@
 import { isOwnMembership, usersOf } from '#core/state-res/one-key.ts'
 import type { Settled } from '#core/state-res/resolvable.ts'
-import { hashText } from '#store/room/state-hash.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 
@@ -95,7 +94,6 @@ export class Resolutions {
 }
 
 const keyOf = (states: readonly StateMap[]) =>
-  states
-    .map(({ hash }) => hashText(hash))
+  Array.from(states, ({ text }) => text)
     .sort()
     .join(' ')

@@ -8,7 +8,6 @@ import {
 } from '#core/state-res/resolvable.ts'
 import { sortInSteps } from '#core/state-res/steps.ts'
 import { changesTo, conflictsOf } from '#store/room/state-conflicts.ts'
-import { sameHash } from '#store/room/state-hash.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { type Own, resolveOneMore } from '#engine/room/one-more.ts'
@@ -22,10 +21,11 @@ const perRead = 5_000
 
 /** Each state once. */
 export function distinct(states: readonly StateMap[]): StateMap[] {
-  const found: StateMap[] = []
-  for (const state of states)
-    if (!found.some((each) => each === state || sameHash(each.hash, state.hash))) found.push(state)
-  return found
+  if (states.length === 1) return [...states]
+  // There may be a hundred of them.
+  const found = new Map<string, StateMap>()
+  for (const state of states) if (!found.has(state.text)) found.set(state.text, state)
+  return [...found.values()]
 }
 
 /**
@@ -64,7 +64,7 @@ function* goOn(
   own: Own | undefined,
 ): Task<Done | undefined> {
   if (!own) return undefined
-  const others = states.filter((state) => !sameHash(state.hash, own.after.hash))
+  const others = states.filter(({ text }) => text !== own.after.text)
   if (others.length === states.length) return undefined
   const prior = room.resolutions.find(room, distinct([...others, own.before]))
   if (!prior?.how) return undefined

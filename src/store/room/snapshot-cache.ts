@@ -1,5 +1,4 @@
 import type { Snapshot } from './snapshots.ts'
-import { hashText } from './state-hash.ts'
 import { type Chunk, chunkBytes, type StateMap } from './state-map.ts'
 
 /**
@@ -35,7 +34,7 @@ export class SnapshotCache {
 
   /** The snapshot of this very state of a room, if it is in memory. */
   findSame(roomNid: number, state: StateMap): Snapshot | undefined {
-    const nid = this.#byRoom.get(roomNid)?.byState.get(hashText(state.hash))
+    const nid = this.#byRoom.get(roomNid)?.byState.get(state.text)
     const snapshot = nid === undefined ? undefined : this.get(nid)
     return snapshot?.state.size === state.size ? snapshot : undefined
   }
@@ -52,7 +51,7 @@ export class SnapshotCache {
     const room = this.#byRoom.get(snapshot.roomNid) ?? { nids: new Set(), byState: new Map() }
     this.#byRoom.set(snapshot.roomNid, room)
     room.nids.add(snapshot.nid)
-    room.byState.set(hashText(snapshot.state.hash), snapshot.nid)
+    room.byState.set(snapshot.state.text, snapshot.nid)
     this.#bytes += this.#own(snapshot)
     for (const chunk of snapshot.state.chunks) this.#hold(chunk)
     for (const layer of snapshot.layers) {
@@ -74,7 +73,7 @@ export class SnapshotCache {
     this.#byNid.delete(nid)
     const room = this.#byRoom.get(snapshot.roomNid)!
     room.nids.delete(nid)
-    const key = hashText(snapshot.state.hash)
+    const key = snapshot.state.text
     if (room.byState.get(key) === nid) room.byState.delete(key)
     if (room.nids.size === 0) this.#byRoom.delete(snapshot.roomNid)
     this.#bytes -= this.#own(snapshot)

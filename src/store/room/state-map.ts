@@ -1,4 +1,4 @@
-import { addPair, emptyHash, removePair, type SetHash } from './state-hash.ts'
+import { addPair, emptyHash, hashText, removePair, type SetHash } from './state-hash.ts'
 
 /**
  * A stretch of a state: state key numbers, ascending, and their events. Never changed once made, so
@@ -29,11 +29,17 @@ export class StateMap {
   readonly chunks: readonly Chunk[]
   readonly size: number
   readonly hash: SetHash
+  #text: string | undefined
 
   private constructor(chunks: readonly Chunk[], size: number, hash: SetHash) {
     this.chunks = chunks
     this.size = size
     this.hash = hash
+  }
+
+  /** Its hash, to look it up by. */
+  get text(): string {
+    return (this.#text ??= hashText(this.hash))
   }
 
   /** Of sorted arrays of one length. The hash is worked out unless it is known. */
