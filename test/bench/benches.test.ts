@@ -28,7 +28,7 @@ test('the runner and the README list every bench, and nothing else', async () =>
   expect(names.map((name) => `${name}.ts`).every((name) => files.includes(name))).toBe(true)
   expect(Object.keys(benches).sort()).toEqual(names.sort())
   const readme = await readFile(join(folder, 'README.md'), 'utf8')
-  const rows = [...readme.matchAll(/^\| `([a-z-]+)`/gm)].map(([, name]) => name!)
+  const rows = [...readme.matchAll(/^\| `([a-z-]+)` +\|/gm)].map(([, name]) => name!)
   expect(rows.sort()).toEqual(names.sort())
 })
 
