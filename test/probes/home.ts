@@ -77,20 +77,22 @@ export class Home {
     })
   }
 
-  /** What is stored of an event: its flags, where it is live, its JSON. */
+  /** What is stored of an event: its flags, where it is live, its JSON; once readers are given it. */
   async stored(
     event: RoomEvent,
   ): Promise<{ flags: number; position: number | null; json: string } | undefined> {
     const id = event.version.eventFormat === 'named' ? Buffer.from(event.eventId) : hashOf(event)
     const [row] = await this.database.pool<
-      { flags: number; position: number | null; json: string }[]
+      { flags: number; shard: number; position: number | null; json: string }[]
     >`
-      select e.flags, e.position, j.json
+      select e.flags, e.shard, e.position, j.json
       from event_ids i
       join events e on e.shard = i.shard and e.event_nid = i.event_nid
       join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
       where i.event_id = ${id}`
-    return row
+    // A commit is there before the main thread is told of it.
+    const { positions } = this.server.context
+    return row && positions.roomsAt(row.shard) >= (row.position ?? 0) ? row : undefined
   }
 }
 
