@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { emojiKey, emojiOf, withEmoji } from '#importers/emoji.ts'
+import { emojiKey, emojiOf, withEmoji } from '#importers/markup/emoji.ts'
 
 test('short names give the emoji that clients send, with its variation selector', () => {
   expect(emojiOf('tada')).toBe('🎉')
