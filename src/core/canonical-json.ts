@@ -140,8 +140,12 @@ function hasLoneSurrogate(value: Json): boolean {
   return Object.keys(value).some((key) => !key.isWellFormed() || hasLoneSurrogate(value[key]!))
 }
 
-/** May find one inside a string too; then only time is lost. */
-const oddNumber = /(?:^|[:,[\s])-?\d+(?:\.\d|[eE][+-]?\d|\d{15})/
+/** What a number that must keep its digits looks like. Nothing here may take more than linear time. */
+const oddNumber =
+  /(?:^|[:,[\s])-?(?:\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d{16,})\s*(?:[,}\]]|$)/
+
+/** The same, where there are no strings. */
+const oddDigits = /\d(?:[.eE]|\d{15})/
 
 const plainInteger = /^-?(?:0|[1-9]\d{0,15})$/
 
@@ -151,7 +155,8 @@ const plainInteger = /^-?(?:0|[1-9]\d{0,15})$/
  */
 export function parseJson(text: string): Json | undefined {
   try {
-    return oddNumber.test(text)
+    // Prices and addresses in strings may look like one: to see that costs less than to parse so.
+    return oddNumber.test(text) && hasOddNumber(text)
       ? (JSON.parse(text, keepNumber as never) as Json)
       : (JSON.parse(text) as Json)
   } catch {
@@ -159,6 +164,30 @@ export function parseJson(text: string): Json | undefined {
     return undefined
   }
 }
+
+/** Whether such a number stands outside of the strings of a JSON text. */
+function hasOddNumber(text: string): boolean {
+  for (let from = 0; from < text.length;) {
+    const quote = text.indexOf('"', from)
+    if (oddDigits.test(text.slice(from, quote < 0 ? text.length : quote))) return true
+    if (quote < 0) return false
+    from = endOfString(text, quote + 1)
+  }
+  return false
+}
+
+/** Behind the quote that ends a string whose content begins at `start`. */
+function endOfString(text: string, start: number): number {
+  for (let at = start; ; at++) {
+    at = text.indexOf('"', at)
+    if (at < 0) return text.length
+    let slashes = 0
+    while (at - slashes > start && text.charCodeAt(at - slashes - 1) === backslash) slashes++
+    if (slashes % 2 === 0) return at + 1
+  }
+}
+
+const backslash = 0x5c
 
 function keepNumber(_key: string, value: unknown, { source }: { source: string }): unknown {
   if (typeof value !== 'number') return value

@@ -111,6 +111,48 @@ describe('numbers', () => {
   })
 })
 
+describe('numbers that keep their digits, beside strings that look like some', () => {
+  const strings = [
+    '1.5,',
+    '\\',
+    '\\\\',
+    '"',
+    '\\"',
+    ' 1.5}',
+    ':127.0.0.1:8448',
+    '[2e5]',
+    '',
+    'é 1.5 ]',
+    '\\" 3.5,',
+  ]
+  const numbers = ['1.50', '1E3', '-0.0', '12345678901234567', '1e-7']
+  const spaces = ['', ' ', '\n', '\t\r\n  ']
+
+  test.each(numbers)('%s is seen among them', (number) => {
+    for (const [index, string] of strings.entries()) {
+      const other = strings[(index * 7 + 3) % strings.length]!
+      const space = spaces[index % spaces.length]!
+      const text = `{${JSON.stringify(string)}:[${JSON.stringify(other)},${space}${number}${space}],"z":1}`
+      const kept = parseJson(text) as Record<string, Json[]>
+      expect(isRawNumber(kept[string]![1]!)).toBe(true)
+      expect(JSON.stringify(kept)).toContain(number)
+      expect(kept[string]![0]).toBe(other)
+    }
+  })
+
+  test('none is seen where there is none', () => {
+    const text = `[${strings.map((string) => JSON.stringify(string)).join(', ')},7]`
+    expect(parseJson(text)).toEqual([...strings, 7])
+  })
+
+  test('texts made to be gone through again and again are gone through once', () => {
+    for (const piece of ['1', '1.', ' 1.5', '\\"', '1.5 ', ',1'])
+      expect(parseJson(JSON.stringify([piece.repeat(200_000), 1.5]))).toBeDefined()
+    expect(parseJson('[1.5' + ' '.repeat(200_000) + 'x')).toBeUndefined()
+    expect(parseJson('"'.repeat(200_001))).toBeUndefined()
+  })
+})
+
 describe('hostile texts', () => {
   test.each(['', '{', '[1,]', '{"a":}', '01', '1.', '+1', 'NaN', "{'a':1}", '[1.5,]', '\ufeff{}'])(
     '%p is no JSON',
