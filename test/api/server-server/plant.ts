@@ -131,6 +131,9 @@ async function plantMembers(
     const server = serverOf(userId)
     joined.set(server, (joined.get(server) ?? 0) + 1)
   }
+  const all = [...joined.values()].reduce((sum, count) => sum + count, 0)
+  await sql`
+    update rooms set joined_members = ${all} where shard = ${shard} and room_nid = ${roomNid}`
   for (const [server, count] of joined)
     await sql`
       insert into room_servers (shard, room_nid, server_nid, joined)

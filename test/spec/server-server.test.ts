@@ -1,0 +1,72 @@
+import { expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { readLedger, readNotYet } from '#test/spec/ledger.ts'
+
+/**
+ * server-server.tsv says which test shows each route between servers, served and called, and each rule
+ * that implementers get wrong. What it names must be there.
+ */
+type Row = { kind: 'route' | 'rule'; what: string; how: string; file: string; test: string }
+const columns = ['kind', 'what', 'how', 'file', 'test'] as const
+
+const root = join(import.meta.dir, '../..')
+const [head, ...lines] = (await Bun.file(join(import.meta.dir, 'server-server.tsv')).text())
+  .trimEnd()
+  .split('\n')
+const rows = lines.map((line) => {
+  const cells = line.split('\t')
+  return Object.fromEntries(columns.map((column, index) => [column, cells[index]])) as Row
+})
+const routes = rows.filter(({ kind }) => kind === 'route')
+
+/** What a homeserver has no reason to ask another one. */
+const askedByOthers = new Map([
+  ['getContentThumbnail', 'thumbnails are made of what was fetched'],
+  ['perspectivesKeyQuery', 'notaries are asked with POST'],
+  ['exchangeOpenIdToken', 'third parties ask who a user is'],
+  ['queryInfo', 'no other query is known'],
+  ['onBindThirdPartyIdentifier', 'identity servers tell of what was bound'],
+  ['getVersion', 'nothing depends on it'],
+])
+
+const ledger = (await readLedger()).filter(({ api }) => api === 'federation')
+const notYet = await readNotYet()
+
+test('every route between servers is served and called, or known not to be', () => {
+  const shown = new Set(routes.map(({ what, how }) => `${how} ${what}`))
+  const wanted = ledger.flatMap(({ file, operationId: id }) => [
+    ...(notYet.includes(`${file} ${id}`) ? [] : [`served ${id}`]),
+    ...(askedByOthers.has(id) ? [] : [`called ${id}`]),
+  ])
+  expect([...shown].sort()).toEqual(wanted.sort())
+})
+
+test('every row is whole, and says what no other says', () => {
+  expect(head).toBe(columns.join('\t'))
+  for (const [index, line] of lines.entries()) {
+    const { kind, what, how } = rows[index]!
+    expect({ line, cells: line.split('\t').length }).toEqual({ line, cells: columns.length })
+    expect(['route', 'rule']).toContain(kind)
+    expect(what).not.toBe('')
+    expect(kind === 'route' ? ['served', 'called'] : ['–']).toContain(how)
+  }
+  expect(lines.filter((line, index) => lines.indexOf(line) !== index)).toEqual([])
+})
+
+/** The titles of a test file, of groups, and of the cases of a table: all texts that stand in it. */
+async function textsIn(file: string): Promise<Set<string>> {
+  const source = await Bun.file(join(root, file)).text()
+  // Tests that are skipped show nothing.
+  const run = source.replace(/\b(?:test|describe)\.(?:skip|todo)\w*\([^\n]*/g, '')
+  return new Set(Array.from(run.matchAll(/(['"`])((?:\\.|(?!\1).)*)\1/g), (match) => match[2]!))
+}
+
+test('every test that is named is there', async () => {
+  const files = new Set(rows.map(({ file }) => file))
+  for (const file of files) expect(file).toMatch(/^test\/.*\.test\.ts$/)
+  const texts = new Map(
+    await Promise.all([...files].map(async (file) => [file, await textsIn(file)] as const)),
+  )
+  const gone = rows.filter((row) => !texts.get(row.file)!.has(row.test))
+  expect(gone.map(({ file, test: name }) => `${file}: ${name}`)).toEqual([])
+})
