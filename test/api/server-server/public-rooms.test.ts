@@ -48,7 +48,7 @@ describe('another server', () => {
     const { status, body } = await get('?limit=1')
     expect([status, idsOf(body)]).toEqual([200, [lounge.roomId]])
     expect(body['total_room_count_estimate']).toBe(2)
-    const next = await get(`?limit=1&since=${encodeURIComponent(String(body['next_batch']))}`)
+    const next = await get(`?limit=1&since=${encodeURIComponent(body['next_batch'] as string)}`)
     expect(idsOf(next.body)).toEqual([attic.roomId])
     expect(next.body['next_batch']).toBeUndefined()
   })
