@@ -1,0 +1,37 @@
+import MarkdownIt from 'markdown-it'
+
+import type { Text } from '#importers/format.ts'
+
+type Rules = InstanceType<typeof MarkdownIt>
+
+/** What renders Markdown: the text of a message to both of its Matrix forms. */
+export type Markdown = (source: string, env?: { [name: string]: unknown }) => Text
+
+/** Text without any of these reads the same with and without Markdown. */
+const marks = /[\\`*_~[\]<>#|&$@:\n+=-]|^\s|^\d+[.)]/
+
+/**
+ * A renderer for chat: HTML in the source is text, line breaks are kept, links are made of URLs. `configure`
+ * adds what an export has besides. The body is the source, as people type it in Matrix too.
+ */
+export function createMarkdown(configure?: (md: Rules) => void): Markdown {
+  const md = new MarkdownIt({ html: false, linkify: true, breaks: true })
+  // Only what is written as an URL is one: `main.rs` is not.
+  md.linkify.set({ fuzzyLink: false, fuzzyEmail: false })
+  configure?.(md)
+  return (source, env = {}) => {
+    if (!marks.test(source)) return { body: source }
+    const html = unwrap(md.render(source, env).trim())
+    return isPlain(html) ? { body: source } : { body: source, html }
+  }
+}
+
+/** A single paragraph stands without its element. */
+function unwrap(html: string): string {
+  const inner = html.slice(3, -4)
+  return html.startsWith('<p>') && html.endsWith('</p>') && !inner.includes('<p>') ? inner : html
+}
+
+/** Whether HTML tells no more than its text: only lines, and links of what clients make links of. */
+const isPlain = (html: string) =>
+  !/<(?!br>|\/a>|a href="([^"]*)">\1<\/a>)/.test(html.replaceAll('</a>', (end) => end))
