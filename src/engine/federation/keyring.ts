@@ -178,7 +178,7 @@ export class Keyring {
     try {
       const own = await this.#notaryKeys(notary, deadlineMs)
       const documents = await askNotary(federation, notary, own, wanted, deadlineMs)
-      for (const document of documents) await this.#store(document)
+      for (const document of documents) await this.#store(document, true)
       return documents.length > 0
     } catch (error) {
       if (!(error instanceof RemoteError)) throw error
@@ -202,16 +202,23 @@ export class Keyring {
     )
   }
 
-  async #store(document: KeyDocument): Promise<void> {
+  /** What a notary tells (`isHeard`) may be older than what the server has said itself. */
+  async #store(document: KeyDocument, isHeard = false): Promise<void> {
     const { sql, clock } = this.#options
     const { serverName: server, keys, json, validUntilTs } = document
     const now = clock()
-    const rows = [...keys].map(([keyId, key]) => rowOf(server, keyId, key, now))
-    await sql.begin(async (transaction) => {
-      await serverKeys.put(transaction, rows)
-      await serverKeys.putDocument(transaction, server, JSON.stringify(json), validUntilTs, now)
+    const said = [...keys].map(([keyId, key]) => rowOf(server, keyId, key, now))
+    const row = {
+      server,
+      json: JSON.stringify(json),
+      valid_until_ts: validUntilTs,
+      fetched_at: now,
+    }
+    const known = await sql.begin(async (transaction) => {
+      await serverKeys.putDocument(transaction, row, isHeard)
+      return isHeard ? serverKeys.putHeard(transaction, said) : serverKeys.put(transaction, said)
     })
-    for (const row of rows) this.#keep(row)
+    for (const each of known) this.#keep(each)
   }
 }
 

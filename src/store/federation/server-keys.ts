@@ -24,21 +24,38 @@ export function list(
     join server_keys k on k.server = w.server and k.key_id = coalesce(w.key_id, k.key_id)`
 }
 
-/** Stores what a server said of its keys. A key that once had expired stays so. */
-export async function put(sql: Sql, rows: readonly ServerKeyRow[]): Promise<void> {
-  await sql`
+/** Stores what a server said itself of its keys; what is known of them now. A key that once had expired stays so. */
+export const put = (sql: Sql, rows: readonly ServerKeyRow[]): PromiseLike<ServerKeyRow[]> =>
+  sql<ServerKeyRow[]>`
     insert into server_keys (server, key_id, key, valid_until_ts, expired_ts)
-    select * from unnest(
-      ${rows.map((row) => row.server)}::text[],
-      ${rows.map((row) => row.key_id)}::text[],
-      ${rows.map((row) => row.key)}::text[],
-      ${rows.map((row) => row.valid_until_ts)}::bigint[],
-      ${rows.map((row) => row.expired_ts)}::bigint[])
+    ${valuesOf(sql, rows)}
     on conflict (server, key_id) do update set
       key = excluded.key,
       valid_until_ts = excluded.valid_until_ts,
-      expired_ts = coalesce(excluded.expired_ts, server_keys.expired_ts)`
-}
+      expired_ts = coalesce(excluded.expired_ts, server_keys.expired_ts)
+    returning server, key_id, key, valid_until_ts, expired_ts`
+
+/**
+ * Stores what a server once said of its keys, as another one tells it; what is known of them now. It
+ * may be older than what is known, and then adds nothing to it.
+ */
+export const putHeard = (sql: Sql, rows: readonly ServerKeyRow[]): PromiseLike<ServerKeyRow[]> =>
+  sql<ServerKeyRow[]>`
+    insert into server_keys (server, key_id, key, valid_until_ts, expired_ts)
+    ${valuesOf(sql, rows)}
+    on conflict (server, key_id) do update set
+      valid_until_ts = greatest(server_keys.valid_until_ts, excluded.valid_until_ts),
+      expired_ts = coalesce(server_keys.expired_ts, excluded.expired_ts)
+    where server_keys.key = excluded.key
+    returning server, key_id, key, valid_until_ts, expired_ts`
+
+const valuesOf = (sql: Sql, rows: readonly ServerKeyRow[]) => sql`
+  select * from unnest(
+    ${rows.map((row) => row.server)}::text[],
+    ${rows.map((row) => row.key_id)}::text[],
+    ${rows.map((row) => row.key)}::text[],
+    ${rows.map((row) => row.valid_until_ts)}::bigint[],
+    ${rows.map((row) => row.expired_ts)}::bigint[])`
 
 export type KeyDocumentRow = {
   server: string
@@ -54,13 +71,11 @@ export function documents(sql: Sql, servers: readonly string[]): PromiseLike<Key
     where server = any(${servers as string[]})`
 }
 
-/** Replaces the document of one server. */
+/** Replaces the document of one server; one that was heard of from another, only by a newer one. */
 export async function putDocument(
   sql: Sql,
-  server: string,
-  json: string,
-  validUntilTs: number,
-  fetchedAt: number,
+  { server, json, valid_until_ts: validUntilTs, fetched_at: fetchedAt }: KeyDocumentRow,
+  isHeard: boolean,
 ): Promise<void> {
   await sql`
     insert into server_key_documents (server, json, valid_until_ts, fetched_at)
@@ -68,5 +83,6 @@ export async function putDocument(
     on conflict (server) do update set
       json = excluded.json,
       valid_until_ts = excluded.valid_until_ts,
-      fetched_at = excluded.fetched_at`
+      fetched_at = excluded.fetched_at
+    where not ${isHeard} or excluded.valid_until_ts > server_key_documents.valid_until_ts`
 }

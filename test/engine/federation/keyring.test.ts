@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
 import { randomBytes } from 'node:crypto'
 import { buildKeyDocument, checkKeyDocument } from '#core/server-keys.ts'
-import { makeSigningKey, type SigningKey, signJson } from '#core/signing.ts'
+import { makeSigningKey, SigningKey, signJson } from '#core/signing.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { FederationEngine } from '#engine/federation/engine.ts'
@@ -216,6 +216,54 @@ describe('a notary', () => {
     const { signatures: _none, ...unsigned } = peer.keyDocument(now + day)
     await passesOn([signedBy(notary.key, unsigned)])
     expect(await find(peer.key.keyId)).toEqual([])
+  })
+
+  test('is asked for what was signed by a key that the server does not name any more', async () => {
+    const before = newKey()
+    const old = buildKeyDocument('peer.test', [before], [], now + day)
+    await passesOn([signedBy(notary.key, old)])
+    peer.answer = (request) => peer.usual(request)
+    const at = now + 3_600_000
+    const [key] = await find(before.keyId, at)
+    expect(key).toMatchObject({ key: before.publicKey, validUntilTs: now + day })
+    const query = notary.seen.find(({ uri }) => uri === '/_matrix/key/v2/query')!
+    expect(parseJson(query.body)).toEqual({
+      server_keys: { 'peer.test': { [before.keyId]: { minimum_valid_until_ts: at } } },
+    })
+    // What the server itself says now is not forgotten over what it once said.
+    const [document] = await engine!.keyDocuments(
+      [{ server: 'peer.test', keyIds: [], minimumValidUntilTs: 0 }],
+      patienceMs,
+    )
+    expect(Object.keys((parseJson(document!) as JsonObject)['verify_keys']!)).toEqual([
+      peer.key.keyId,
+    ])
+  })
+
+  test('does not bring back to life what the server has replaced', async () => {
+    const [stolen, unknown] = [newKey(), newKey()]
+    const old = buildKeyDocument('peer.test', [stolen, unknown], [], now + 6 * day)
+    await passesOn([signedBy(notary.key, old)])
+    const expired = [{ keyId: stolen.keyId, publicKey: stolen.publicKey, expiredTs: now - day }]
+    says(buildKeyDocument('peer.test', [peer.key], expired, now + day))
+    expect((await find(stolen.keyId))[0]!.expiredTs).toBe(now - day)
+    now += 60_000
+    expect(await find(unknown.keyId)).toHaveLength(1)
+    expect((await find(stolen.keyId))[0]!.expiredTs).toBe(now - 60_000 - day)
+  })
+
+  test('does not put another key in the place of one that the server gave', async () => {
+    const imposter = new SigningKey(peer.key.keyId.split(':')[1]!, randomBytes(32))
+    const unknown = newKey()
+    const forged = buildKeyDocument('peer.test', [imposter, unknown], [], now + 6 * day)
+    await passesOn([signedBy(notary.key, forged)])
+    peer.answer = (request) => peer.usual(request)
+    await find(peer.key.keyId)
+    now += 60_000
+    await find(unknown.keyId)
+    expect((await find(peer.key.keyId))[0]!.key).toBe(peer.key.publicKey)
+    await restart()
+    expect((await find(peer.key.keyId))[0]!.key).toBe(peer.key.publicKey)
   })
 
   test('is not asked when the server answers', async () => {

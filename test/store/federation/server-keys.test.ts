@@ -28,6 +28,24 @@ test('a key that had expired once stays expired, whatever is said of it later', 
     expect(row!.expired_ts).toBe(5)
   }))
 
+test('what is heard of keys adds to what their server has said, and changes nothing of it', () =>
+  rollback(async (sql) => {
+    await serverKeys.put(sql, [key('ed25519:1', 5), key('ed25519:2'), key('ed25519:3')])
+    const known = await serverKeys.putHeard(sql, [
+      { ...key('ed25519:1'), valid_until_ts: 20 },
+      { ...key('ed25519:2'), valid_until_ts: 7 },
+      { ...key('ed25519:3'), key: 'another' },
+      key('ed25519:4'),
+    ])
+    expect([...known]).toEqual([
+      { ...key('ed25519:1', 5), valid_until_ts: 20 },
+      key('ed25519:2'),
+      key('ed25519:4'),
+    ])
+    const all = await serverKeys.list(sql, [{ server: 'a.test', keyIds: [] }])
+    expect(all.find((row) => row.key_id === 'ed25519:3')!.key).toBe('k')
+  }))
+
 test('servers that never answered are forgotten after a while, unless something waits for them', () =>
   rollback(async (sql) => {
     const row = (server: string, last: number | null) => ({
