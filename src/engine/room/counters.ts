@@ -33,6 +33,8 @@ export const newCounters = () => ({
   /** The park was full: left in the inbox. */
   notParked: 0,
   postponed: 0,
+  /** Rows that were put off, and read again because what they lacked had come. */
+  woken: 0,
   /** Dropped after their last attempt. */
   givenUp: 0,
   quarantined: 0,

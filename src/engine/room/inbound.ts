@@ -5,6 +5,7 @@ import { KeyWait } from '#engine/room/key-wait.ts'
 import type { Item, Lane } from '#engine/room/lane.ts'
 import { Park, signatureOf } from '#engine/room/park.ts'
 import { type Prepared, prepare } from '#engine/room/prepare.ts'
+import { type Lacking, PutOff } from '#engine/room/put-off.ts'
 import { discardOf } from '#engine/room/discard.ts'
 import { Receive } from '#engine/room/receive.ts'
 import { type Task, wait } from '#engine/room/task.ts'
@@ -26,6 +27,9 @@ export class Inbound implements Reader {
   /** Inbox rows in memory, wherever they are: queued, parked, decided. */
   readonly #held: HeldRows
   readonly #keys: KeyWait
+  readonly #putOff: PutOff
+  /** When other servers were last asked for what parked events lack. */
+  #askedAt = 0
   /** The inbox may hold rows that are not in memory. */
   #more = false
   #reading = false
@@ -41,6 +45,11 @@ export class Inbound implements Reader {
     this.#held = new HeldRows(memory)
     this.#keys = new KeyWait(lane.parts, this.#held, (raw) => {
       this.#queues.raw.unshift(...raw)
+      this.run()
+    })
+    this.#putOff = new PutOff(lane, (inboxIds, againMs) => {
+      this.done(inboxIds)
+      this.#wakeIn(againMs)
       this.run()
     })
     this.park = new Park({
@@ -65,7 +74,7 @@ export class Inbound implements Reader {
     return !this.#running && !this.#more && this.length === 0 && this.#timer === undefined
   }
 
-  /** It is at work: when it has done all it asks for what parked events lack. */
+  /** It is at work: when it has done all, and now and then before, it asks for what parked events lack. */
   get running(): boolean {
     return this.#running
   }
@@ -122,7 +131,8 @@ export class Inbound implements Reader {
   /** An event is decided: what waited for it may go on. */
   arrived(eventId: string): void {
     const ready = this.park.arrived(eventId)
-    if (ready.length > 0) this.release(ready)
+    const isDue = this.#putOff.arrived(eventId)
+    if (ready.length > 0 || isDue) this.release(ready)
   }
 
   /** Rows that are committed, or dropped: another reading of the inbox will not find them. */
@@ -158,7 +168,7 @@ export class Inbound implements Reader {
       this.#held.setAside(incoming.inboxIds)
     } else {
       parts.counters.notParked++
-      this.#defer(incoming.inboxIds)
+      this.#putOff.defer(incoming.inboxIds, [{ event: incoming, missing }])
     }
   }
 
@@ -220,61 +230,31 @@ export class Inbound implements Reader {
 
   /** Back to the inbox, for later; with each time the pause doubles, and in the end it is dropped. */
   postpone(inboxIds: readonly number[]): void {
-    if (inboxIds.length === 0) return
-    const { parts, shard } = this.#lane
-    const { attempts, retryMs } = parts.limits
-    parts.counters.postponed += inboxIds.length
-    const options = { now: parts.now(), pauseMs: retryMs, attempts }
-    const postponing = inbox.postpone(parts.sql, shard, inboxIds, options).then((dropped) => {
-      parts.counters.givenUp += dropped
-    })
-    this.#putBack(inboxIds, postponing)
-  }
-
-  /** The same for lack of room here, which is no attempt: for that alone nothing is dropped. */
-  #defer(inboxIds: readonly number[]): void {
-    if (inboxIds.length === 0) return
-    const { parts, shard } = this.#lane
-    const { retryMs, keepDeferredMs: keepMs } = parts.limits
-    const options = { now: parts.now(), pauseMs: retryMs, keepMs }
-    const deferring = inbox.defer(parts.sql, shard, inboxIds, options).then((dropped) => {
-      parts.counters.givenUp += dropped
-    })
-    this.#putBack(inboxIds, deferring)
-  }
-
-  #putBack(inboxIds: readonly number[], writing: Promise<void>): void {
-    const { parts } = this.#lane
-    writing
-      .then(() => {
-        this.done(inboxIds)
-        this.#wakeIn(parts.limits.retryMs)
-      })
-      .catch((error: unknown) => {
-        parts.onError(error, 'an inbox row could not be postponed')
-        // It is still there, and is read again.
-        this.done(inboxIds)
-        this.#wakeIn(parts.limits.inboxPollMs)
-      })
+    this.#putOff.postpone(inboxIds)
   }
 
   /** Takes events out of the park, with all that wait for them: back to the inbox, for later. */
   putOff(eventIds: Iterable<string>): void {
-    const inboxIds: number[] = []
-    for (const id of eventIds) {
+    const lacking: Lacking[] = []
+    const take = (id: string) => {
+      const missing = this.park.missingOf(id)
       const event = this.park.remove(id)
-      if (!event) continue
-      inboxIds.push(...event.inboxIds)
-      for (const { eventId } of this.park.descendants(id))
-        inboxIds.push(...(this.park.remove(eventId)?.inboxIds ?? []))
+      if (event) lacking.push({ event, missing })
+      return event
     }
-    this.postpone(inboxIds)
+    for (const id of eventIds)
+      if (take(id)) for (const { eventId } of this.park.descendants(id)) take(eventId)
+    this.#putOff.postpone(
+      lacking.flatMap(({ event }) => event.inboxIds),
+      lacking,
+    )
   }
 
   run(): void {
     const { raw, ready, again } = this.#queues
     if (this.#running || (this.#stopped && again.length === 0)) return
-    if (raw.length + ready.length + again.length === 0 && !this.#more) return
+    if (raw.length + ready.length + again.length === 0 && !this.#more && !this.#putOff.hasDue)
+      return
     this.#running = true
     this.#seat.run(this.#drain()).catch((error: unknown) => {
       this.#lane.parts.onError(error, 'a lane failed')
@@ -301,7 +281,10 @@ export class Inbound implements Reader {
         else if (ready.length > 0)
           yield* this.#lane.decide({ work: new Receive(ready.shift()!), alone: false })
         else if (raw.length > 0) yield* this.#prepare(raw.splice(0, parts.limits.prepare))
-        else {
+        else if (this.#putOff.hasDue) {
+          yield* this.#putOff.wake()
+          this.#more = true
+        } else {
           const bytes =
             this.#more && this.#keys.behind < parts.limits.laneEvents ? parts.memory.begin(this) : 0
           if (bytes === 0) break
@@ -309,13 +292,27 @@ export class Inbound implements Reader {
         }
         if (parts.persister.pending >= parts.limits.decidedAhead)
           yield* wait(parts.persister.below(parts.limits.decidedAhead))
+        if (ready.length === 0) this.#askInTime()
         yield
       }
     } finally {
       this.#running = this.#reading = false
       this.#lane.usedAt = parts.now()
     }
-    if (this.park.size > 0) parts.fetchMissing(this.#lane)
+    if (this.park.size > 0) this.#ask()
+  }
+
+  #ask(): void {
+    const { parts } = this.#lane
+    this.#askedAt = parts.now()
+    parts.fetchMissing(this.#lane)
+  }
+
+  /** A lane that never comes to rest asks for what parked events lack, too. */
+  #askInTime(): void {
+    const { now, limits } = this.#lane.parts
+    const since = Math.max(this.park.since, this.#askedAt)
+    if (now() - since >= limits.askAfterMs) this.#ask()
   }
 
   *#prepare(batch: Raw[]): Task<void> {
@@ -330,7 +327,7 @@ export class Inbound implements Reader {
     }
     this.#queues.ready.push(...prepared.ready)
     const byOrigin = Map.groupBy(prepared.wantKeys, ({ raw }) => raw.origin)
-    for (const [origin, wanted] of byOrigin) this.#defer(this.#keys.fetch(origin, wanted))
+    for (const [origin, wanted] of byOrigin) this.#putOff.defer(this.#keys.fetch(origin, wanted))
   }
 
   /** The next rows of the inbox that are not in memory and whose time has come, and their room. */
@@ -346,6 +343,7 @@ export class Inbound implements Reader {
       if (more) this.#more = true
       for (const { inbox_id: inboxId, origin, json } of rows) {
         const entry = { inboxId, origin, json }
+        this.#putOff.forget(inboxId)
         if (this.#hold(entry)) this.#queues.raw.push(entry)
       }
       if (nextAt !== null) this.#wakeIn(Math.max(0, nextAt - parts.now()))

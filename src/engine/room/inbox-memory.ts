@@ -33,6 +33,7 @@ export class InboxMemory {
   #reserved = 0
   #asideBytes = 0
   #parked = 0
+  #remembered = 0
   #settling = false
 
   constructor(limits: Limits) {
@@ -47,6 +48,7 @@ export class InboxMemory {
       inboxReadersWaiting: this.#waiting.size,
       asideBytes: this.#asideBytes,
       parkedInAll: this.#parked,
+      putOffRemembered: this.#remembered,
     }
   }
 
@@ -128,6 +130,17 @@ export class InboxMemory {
     const left = this.#parkedOf.get(origin)! - 1
     if (left > 0) this.#parkedOf.set(origin, left)
     else this.#parkedOf.delete(origin)
+  }
+
+  /** Counts rows that were put off and are remembered; false if there are too many. */
+  remember(rows: number): boolean {
+    if (this.#remembered + rows > this.#limits.putOffInAll) return false
+    this.#remembered += rows
+    return true
+  }
+
+  unremember(rows: number): void {
+    this.#remembered -= rows
   }
 
   #wait(lane: Reader): 0 {

@@ -19,6 +19,9 @@ export const defaultLimits = {
   parkedInAll: 4_000,
   parkedOfOrigin: 800,
   asideBytes: 16 * 2 ** 20,
+  /** Rows that were put off and come at once when what they lack does: of one room, of all of a worker. */
+  putOffPerRoom: 5_000,
+  putOffInAll: 20_000,
   /** How many are prepared at once: parsed, verified, looked up. */
   prepare: 50,
   /** Decided and not yet committed; inbox events wait above it. */
@@ -32,6 +35,8 @@ export const defaultLimits = {
   sliceMs: 4,
   /** Local sends are refused when PostgreSQL has been away for so long. */
   awayMs: 3_000,
+  /** A lane that does not rest asks for what it lacks after so long, and so often. */
+  askAfterMs: 2_000,
   /** What one event may wait for ancestors that peers are asked for. */
   missingMs: 60_000,
   /** One request for missing events, or for keys. */

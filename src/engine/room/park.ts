@@ -40,6 +40,17 @@ export class Park<E extends Parkable> {
     return this.#byId.has(eventId)
   }
 
+  /** Since when the first of them waits; for ever if there is none. */
+  get since(): number {
+    for (const { since } of this.#byId.values()) return since
+    return Infinity
+  }
+
+  /** What an event lacks still. */
+  missingOf(eventId: string): string[] {
+    return [...(this.#byId.get(eventId)?.missing ?? [])]
+  }
+
   /** Parks an event until these have come. False if there is no room for it. */
   add(event: E, missing: Iterable<string>, now: number): boolean {
     const count = this.#perOrigin.get(event.origin) ?? 0

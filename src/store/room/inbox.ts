@@ -163,54 +163,62 @@ export async function roomsWaiting(
 
 /**
  * Puts rows off: each pause is twice the one before. Rows that were put off often enough are dropped;
- * how many were.
+ * which ones.
  */
 export async function postpone(
   sql: Pool,
   shard: number,
   inboxIds: readonly number[],
   { now, pauseMs, attempts }: { now: number; pauseMs: number; attempts: number },
-): Promise<number> {
+): Promise<number[]> {
   const ids = inboxIds as number[]
   return sql.begin(async (sql) => {
     const [dropped] = await Promise.all([
-      sql`
+      sql<{ inbox_id: number }[]>`
         delete from inbox
         where shard = ${shard} and inbox_id = any(${ids}::bigint[])
-          and attempts + 1 >= ${attempts}::int`,
+          and attempts + 1 >= ${attempts}::int
+        returning inbox_id`,
       sql`
         update inbox set attempts = attempts + 1,
           not_before = ${now}::bigint + ${pauseMs}::bigint * (1::bigint << least(attempts, 30))
         where shard = ${shard} and inbox_id = any(${ids}::bigint[])`,
     ])
-    return dropped.count
+    return dropped.map(({ inbox_id: id }) => id)
   })
 }
 
 /**
  * Has rows wait without counting that as an attempt, for half as long as they have waited: what is many
- * does not come again and again. Rows that waited too long are dropped; how many were.
+ * does not come again and again. Rows that waited too long are dropped; which ones.
  */
 export async function defer(
   sql: Sql,
   shard: number,
   inboxIds: readonly number[],
   { now, pauseMs, keepMs }: { now: number; pauseMs: number; keepMs: number },
-): Promise<number> {
-  const [row] = await sql<{ dropped: number }[]>`
+): Promise<number[]> {
+  const rows = await sql<{ inbox_id: number }[]>`
     with dropped as (
       delete from inbox
       where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])
         and received_at < ${now - keepMs}::bigint
-      returning 1
+      returning inbox_id
     ), deferred as (
       update inbox
       set not_before = ${now}::bigint + greatest(${pauseMs}::bigint, (${now}::bigint - received_at) / 2)
       where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])
         and received_at >= ${now - keepMs}::bigint
     )
-    select count(*)::integer as dropped from dropped`
-  return row!.dropped
+    select inbox_id from dropped`
+  return rows.map(({ inbox_id: id }) => id)
+}
+
+/** Has rows that were put off wait no longer. */
+export async function wake(sql: Sql, shard: number, inboxIds: readonly number[]): Promise<void> {
+  await sql`
+    update inbox set not_before = 0
+    where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])`
 }
 
 /** Takes rows out for good, with the error that each caused by itself. */

@@ -55,12 +55,12 @@ test('rows are put off for twice as long each time, and dropped in the end', asy
   const ids = await insert('!c:x', 2)
   const off = (now: number) =>
     inbox.postpone(sql, 1, ids.slice(0, 1), { now, pauseMs: 100, attempts: 3 })
-  expect(await off(1000)).toBe(0)
+  expect(await off(1000)).toEqual([])
   expect(await list('!c:x', 1099, 9)).toMatchObject({ nextAt: 1100 })
   expect((await list('!c:x', 1100, 9)).rows).toHaveLength(2)
-  expect(await off(2000)).toBe(0)
+  expect(await off(2000)).toEqual([])
   expect(await list('!c:x', 2000, 9)).toMatchObject({ nextAt: 2200 })
-  expect(await off(3000)).toBe(1)
+  expect(await off(3000)).toEqual(ids.slice(0, 1))
   expect((await list('!c:x', 1e9, 9)).rows.map(({ inbox_id: id }) => id)).toEqual(ids.slice(1))
 })
 
@@ -68,14 +68,23 @@ test('what is put off for no fault of its own waits longer each time, and is dro
   const ids = await insert('!g:x', 1)
   const defer = (now: number) => inbox.defer(sql, 1, ids, { now, pauseMs: 100, keepMs: 50_000 })
   // It came at 1,001.
-  expect(await defer(1_001)).toBe(0)
+  expect(await defer(1_001)).toEqual([])
   expect(await list('!g:x', 1_100, 9)).toEqual({ rows: [], more: false, nextAt: 1_101 })
-  for (let now = 2_001; now < 51_000; now += 1_000) expect(await defer(now)).toBe(0)
+  for (let now = 2_001; now < 51_000; now += 1_000) expect(await defer(now)).toEqual([])
   expect(await list('!g:x', 50_001, 9)).toMatchObject({ rows: [], nextAt: 50_001 + 24_500 })
   const { rows } = await list('!g:x', 90_000, 9)
   expect(rows).toMatchObject([{ inbox_id: ids[0]!, attempts: 0 }])
-  expect(await defer(51_002)).toBe(1)
+  expect(await defer(51_002)).toEqual(ids)
   expect((await list('!g:x', 1e9, 9)).rows).toHaveLength(0)
+})
+
+test('a row that was put off is woken, and others are not', async () => {
+  const ids = await insert('!woken:x', 2)
+  await inbox.postpone(sql, 1, ids, { now: 1_000, pauseMs: 100, attempts: 9 })
+  await inbox.wake(sql, 1, ids.slice(1))
+  const { rows, nextAt } = await list('!woken:x', 1_000, 9)
+  expect(rows).toMatchObject([{ inbox_id: ids[1]!, attempts: 1 }])
+  expect(nextAt).toBe(1_100)
 })
 
 test('a quarantined row is kept with its error, out of the way', async () => {
