@@ -4,19 +4,10 @@ import type { Sql } from '#store/db.ts'
 import * as changes from '#store/room/read-changes.ts'
 import * as userChanges from '#store/user/read-changes.ts'
 import { News } from './news.ts'
-import { Places } from './places.ts'
+import { type Place, Places } from './places.ts'
 import { ReceiptPlaces } from './receipt-places.ts'
-import { type RoomRef, toRef } from './room-ref.ts'
+import { toRef } from './room-ref.ts'
 import type { Vector } from './vector.ts'
-
-/** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
-export type Place = RoomRef & {
-  /** A membership that a resolution took away, with no event in its place, is a leave. */
-  readonly membership: string
-  readonly eventNid: number | undefined
-  /** Where this membership became current. */
-  readonly position: number
-}
 
 /** Requests of one user that wait for news: far more than anybody has clients. */
 const maxWaiters = 200

@@ -1,4 +1,13 @@
-import type { Place } from './interest.ts'
+import type { RoomRef } from './room-ref.ts'
+
+/** One local user's place in one room, as of the vector it was given for. Never changed, replaced. */
+export type Place = RoomRef & {
+  /** A membership that a resolution took away, with no event in its place, is a leave. */
+  readonly membership: string
+  readonly eventNid: number | undefined
+  /** Where this membership became current. */
+  readonly position: number
+}
 
 /** Where a user is. */
 export class Places {

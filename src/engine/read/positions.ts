@@ -2,14 +2,8 @@ import type { Pool } from '#store/db.ts'
 import type { Log } from '#src/log.ts'
 import * as changes from '#store/room/read-changes.ts'
 import { unavailable } from '#core/error.ts'
-import {
-  Interest,
-  type Nudges,
-  type OnMember,
-  type Passing,
-  type Place,
-  type Track,
-} from './interest.ts'
+import { Interest, type Nudges, type OnMember, type Passing, type Track } from './interest.ts'
+import type { Place } from './places.ts'
 import type { News } from './news.ts'
 import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 

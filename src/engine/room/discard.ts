@@ -1,6 +1,6 @@
 import { emptyPart } from '#store/room/batch.ts'
 import type { Lane } from '#engine/room/lane.ts'
-import type { Decided } from '#engine/room/persist.ts'
+import type { Decided } from '#engine/room/decided.ts'
 import type { Work } from '#engine/room/work.ts'
 
 /** Inbox rows that are done with though no event of theirs is persisted. */

@@ -1,4 +1,4 @@
-import type { Decided, Persisted } from '#engine/room/persist.ts'
+import type { Decided, Persisted } from '#engine/room/decided.ts'
 
 /** What goes into one batch: of each shard its rooms, of each room what was decided first. */
 export type Selection = Map<number, Map<Persisted, Decided[]>>

@@ -1,6 +1,10 @@
 import { mentionedUsers, pushFacts } from '#core/push/facts.ts'
 import type { ReadEvent } from '#engine/read/events.ts'
-import type { Unread } from './unread.ts'
+
+export type Counts = { notify: number; highlight: number }
+
+/** What a user has not read of one room: in no thread, and by the root of each thread. */
+export type Unread = { main: Counts; threads: ReadonlyMap<string, Counts> }
 
 /** All live events of a room after a position, oldest first, with what the default push rules ask of each. */
 export type Arrivals = {

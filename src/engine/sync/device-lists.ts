@@ -1,4 +1,4 @@
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { News } from '#engine/read/news.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Vector } from '#engine/read/vector.ts'

@@ -2,7 +2,7 @@ import type { Filter } from '#core/filter.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { Entry } from '#engine/live/presence-entry.ts'
 import type { Presence } from '#engine/live/presence.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { PresencePoint } from '#engine/read/sync-token.ts'
 
 export type PresenceNews = {

@@ -1,6 +1,6 @@
 import { type JsonObject, setKey } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { Positions, View } from '#engine/read/positions.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'

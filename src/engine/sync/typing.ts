@@ -1,7 +1,7 @@
 import type { EventFilter } from '#core/filter.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { Typing } from '#engine/live/typing.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { TypingPoint } from '#engine/read/sync-token.ts'
 
 export type TypingNews = {

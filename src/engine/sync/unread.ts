@@ -7,20 +7,15 @@ import { pushFacts } from '#core/push/facts.ts'
 import { threadRootOf } from '#core/relations.ts'
 import { shardOf } from '#core/shard.ts'
 import type { News } from '#engine/read/news.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { Positions } from '#engine/read/positions.ts'
 import type { Vector } from '#engine/read/vector.ts'
 import type { Sql } from '#store/db.ts'
 import * as readKeys from '#store/room/read-keys.ts'
 import * as readUnread from '#store/room/read-unread.ts'
 import * as receipts from '#store/user/receipts.ts'
-import { type Arrivals, type Counted, countArrivals } from './arrivals.ts'
+import { type Arrivals, type Counted, type Counts, type Unread, countArrivals } from './arrivals.ts'
 import { type OwnRules, PushRules } from './push-rules.ts'
-
-export type Counts = { notify: number; highlight: number }
-
-/** What a user has not read of one room: in no thread, and by the root of each thread. */
-export type Unread = { main: Counts; threads: ReadonlyMap<string, Counts> }
 
 /**
  * Events of one room that are looked at, from the newest back: what is older is not counted. As many again

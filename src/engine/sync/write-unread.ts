@@ -1,5 +1,5 @@
 import type { JsonObject } from '#core/json.ts'
-import type { Counts, Unread } from './unread.ts'
+import type { Counts, Unread } from './arrivals.ts'
 
 /** The counts of one room: of threads apart if the client asks for it, else all in one. */
 export function writeUnread({ main, threads }: Unread, apart: boolean): JsonObject {

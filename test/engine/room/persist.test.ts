@@ -3,12 +3,8 @@ import { emptyPart } from '#store/room/batch.ts'
 import { commit } from '#store/room/commit.ts'
 import { takeOver } from '#store/room/shards.ts'
 import type { Pool } from '#store/db.ts'
-import {
-  type Decided,
-  type Persisted,
-  Persister,
-  type PersistOptions,
-} from '#engine/room/persist.ts'
+import type { Decided, Persisted } from '#engine/room/decided.ts'
+import { Persister, type PersistOptions } from '#engine/room/persist.ts'
 import type { Committed, Work } from '#engine/room/work.ts'
 import { openTestDatabase, testDatabase } from '#test/database.ts'
 

@@ -1,4 +1,4 @@
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { AccountData } from '#engine/sync/account-data.ts'

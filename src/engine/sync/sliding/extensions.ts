@@ -1,7 +1,7 @@
 import type { JsonObject } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Typing } from '#engine/live/typing.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { TypingPoint } from '#engine/read/sync-token.ts'

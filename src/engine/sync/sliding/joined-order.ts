@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { View } from '#engine/read/positions.ts'
 import type { Reader } from '#engine/read/room.ts'
 import type { Vector } from '#engine/read/vector.ts'

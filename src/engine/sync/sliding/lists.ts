@@ -1,6 +1,6 @@
 import { childOf } from '#core/content/m.space.child.ts'
 import { loadEvents } from '#engine/read/events.ts'
-import type { Place } from '#engine/read/interest.ts'
+import type { Place } from '#engine/read/places.ts'
 import type { Sql } from '#store/db.ts'
 import * as readSpaces from '#store/room/read-spaces.ts'
 import type { OwnLists } from './own-lists.ts'

@@ -6,7 +6,7 @@ import { type Audience, type ReadEvent, writeEvent } from '#engine/read/events.t
 import type { Seen } from '#engine/read/visible.ts'
 import { leaveWithoutEvent } from '#engine/sync/taken-away.ts'
 import { emptyTimeline, type Timeline } from '#engine/sync/timelines.ts'
-import type { Unread } from '#engine/sync/unread.ts'
+import type { Unread } from '#engine/sync/arrivals.ts'
 import { isAsked } from './away.ts'
 import type { RoomState } from './read-state.ts'
 import type { Own } from './own-lists.ts'
