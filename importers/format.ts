@@ -59,6 +59,9 @@ export type ProblemClass =
   | 'media_too_big'
   | 'unsupported_type'
   | 'duplicate'
+  | 'deleted'
+  /** It came from Matrix, where it still is. */
+  | 'bridged'
   | 'unsafe_archive'
   | 'forbidden'
   | 'server'
@@ -71,8 +74,11 @@ export type Problem = {
   room?: string
   /** The ID of the record, if it could be read. */
   id?: string
-  /** What became of the record: not imported, imported as several, or imported with something missing. */
-  done: 'skipped' | 'split' | 'degraded'
+  /**
+   * What became of the record: not imported, imported as several, imported with something missing; or left
+   * out as it should be, which is no fault and does not count as one.
+   */
+  done: 'skipped' | 'split' | 'degraded' | 'left_out'
 }
 
 export type Item = Room | Person | Message | Edit | Deletion | Reaction | Notice | Rename
@@ -125,6 +131,8 @@ type Stamped = Placed & {
    * which they are read. What is no time (NaN, before 1970, in the far future) is reported behind.
    */
   time: number
+  /** Orders records of one time, compared byte by byte; without it, the order in which they are read does. */
+  order?: string
 }
 
 /** What people see: `body` without markup, and HTML if there was any. */

@@ -1,4 +1,5 @@
 import type { Place, ReadContext } from '#importers/format.ts'
+import type { Source } from '#importers/source.ts'
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const western = new TextDecoder('windows-1252')
@@ -21,26 +22,50 @@ export function decode(bytes: Uint8Array, place: Place, context: ReadContext): s
   }
 }
 
-/** Bytes as UTF-8 without its mark, whether they were UTF-8 or, by their mark, UTF-16. */
-export async function* asUtf8(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let wide: TextDecoder | undefined
-  let first: Uint8Array | undefined = new Uint8Array(0)
-  const encoder = new TextEncoder()
-  for await (const chunk of bytes) {
-    let rest = chunk
-    if (first) {
-      rest = first.length ? Buffer.concat([first, chunk]) : chunk
-      if (rest.length < 3) {
-        first = rest
-        continue
-      }
-      first = undefined
-      if (rest[0] === 0xff && rest[1] === 0xfe) wide = new TextDecoder('utf-16le')
-      else if (rest[0] === 0xfe && rest[1] === 0xff) wide = new TextDecoder('utf-16be')
-      else if (rest[0] === 0xef && rest[1] === 0xbb && rest[2] === 0xbf) rest = rest.subarray(3)
+/**
+ * The bytes of an entry as UTF-8 without its mark, whether they were UTF-8 or, by their mark, UTF-16.
+ * Where an entry cannot be read further (an archive that is damaged), that is reported, and it ends.
+ */
+export async function* bytesOf(
+  source: Source,
+  entry: string,
+  context: ReadContext,
+): AsyncGenerator<Uint8Array> {
+  let read = 0
+  const raw = source.open(entry)[Symbol.asyncIterator]()
+  const next = async () => {
+    try {
+      const { done, value } = await raw.next()
+      if (done) return undefined
+      read += value.length
+      return value
+    } catch (error) {
+      context.problem({
+        class: 'malformed',
+        reason: `It cannot be read further (${String(error)})`,
+        place: { file: entry, offset: read },
+        done: 'skipped',
+      })
+      return undefined
     }
-    yield wide ? encoder.encode(wide.decode(rest, { stream: true })) : rest
   }
-  if (first?.length) yield first
-  if (wide) yield encoder.encode(wide.decode())
+  let first = await next()
+  for (let more; first && first.length < 3 && (more = await next());)
+    first = Buffer.concat([first, more])
+  const wide = wideOf(first)
+  const encoder = new TextEncoder()
+  const marked = first && first[0] === 0xef && first[1] === 0xbb && first[2] === 0xbf
+  try {
+    for (let chunk = marked ? first!.subarray(3) : first; chunk !== undefined; chunk = await next())
+      yield wide ? encoder.encode(wide.decode(chunk, { stream: true })) : chunk
+    if (wide) yield encoder.encode(wide.decode())
+  } finally {
+    await raw.return?.()
+  }
+}
+
+function wideOf(first: Uint8Array | undefined): TextDecoder | undefined {
+  if (first?.[0] === 0xff && first[1] === 0xfe) return new TextDecoder('utf-16le')
+  if (first?.[0] === 0xfe && first[1] === 0xff) return new TextDecoder('utf-16be')
+  return undefined
 }

@@ -29,6 +29,11 @@ export class JsonBytes {
     this.#chunks = chunks[Symbol.asyncIterator]()
   }
 
+  /** Lets go of where the bytes come from. */
+  async close(): Promise<void> {
+    await this.#chunks.return?.()
+  }
+
   /** The next byte that is no white space, which is not taken; -1 at the end. */
   async peek(): Promise<number> {
     for (;;) {

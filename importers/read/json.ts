@@ -1,6 +1,6 @@
 import type { Place, ReadContext } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
-import { asUtf8, decode } from './decode.ts'
+import { bytesOf, decode } from './decode.ts'
 import { JsonBytes } from './json-bytes.ts'
 
 export type Member = {
@@ -33,6 +33,15 @@ export async function* readJson(
   context: ReadContext,
 ): AsyncGenerator<Member> {
   const reader = new JsonReader(source, entry, context)
+  try {
+    yield* membersOf(reader, each)
+  } finally {
+    // Its end may never be read: what lies behind the last bracket, or more than anybody asked for.
+    await reader.bytes.close()
+  }
+}
+
+async function* membersOf(reader: JsonReader, each: readonly string[]): AsyncGenerator<Member> {
   const first = await reader.bytes.peek()
   if (first === openList) {
     yield* reader.elements('')
@@ -87,7 +96,7 @@ export async function readWhole(
   const pieces: Uint8Array[] = []
   let size = 0
   const place = { file: entry }
-  for await (const chunk of asUtf8(source.open(entry))) {
+  for await (const chunk of bytesOf(source, entry, context)) {
     size += chunk.length
     if (size > wholeLimit) {
       context.problem({
@@ -123,7 +132,7 @@ class JsonReader {
   recovered = false
 
   constructor(source: Source, entry: string, context: ReadContext) {
-    this.bytes = new JsonBytes(asUtf8(source.open(entry)))
+    this.bytes = new JsonBytes(bytesOf(source, entry, context))
     this.#entry = entry
     this.#context = context
   }

@@ -1,6 +1,6 @@
 import type { Place, ReadContext } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
-import { asUtf8, decode } from './decode.ts'
+import { bytesOf, decode } from './decode.ts'
 
 export type Line = { text: string; place: Place }
 
@@ -39,7 +39,7 @@ export async function* readLines(
     const end = bytes.at(-1) === carriageReturn ? bytes.length - 1 : bytes.length
     return { text: decode(bytes.subarray(0, end), place, context), place }
   }
-  for await (const chunk of asUtf8(source.open(entry))) {
+  for await (const chunk of bytesOf(source, entry, context)) {
     let start = 0
     for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, start)) {
       const found = take(chunk.subarray(start, at))
