@@ -70,6 +70,10 @@ const packages: Record<string, RegExp> = {
   metrics: /^prom-client$/,
 }
 
+/** What importers may know: each other, the rules of core, and what reads exports and draws on a terminal. */
+const importersKnow =
+  /^(#importers\/.+|#core\/.+|\.\/.+|bun|bun:sqlite|node:.+|@sinclair\/typebox(\/.+)?|cli-progress|commander|emojibase-data\/.+|file-type|htmlparser2|markdown-it|sanitize-html|sharp|smol-toml|tar-stream|yauzl)$/
+
 /**
  * Tables with two writers. Of the inbox, the intake on main inserts and the room commit deletes; the
  * answer to a transaction is written with its inbox rows, in one statement.
@@ -152,6 +156,16 @@ test('a file imports only what its folder may', () => {
       .map(({ target }) => `${file}: ${target}`),
   )
   expect(upwards).toEqual([])
+})
+
+test('importers know the server by its API and its rules alone', () => {
+  const importers = files.filter((file) => file.startsWith('importers/'))
+  const odd = importers.flatMap((file) =>
+    importsOf(text.get(file)!)
+      .filter(({ target }) => !importersKnow.test(target))
+      .map(({ target }) => `${file}: ${target}`),
+  )
+  expect(odd).toEqual([])
 })
 
 test('imports name a file with its extension, beside it or by its layer', () => {
