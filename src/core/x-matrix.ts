@@ -18,6 +18,8 @@ export type SignedRequest = Readonly<{
   destination: string
   /** The parsed body; undefined if there is none. */
   content?: Json | undefined
+  /** The body as it came: JSON, whether canonical or not. */
+  text?: string | undefined
 }>
 
 /** What the signature of a request covers; undefined if the body has no canonical form. */
@@ -67,12 +69,23 @@ export function parseAuthorization(header: string): XMatrix | undefined {
   return { origin, destination: values.get('destination'), keyId, signature }
 }
 
-/** Whether a request is signed as its header says, with this public key of the origin. */
+/**
+ * Whether a request is signed as its header says, with this public key of the origin. Not spec: that
+ * the body is canonical is no matter where the very bytes that came are signed, as nearly always.
+ */
 export function verifyRequest(
   request: SignedRequest,
   { signature }: XMatrix,
   publicKey: string,
 ): boolean {
+  const asSent = request.text === undefined ? undefined : textAsSent(request, request.text)
+  if (asSent !== undefined && verifySignature(publicKey, asSent, signature)) return true
   const text = requestText(request)
-  return text !== undefined && verifySignature(publicKey, text, signature)
+  return text !== undefined && text !== asSent && verifySignature(publicKey, text, signature)
+}
+
+/** What the signature covers if the body is canonical: `content` comes before all other keys. */
+function textAsSent(request: SignedRequest, body: string): string | undefined {
+  const rest = requestText({ ...request, content: undefined })
+  return rest && `{"content":${body},${rest.slice(1)}`
 }

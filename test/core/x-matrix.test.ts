@@ -48,6 +48,25 @@ test('a request that we sign is one that we accept, and no other', () => {
     expect(verifyRequest(other, parsed, key.publicKey)).toBe(false)
 })
 
+test('a body is compared as it came, and else in its canonical form', () => {
+  const header = authorizationHeader(request, key)
+  const parsed = parseAuthorization(header)!
+  const came = (text: string) => verifyRequest({ ...request, text }, parsed, key.publicKey)
+  expect(came('{"a":"é","b":[1.5]}')).toBe(true)
+  expect(came(' { "b": [1.5], "a": "\\u00e9" }\n')).toBe(true)
+  const other = { ...request, content: { a: 'e', b: [1.5] } }
+  for (const text of ['{"a":"e","b":[1.5]}', '{"b":[1.5],"a":"e"}'])
+    expect(verifyRequest({ ...other, text }, parsed, key.publicKey)).toBe(false)
+  // What is signed otherwise is signed by the origin all the same.
+  const odd = '{"b":[1.5],"a":"é"}'
+  const text = `{"content":${odd},${requestText({ ...request, content: undefined })!.slice(1)}`
+  const signature = key.sign(text)
+  expect(verifyRequest({ ...request, text: odd }, { ...parsed, signature }, key.publicKey)).toBe(
+    true,
+  )
+  expect(verifyRequest(request, { ...parsed, signature }, key.publicKey)).toBe(false)
+})
+
 const parsed = { origin: 'a.b', destination: 'c:80', keyId: 'ed25519:1', signature: 'x+/y' }
 
 test.each([

@@ -159,7 +159,6 @@ class Frame {
     const readBody = async (incoming: Incoming, request: Request) => {
       incoming.held = this.#bodies.hold()
       incoming.text = await readText(request, maxBytes, incoming.held)
-      incoming.json = parseJson(incoming.text)
     }
 
     return async (incoming: Incoming, params: Params, request: Request) => {
@@ -183,8 +182,10 @@ class Frame {
         const fault = checkQuery!(query)
         if (fault) throw paramFault(fault)
       }
+      if (checkBody && !signed) await readBody(incoming, request)
+      // Who checked a signature has parsed what it covers, and that is once.
+      if (incoming.text !== undefined) incoming.json ??= parseJson(incoming.text)
       if (checkBody) {
-        if (!signed) await readBody(incoming, request)
         const fault = checkBody(incoming.json)
         if (fault) throw bodyFault(fault)
       }

@@ -59,7 +59,8 @@ export function serverCheck(heardFrom: (server: string) => void): ServerCheck {
 
     const { method, uri } = request
     // Servers that do not name the destination in the header have signed it all the same.
-    const signed = { method, uri, origin, destination: ctx.serverName, content }
+    const text = content === undefined ? undefined : request.text
+    const signed = { method, uri, origin, destination: ctx.serverName, content, text }
     if (!verifyRequest(signed, claim, key.key))
       throw unauthorized(`The request is not signed with the key ${keyId} of ${origin}`)
     keys.set(`${origin} ${keyId}`, key)
