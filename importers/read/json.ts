@@ -74,7 +74,8 @@ async function* membersOf(reader: JsonReader, each: readonly string[]): AsyncGen
       return
     }
     reader.bytes.skip()
-    if (each.includes(key) && (await reader.bytes.peek()) === openList) {
+    const begins = await reader.bytes.peek()
+    if (begins === openList && each.includes(key)) {
       yield* reader.elements(key)
       continue
     }
