@@ -40,7 +40,9 @@ export abstract class FromInbox implements Work<Lane> {
 
   committed(_committed: Committed): void {
     this.#room!.committed(this.#known!)
-    this.#lane!.inbound.done(this.inboxIds)
+    const { inbound } = this.#lane!
+    inbound.done(this.inboxIds)
+    inbound.arrived(this.incoming.eventId)
   }
 
   /** A bug, or a database that is away: the rows stay in the inbox, for later. */

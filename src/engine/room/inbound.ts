@@ -8,6 +8,7 @@ import { type Prepared, prepare } from '#engine/room/prepare.ts'
 import { type Lacking, PutOff } from '#engine/room/put-off.ts'
 import { discardOf } from '#engine/room/discard.ts'
 import { Receive } from '#engine/room/receive.ts'
+import { isOutlier } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { Seat } from '#engine/room/turns.ts'
 import * as inbox from '#store/room/inbox.ts'
@@ -49,7 +50,9 @@ export class Inbound implements Reader {
     })
     this.#putOff = new PutOff(lane, (inboxIds, againMs) => {
       this.done(inboxIds)
-      this.#wakeIn(againMs)
+      if (againMs !== undefined) this.#wakeIn(againMs)
+      // What was put away may be what others wait for.
+      else if (this.park.size > 0 && !this.#running) this.#ask()
       this.run()
     })
     this.park = new Park({
@@ -80,9 +83,25 @@ export class Inbound implements Reader {
   }
 
   get length(): number {
+    return this.#queued + this.park.size + this.#keys.size
+  }
+
+  get #queued(): number {
     const { raw, ready, again } = this.#queues
-    const waiting = this.park.size + this.#keys.size
-    return raw.length + ready.length + again.length + waiting
+    return raw.length + ready.length + again.length
+  }
+
+  get #hasWork(): boolean {
+    return this.#queued > 0 || this.#more || this.#putOff.hasDue
+  }
+
+  /** Parked events of which something is to be asked for, and is not there but for its commit. */
+  roots() {
+    const { room } = this.#lane
+    return this.park.roots((id) => {
+      const known = room?.uncommitted.get(id)
+      return known !== undefined && !isOutlier(known)
+    })
   }
 
   /** How it is just now, for whoever looks into it. */
@@ -128,9 +147,19 @@ export class Inbound implements Reader {
     this.run()
   }
 
-  /** An event is decided: what waited for it may go on. */
+  /**
+   * An event of another server is decided: what waited for it goes on, in a lane that has nothing else to
+   * do after the commit. So readers see it without what comes after, which may take long to decide. What
+   * waits for a parked event in turn does not wait again.
+   */
+  decided({ eventId, inboxIds, released }: Incoming): void {
+    if (inboxIds.length === 0 || released || this.#hasWork) this.arrived(eventId)
+  }
+
+  /** An event is there: what waited for it may go on. */
   arrived(eventId: string): void {
     const ready = this.park.arrived(eventId)
+    for (const event of ready) event.released = true
     const isDue = this.#putOff.arrived(eventId)
     if (ready.length > 0 || isDue) this.release(ready)
   }
@@ -216,16 +245,7 @@ export class Inbound implements Reader {
 
   /** Rows that fail even alone go to the quarantine, with the error. */
   quarantine(inboxIds: readonly number[], culprit: Error): void {
-    if (inboxIds.length === 0) return
-    const { parts, shard } = this.#lane
-    inbox
-      .quarantine(parts.sql, shard, inboxIds, String(culprit), parts.now())
-      .then(() => this.done(inboxIds))
-      .catch((error: unknown) => {
-        parts.onError(error, 'an inbox row could not be quarantined')
-        this.done(inboxIds)
-        this.#wakeIn(parts.limits.inboxPollMs)
-      })
+    this.#putOff.quarantine(inboxIds, culprit)
   }
 
   /** Back to the inbox, for later; with each time the pause doubles, and in the end it is dropped. */
@@ -251,10 +271,8 @@ export class Inbound implements Reader {
   }
 
   run(): void {
-    const { raw, ready, again } = this.#queues
-    if (this.#running || (this.#stopped && again.length === 0)) return
-    if (raw.length + ready.length + again.length === 0 && !this.#more && !this.#putOff.hasDue)
-      return
+    if (this.#running || (this.#stopped && this.#queues.again.length === 0)) return
+    if (!this.#hasWork) return
     this.#running = true
     this.#seat.run(this.#drain()).catch((error: unknown) => {
       this.#lane.parts.onError(error, 'a lane failed')

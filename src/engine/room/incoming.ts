@@ -30,6 +30,8 @@ export type Incoming = Parkable & {
   readonly behind?: readonly number[]
   /** Set if a policy server was asked to sign it, and it is not signed. */
   readonly unsigned?: { readonly server: PolicyServer; readonly reason: string }
+  /** It was parked, and what it lacked has come. */
+  released?: true
   /** The room, as it is loaded, that did not know it when it was looked for with many others. */
   newTo?: Room
   /** The numbers of what it is made of, if they were looked up with those of others. */

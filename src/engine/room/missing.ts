@@ -27,7 +27,7 @@ export class MissingFetcher {
     const searches = this.#searches.get(lane) ?? new Set()
     const byOrigin = new Map<string, Root[]>()
     const inVain: string[] = []
-    for (const root of lane.inbound.park.roots()) {
+    for (const root of lane.inbound.roots()) {
       const { event, missing } = root
       if ([...searches].some((search) => search.has(event.eventId))) continue
       if (this.#searched.has(event)) inVain.push(event.eventId)

@@ -97,13 +97,15 @@ export class Park<E extends Parkable> {
   }
 
   /**
-   * Events that lack something which is not parked itself: somebody must be asked for it. All others
-   * wait for one of these.
+   * Events that lack something which is not parked itself, nor coming anyway: somebody must be asked for
+   * it. All others wait for one of these.
    */
-  roots(): { event: E; missing: string[]; since: number }[] {
+  roots(isComing: (eventId: string) => boolean): { event: E; missing: string[]; since: number }[] {
     const roots: { event: E; missing: string[]; since: number }[] = []
     for (const { event, missing, since } of this.#byId.values()) {
-      const outside = [...missing].filter((id) => isEvent(id) && !this.#byId.has(id))
+      const outside = [...missing].filter(
+        (id) => isEvent(id) && !this.#byId.has(id) && !isComing(id),
+      )
       if (outside.length > 0) roots.push({ event, missing: outside, since })
     }
     return roots

@@ -9,6 +9,8 @@ export type Lacking = Readonly<{
   missing: Iterable<string>
 }>
 
+/** Told when rows are written, and after how long the inbox is to be read again for them. */
+type OnPut = (inboxIds: readonly number[], againMs: number | undefined) => void
 type Remembered = Parkable & { inboxIds: number[] }
 
 /**
@@ -18,15 +20,14 @@ type Remembered = Parkable & { inboxIds: number[] }
  */
 export class PutOff {
   readonly #lane: Lane
-  /** Told when rows are written, and after how long the inbox is to be read again for them. */
-  readonly #onPut: (inboxIds: readonly number[], againMs: number) => void
+  readonly #onPut: OnPut
   readonly #graph: Park<Remembered>
   readonly #eventOf = new Map<number, string>()
   /** Written just now: nobody else may change them until that is done. */
   readonly #writing = new Set<number>()
   #due: number[] = []
 
-  constructor(lane: Lane, onPut: (inboxIds: readonly number[], againMs: number) => void) {
+  constructor(lane: Lane, onPut: OnPut) {
     this.#lane = lane
     this.#onPut = onPut
     const { putOffPerRoom: perRoom } = lane.parts.limits
@@ -54,6 +55,19 @@ export class PutOff {
     const { retryMs: pauseMs, keepDeferredMs: keepMs } = parts.limits
     const options = { now: parts.now(), pauseMs, keepMs }
     this.#put(inboxIds, events, () => inbox.defer(parts.sql, shard, inboxIds, options))
+  }
+
+  /** Rows that fail even alone are put away for good, with the error. */
+  quarantine(inboxIds: readonly number[], culprit: Error): void {
+    if (inboxIds.length === 0) return
+    const { sql, now, onError, limits } = this.#lane.parts
+    inbox.quarantine(sql, this.#lane.shard, inboxIds, String(culprit), now()).then(
+      () => this.#onPut(inboxIds, undefined),
+      (error: unknown) => {
+        onError(error, 'an inbox row could not be quarantined')
+        this.#onPut(inboxIds, limits.inboxPollMs)
+      },
+    )
   }
 
   #put(

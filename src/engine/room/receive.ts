@@ -102,8 +102,7 @@ export function* receiveEvent(
     claimed: event.version.eventFormat === 'named',
     ...(there && { outlier: there }),
   })
-  // What waits for it may be decided on top of it, before it is committed.
-  inbound.arrived(event.eventId)
+  inbound.decided(incoming)
   return { applied }
 }
 

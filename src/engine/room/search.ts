@@ -297,7 +297,7 @@ export class Search {
   /** Parked events of which something cannot be had. */
   get #hopeless(): string[] {
     const coming = (id: string) => this.#released.has(id) || !this.#unfound(id)
-    return this.lane.inbound.park
+    return this.lane.inbound
       .roots()
       .filter(({ event, missing }) => this.has(event.eventId) && !missing.every(coming))
       .map(({ event }) => event.eventId)

@@ -1,5 +1,7 @@
 import { expect, test } from 'bun:test'
 import { MadeUpServer } from '#test/builders.ts'
+import { shardOf } from '#core/shard.ts'
+import { commit } from '#store/room/commit.ts'
 import { testDatabase } from '#test/database.ts'
 import {
   adopt,
@@ -47,6 +49,54 @@ test('a peer that cites an unknown event and never answers holds up nobody in it
   expect(first!.position!).toBeLessThan(second!.position!)
   await until(inboxIsEmpty(database, roomId))
   expect(stage.errors).toEqual([])
+})
+
+test('in a lane at rest readers see what was missing first, and then all that waited for it', async () => {
+  await using stage = await openScene(database)
+  const { roomId, room, engine } = stage
+  stage.federation.answer = never
+  const [missing, ...waiting] = Array.from({ length: 60 }, (_, i) => room.say(mallory, `${i}`))
+  await deliver(
+    stage,
+    database,
+    roomId,
+    there,
+    waiting.map(({ text }) => text),
+  )
+  await until(() => engine.counters()['parked'] === waiting.length)
+  const { commits } = engine.counters()
+  await deliver(stage, database, roomId, there, [missing!.text])
+  await until(inboxIsEmpty(database, roomId))
+  const at = (await stored(database, roomId, missing!.event.eventId))!.position!
+  const told = stage.signals.flatMap((signal) => (signal.s === 'rooms-at' ? signal.positions : []))
+  expect(told).toContainEqual([shardOf(roomId), at])
+  // Only the first of them waits for a commit, and not each for the one before it.
+  expect(engine.counters()['commits']! - commits!).toBeLessThan(waiting.length / 2)
+  // While it was committed nobody was asked for it again.
+  expect(stage.federation.requests.length).toBe(1)
+  expect(stage.errors).toEqual([])
+})
+
+test('if what was missing cannot be stored, others are asked for it on behalf of what waits', async () => {
+  let failures = 0
+  await using stage = await openScene(database, {
+    commit: async (pool, batch) => {
+      if (failures-- > 0) throw new Error('not this one')
+      await commit(pool, batch)
+    },
+  })
+  const { roomId, room, engine, federation } = stage
+  federation.answer = never
+  const [missing, waiting] = ['1', '2'].map((body) => room.say(mallory, body))
+  // In its batch and alone.
+  failures = 2
+  await deliver(stage, database, roomId, there, [waiting!.text, missing!.text])
+  await until(() => federation.requests.length > 0)
+  expect(engine.counters()).toMatchObject({ quarantined: 1, parked: 1 })
+  // It comes by itself.
+  await deliver(stage, database, roomId, there, [missing!.text])
+  await until(async () => (await stored(database, roomId, waiting!.event.eventId)) !== undefined)
+  await until(inboxIsEmpty(database, roomId))
 })
 
 test('a server whose keys cannot be had holds up nobody, and its events come in when they can', async () => {
