@@ -1,0 +1,271 @@
+import type { Database } from 'bun:sqlite'
+import type { Person, Room } from '#importers/format.ts'
+import type { Cursor, SpooledRow } from './spool.ts'
+
+export type RoomRow = { number: number; id: string; roomId: string | null } & Omit<
+  Room,
+  'kind' | 'id'
+>
+
+export type RoomCount = {
+  number: number
+  records: number
+  messages: number
+  people: number
+  first: number
+  last: number
+}
+
+export type Session = {
+  number: number
+  room: number
+  room_id: string
+  session_id: string
+  mode: string
+  until_seq: number
+  since: number
+  until: number
+  state: 'open' | 'committed' | 'undone' | 'aborted'
+  accepted: number
+}
+
+export type Media = {
+  mxc: string | null
+  type: string | null
+  size: number | null
+  width: number | null
+  height: number | null
+  gone: string | null
+}
+
+/** What is in the state besides problems: rooms, people, sessions, batches, media. */
+export class Ledger {
+  readonly db: Database
+
+  constructor(db: Database) {
+    this.db = db
+  }
+
+  rooms(): RoomRow[] {
+    return this.db
+      .query<{ number: number; id: string; json: string; room_id: string | null }, []>(
+        'select * from room order by number',
+      )
+      .all()
+      .map(({ number, id, json, room_id }) => ({
+        ...(JSON.parse(json) as Omit<Room, 'kind' | 'id'>),
+        number,
+        id,
+        roomId: room_id,
+      }))
+  }
+
+  putRoomId(room: number, roomId: string | null): void {
+    this.db.query('update room set room_id = ? where number = ?').run(roomId, room)
+  }
+
+  roomCounts(): RoomCount[] {
+    return this.db
+      .query<RoomCount, []>(
+        `select room as number, sum(count) as records,
+           sum(count) filter (where kind = 'message') as messages,
+           count(distinct person) as people, min(first) as first, max(last) as last
+         from tally group by room`,
+      )
+      .all()
+  }
+
+  kindCounts(): { kind: string; count: number }[] {
+    return this.db
+      .query<{ kind: string; count: number }, []>(
+        'select kind, sum(count) as count from tally group by kind order by 2 desc',
+      )
+      .all()
+  }
+
+  person(id: string): (Omit<Person, 'kind'> & { userId: string | null }) | undefined {
+    const row = this.db
+      .query<{ json: string; user_id: string | null }, [string]>(
+        'select json, user_id from person where id = ?',
+      )
+      .get(id)
+    if (!row) return undefined
+    return { ...(JSON.parse(row.json) as Omit<Person, 'kind' | 'id'>), id, userId: row.user_id }
+  }
+
+  /** Everybody who wrote something, the busiest first. */
+  *writers(): Generator<{ id: string; count: number; json: string }> {
+    yield* this.db
+      .query<{ id: string; count: number; json: string }, []>(
+        `select p.id, p.json, sum(t.count) as count from tally t join person p on p.id = t.person
+         group by p.id order by 3 desc, 1`,
+      )
+      .iterate()
+  }
+
+  /** Gives a person an ID here; false if another one has it. */
+  claimUserId(person: string, userId: string): boolean {
+    return (
+      this.db.query('update or ignore person set user_id = ? where id = ?').run(userId, person)
+        .changes === 1
+    )
+  }
+
+  renames(): Map<string, { time: number; name: string; before: string | null }[]> {
+    const all = new Map<string, { time: number; name: string; before: string | null }[]>()
+    const rows = this.db.query<
+      { person: string; time: number; name: string; before: string | null },
+      []
+    >('select * from rename order by person, time')
+    for (const { person, ...rest } of rows.iterate())
+      all.set(person, [...(all.get(person) ?? []), rest])
+    return all
+  }
+
+  /** How many records of a room wait to be sent, up to a record and between times. */
+  pending(room: number, scope: Pick<Session, 'until_seq' | 'since' | 'until'>): number {
+    return this.db
+      .query<{ count: number }, [number, number, number, number]>(
+        `select count(*) as count from record where room = ? and session is null and state = 0
+           and seq <= ? and time >= ? and time < ?`,
+      )
+      .get(room, scope.until_seq, scope.since, scope.until)!.count
+  }
+
+  /** The next records of a session in their order. */
+  page(session: Session, after: Cursor | undefined, limit: number): SpooledRow[] {
+    const from = after ?? { time: -1, tie: '', seq: -1 }
+    return this.db
+      .query<SpooledRow, (number | string)[]>(
+        `select seq, id, kind, time, tie, thread, target, json from record
+         where room = ? and (time, tie, seq) > (?, ?, ?) and state = 0
+           and (session is null or session = ?) and seq <= ? and time >= ? and time < ?
+         order by time, tie, seq limit ?`,
+      )
+      .all(
+        session.room,
+        from.time,
+        from.tie,
+        from.seq,
+        session.number,
+        session.until_seq,
+        session.since,
+        session.until,
+        limit,
+      )
+  }
+
+  lastSeq(): number {
+    return this.db
+      .query<{ seq: number }, []>('select ifnull(max(seq), 0) as seq from record')
+      .get()!.seq
+  }
+
+  sessions(): Session[] {
+    return this.db.query<Session, []>('select * from session order by number').all()
+  }
+
+  openSession(room: number): Session | undefined {
+    return (
+      this.db
+        .query<Session, [number]>(`select * from session where room = ? and state = 'open'`)
+        .get(room) ?? undefined
+    )
+  }
+
+  addSession(session: Omit<Session, 'number' | 'state' | 'accepted'>): Session {
+    return this.db
+      .query<Session, (string | number)[]>(
+        `insert into session (room, room_id, session_id, mode, until_seq, since, until)
+         values (?, ?, ?, ?, ?, ?, ?) returning *`,
+      )
+      .get(
+        session.room,
+        session.room_id,
+        session.session_id,
+        session.mode,
+        session.until_seq,
+        session.since,
+        session.until,
+      )!
+  }
+
+  /** The session is published: its records are sent. */
+  committed(session: Session, accepted: number): void {
+    this.db.transaction(() => {
+      this.db
+        .query(
+          `update record set session = ? where room = ? and session is null and state = 0
+             and seq <= ? and time >= ? and time < ?`,
+        )
+        .run(session.number, session.room, session.until_seq, session.since, session.until)
+      this.db
+        .query(`update session set state = 'committed', accepted = ? where number = ?`)
+        .run(accepted, session.number)
+    })()
+  }
+
+  /** The session is gone again: its records may be sent anew. */
+  dropped(session: Session, state: 'undone' | 'aborted'): void {
+    this.db.transaction(() => {
+      this.db.query('update record set session = null where session = ?').run(session.number)
+      this.db.query('update session set state = ? where number = ?').run(state, session.number)
+    })()
+  }
+
+  cursorBefore(session: Session, n: number): Cursor | undefined {
+    if (n === 0) return undefined
+    return (
+      this.db
+        .query<Cursor, [number, number]>(
+          'select time, tie, seq from batch where session = ? and n = ?',
+        )
+        .get(session.number, n - 1) ?? undefined
+    )
+  }
+
+  putBatch(session: Session, n: number, last: Cursor, records: number): void {
+    this.db
+      .query('insert or replace into batch values (?, ?, ?, ?, ?, ?)')
+      .run(session.number, n, last.time, last.tie, last.seq, records)
+  }
+
+  /** People of whom the server heard in batches before this one. */
+  introduced(session: Session, before: number): Set<string> {
+    return new Set(
+      this.db
+        .query<{ person: string }, [number, number]>(
+          'select person from introduced where session = ? and n < ?',
+        )
+        .all(session.number, before)
+        .map(({ person }) => person),
+    )
+  }
+
+  introduce(session: Session, n: number, people: Iterable<string>): void {
+    const add = this.db.query('insert or ignore into introduced values (?, ?, ?)')
+    this.db.transaction(() => {
+      for (const person of people) add.run(session.number, n, person)
+    })()
+  }
+
+  media(key: string): Media | undefined {
+    return this.db.query<Media, [string]>('select * from media where key = ?').get(key) ?? undefined
+  }
+
+  putMedia(key: string, media: Media): void {
+    this.db
+      .query('insert or replace into media values (?, ?, ?, ?, ?, ?, ?)')
+      .run(key, media.mxc, media.type, media.size, media.width, media.height, media.gone)
+  }
+
+  mxcOfHash(hash: string): string | undefined {
+    return this.db
+      .query<{ mxc: string }, [string]>('select mxc from media_hash where hash = ?')
+      .get(hash)?.mxc
+  }
+
+  putHash(hash: string, mxc: string): void {
+    this.db.query('insert or replace into media_hash values (?, ?)').run(hash, mxc)
+  }
+}
