@@ -12,7 +12,7 @@ import {
   redactedText,
   servedText,
 } from '#engine/read/federation-events.ts'
-import { requireInRoom } from '#engine/read/federation-room.ts'
+import { requireInRoom, requireNotKeptOut } from '#engine/read/federation-room.ts'
 import { idsOf, listOf, stateBeforeEvent } from '#engine/read/federation-state.ts'
 import { servedAtTime } from '#engine/read/timestamp.ts'
 import * as serve from '#store/federation/serve.ts'
@@ -73,6 +73,8 @@ export const getEvent = op({
     const found = await findServed(ctx.sql, eventId)
     if (!found || !isRelayed(found.row)) throw notFound('The event is not known here')
     const { row, room } = found
+    // Not spec: this call is not on the list of those that the access list guards. It tells what they do.
+    await requireNotKeptOut(ctx, room.roomId, who.origin)
     if (!(await serve.isInRoom(ctx.sql, room.shard, room.roomNid, who.origin)))
       throw forbidden(`${who.origin} has no user in the room of the event`)
     // State is known to every server in the room; of the rest, what its users might see.

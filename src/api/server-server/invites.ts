@@ -10,6 +10,7 @@ import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
 import { receiveWithKeys } from '#engine/federation/received.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
+import { requireNotKeptOut } from '#engine/read/federation-room.ts'
 import { requireInvitable } from '#engine/read/federation-users.ts'
 import * as blockedRooms from '#store/user/blocked-rooms.ts'
 import type { Context } from '#src/context.ts'
@@ -90,9 +91,7 @@ type Invite = {
 /** Checks an invite, signs it and gives it to its room; the event with our signature, JSON text. */
 async function take(ctx: Context, invite: Invite): Promise<string> {
   const { roomId, eventId, origin, version, pdu } = invite
-  const known = (await ctx.intake.rooms.find(ctx.sql, [roomId])).get(roomId)
-  if (known?.acl && !known.acl.allows(origin))
-    throw forbidden(`The access list of the room does not allow ${origin}`)
+  await requireNotKeptOut(ctx, roomId, origin)
   const check = { version, roomId, eventId, origin, membership: 'invite' } as const
   const event = await requireSignedMember(ctx.federation, ctx.clock, pdu, check)
   const { stateKey: invitee } = event

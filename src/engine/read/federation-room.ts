@@ -4,12 +4,14 @@ import * as serve from '#store/federation/serve.ts'
 import { findRoom } from './room.ts'
 import type { RoomRef } from './room-ref.ts'
 
+type Acl = { allows(server: string): boolean }
+
 /** Rooms as the intake knows them. */
 type Rooms = {
   find(
     sql: Sql,
     roomIds: readonly string[],
-  ): Promise<Map<string, { kind: string; acl: { allows(server: string): boolean } | undefined }>>
+  ): Promise<Map<string, { kind: string; acl: Acl | undefined }>>
 }
 
 /** What serving other servers needs of the context. */
@@ -28,10 +30,23 @@ export async function requireAllowed(
 ): Promise<RoomRef> {
   const [room, found] = await Promise.all([findRoom(sql, roomId), intake.rooms.find(sql, [roomId])])
   const inbound = found.get(roomId)
-  if (inbound?.acl && !inbound.acl.allows(origin))
-    throw forbidden(`The access list of the room does not allow ${origin}`)
+  requireOnList(inbound, origin)
   if (!room || inbound?.kind !== 'joined') throw notFound('This server is not in the room')
   return room
+}
+
+/** Refuses a server that the access list of a room keeps out, whatever else is known of the room. */
+export async function requireNotKeptOut(
+  { sql, intake }: Served,
+  roomId: string,
+  origin: string,
+): Promise<void> {
+  requireOnList((await intake.rooms.find(sql, [roomId])).get(roomId), origin)
+}
+
+function requireOnList(room: { acl: Acl | undefined } | undefined, origin: string): void {
+  if (room?.acl && !room.acl.allows(origin))
+    throw forbidden(`The access list of the room does not allow ${origin}`)
 }
 
 /** The same, for what only servers in the room may know. */

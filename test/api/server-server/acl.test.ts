@@ -5,14 +5,18 @@ import * as eventAuth from '#api/server-server/event-auth.ts'
 import * as events from '#api/server-server/events.ts'
 import * as invites from '#api/server-server/invites.ts'
 import * as joins from '#api/server-server/joins.ts'
+import * as knocks from '#api/server-server/knocks.ts'
 import * as leaving from '#api/server-server/leaving.ts'
+import * as spaces from '#api/server-server/space-hierarchy.ts'
+import * as thirdParty from '#api/server-server/third-party-invite.ts'
 import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { plant } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
 /**
- * Every call that the spec lists as guarded by the access list of a room. Knocking is not here yet.
+ * Every call that the spec lists as guarded by the access list of a room, and those beside it that
+ * name a room or tell of one.
  *
  * Spec: server-server-api/#server-access-control-lists-acls
  */
@@ -23,7 +27,7 @@ const banned = new MadeUpServer('banned.test:8448')
 const alice = peer.user('alice')
 const bob = banned.user('bob')
 const carol = `@carol:${here}`
-const files = [backfill, eventAuth, events, invites, joins, leaving]
+const files = [backfill, eventAuth, events, invites, joins, knocks, leaving, spaces, thirdParty]
 let stage: Stage
 let room: MadeUpRoom
 let said: Made
@@ -59,11 +63,12 @@ const handedIn = (path: string, { event }: Made) =>
 const guarded: Guarded[] = [
   ['make_join', () => ['GET', `${ofRoom('make_join')}/${enc(bob)}?ver=11`]],
   ['make_leave', () => ['GET', `${ofRoom('make_leave')}/${enc(bob)}`]],
-  ...(['join', 'leave'] as const).map((what): Guarded => [
-    `send_${what}`,
+  ['make_knock', () => ['GET', `${ofRoom('make_knock')}/${enc(bob)}?ver=11`]],
+  ...(['v2/send_join', 'v2/send_leave', 'v1/send_knock'] as const).map((path): Guarded => [
+    path.slice('v1/'.length),
     () => {
-      const made = member(what)
-      return ['PUT', handedIn(`v2/send_${what}`, made), JSON.parse(made.text) as Json]
+      const made = member(path.slice('v1/send_'.length))
+      return ['PUT', handedIn(path, made), JSON.parse(made.text) as Json]
     },
   ]),
   ...['v1', 'v2'].map((version): Guarded => [
@@ -73,6 +78,29 @@ const guarded: Guarded[] = [
       return ['PUT', handedIn(`${version}/invite`, made), invite(version, made)]
     },
   ]),
+  ['event', () => ['GET', `v1/event/${enc(said.event.eventId)}`]],
+  ['timestamp_to_event', () => ['GET', `${ofRoom('timestamp_to_event')}?ts=1&dir=f`]],
+  ['hierarchy', () => ['GET', ofRoom('hierarchy')]],
+  [
+    'exchange_third_party_invite',
+    () => [
+      'PUT',
+      ofRoom('exchange_third_party_invite'),
+      {
+        type: 'm.room.member',
+        room_id: room.roomId,
+        sender: bob,
+        state_key: bob,
+        content: {
+          membership: 'invite',
+          third_party_invite: {
+            display_name: 'b',
+            signed: { mxid: bob, token: 't', signatures: {} },
+          },
+        },
+      },
+    ],
+  ],
   ['state', () => ['GET', `${ofRoom('state')}?event_id=${enc(said.event.eventId)}`]],
   ['state_ids', () => ['GET', `${ofRoom('state_ids')}?event_id=${enc(said.event.eventId)}`]],
   ['backfill', () => ['GET', `${ofRoom('backfill')}?v=${enc(said.event.eventId)}&limit=1`]],
