@@ -22,7 +22,7 @@ export function createMarkdown(configure?: (md: Rules) => void): Markdown {
   return (source, env = {}) => {
     if (!marks.test(source)) return { body: source }
     const html = unwrap(md.render(source, env).trim())
-    return isPlain(html) ? { body: source } : { body: source, html }
+    return isPlain(html, source) ? { body: source } : { body: source, html }
   }
 }
 
@@ -32,6 +32,14 @@ function unwrap(html: string): string {
   return html.startsWith('<p>') && html.endsWith('</p>') && !inner.includes('<p>') ? inner : html
 }
 
-/** Whether HTML tells no more than its text: only lines, and links of what clients make links of. */
-const isPlain = (html: string) =>
-  !/<(?!br>|\/a>|a href="([^"]*)">\1<\/a>)/.test(html.replaceAll('</a>', (end) => end))
+/** Whether HTML tells no more than the source: the same text, of lines and of links that clients make too. */
+function isPlain(html: string, source: string): boolean {
+  if (/<(?!br>|\/a>|a href="([^"]*)">\1<\/a>)/.test(html)) return false
+  const text = html
+    .replace(/<[^>]*>/g, '')
+    .replace(/&(amp|lt|gt|quot);/g, (_, name: string) => signs[name]!)
+  // Escapes, and signs written by their names, are in the source only.
+  return text.replace(/\s+/g, '') === source.replace(/\s+/g, '')
+}
+
+const signs: { [name: string]: string } = { amp: '&', lt: '<', gt: '>', quot: '"' }

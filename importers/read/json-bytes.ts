@@ -63,6 +63,11 @@ export class JsonBytes {
     this.#at = this.#marked - this.#dropped + 1
   }
 
+  /** The first bytes behind the mark, right after going back there. */
+  fromMark(size: number): Uint8Array {
+    return this.#window.slice(this.#at - 1, this.#at - 1 + size)
+  }
+
   /**
    * The bytes of the value that begins here. Undefined if the file ends within it, or if it is larger
    * than any record may be. Valid until the next call.

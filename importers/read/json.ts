@@ -197,17 +197,24 @@ class JsonReader {
         yield { key, value, place }
         continue
       }
-      if (slice && [comma, closeList].includes(await this.bytes.peek())) continue
+      // Wrong within, with an end that fits its beginning: what follows is whole.
+      const fits = slice?.[0] === openObject && slice.at(-1) === closeObject
+      if (fits && [comma, closeList].includes(await this.bytes.peek())) continue
       if (!slice) this.complain('A record that does not end: the file may be cut off', place)
       this.recovered = true
       this.bytes.backToMark()
+      beginning ??= beginningOf(this.bytes.fromMark(longestBeginning))
       if (!(await this.bytes.seek(beginning))) return
     }
   }
 }
 
+const longestBeginning = 200
+
 /** An object up to its first colon: what the elements of an array of records have in common. */
 function beginningOf(slice: Uint8Array): Uint8Array | undefined {
   const end = slice.indexOf(colon)
-  return slice[0] === openObject && end > 0 && end < 200 ? slice.slice(0, end + 1) : undefined
+  return slice[0] === openObject && end > 0 && end < longestBeginning
+    ? slice.slice(0, end + 1)
+    : undefined
 }
