@@ -63,6 +63,19 @@ describe('refresh tokens', () => {
     expect(outcome(await refresh(second.refresh_token))).toEqual(gone)
   })
 
+  test('keep the transactions of their device', async () => {
+    const first = await begin()
+    const message = { messages: { [first.userId]: { [first.device_id]: { n: 1 } } } }
+    const send = (token: string) => home.client.as(token).put('/sendToDevice/m.test/1', message)
+    await send(first.access_token)
+    const { access_token: token } = (await refresh(first.refresh_token)).body
+    expect((await send(token)).status).toBe(200)
+    const { body } = await home.client.as(token).get('/sync?timeout=0')
+    expect(body.to_device.events).toEqual([
+      { type: 'm.test', sender: first.userId, content: { n: 1 } },
+    ])
+  })
+
   test('used by many at once leave one session', async () => {
     const first = await begin()
     const answers = await Promise.all(Array.from({ length: 6 }, () => refresh(first.refresh_token)))

@@ -86,6 +86,17 @@ describe('an event', () => {
       expect((await ask(peer, `/event/${enc(respelled)}`)).status).toBe(404)
   })
 
+  test('that was soft-failed is served like others: it may be good elsewhere', async () => {
+    const evasion = room.say(alice, 'evasion')
+    const { one } = await chat(new Map([[idOf(evasion), 2]]))
+    const { status, text } = await ask(other, `/event/${enc(idOf(evasion))}`)
+    expect(status).toBe(200)
+    expect(text).toContain(evasion.text)
+    // And so is what leads to it.
+    const page = await ask(other, `/backfill/${enc(room.roomId)}?v=${enc(idOf(one))}&limit=10`)
+    expect(idsIn(page.body['pdus'])).toContain(idOf(evasion))
+  })
+
   test('from before any of a server’s users was there is withheld if the room says so', async () => {
     room.add(alice, 'm.room.history_visibility', { history_visibility: 'joined' }, { stateKey: '' })
     const before = room.say(alice, 'before')

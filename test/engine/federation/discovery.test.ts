@@ -116,6 +116,15 @@ describe('a well-known file', () => {
     expect(target.seen[0]!.host).toBe(`delegated.test:${target.port}`)
   })
 
+  test('changes nothing of the names that are signed: those are what they were before', async () => {
+    await serve(delegation)
+    await version('site.test')
+    const { authorization, uri } = target.seen[0]!
+    expect(uri).toBe('/_matrix/federation/v1/version')
+    expect(authorization).toContain('origin="here.test"')
+    expect(authorization).toContain('destination="site.test"')
+  })
+
   test('is asked for once by all who want it, and kept', async () => {
     await serve(async () => {
       await Bun.sleep(20)
