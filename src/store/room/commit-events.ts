@@ -29,7 +29,7 @@ export const eventTypes = {
 
 type Values = Record<keyof typeof eventTypes, string | Uint8Array>
 
-// −1 stands for null, in columns that are never negative. Array subscripts are the cheapest way to a
+// −1 stands for null, in columns that are never negative; an index is null where its chain is. Array subscripts are the cheapest way to a
 // value, as long as the array holds no null.
 export const eventParts = `
   ids as (
@@ -50,7 +50,8 @@ export const eventParts = `
       event_id, prev_nids, auth_nids)
     select
       n[o + 1]::smallint, n[o + 2], n[o + 3], n[o + 4]::integer, nullif(n[o + 5], -1), n[o + 6],
-      n[o + 7], n[o + 8], nullif(n[o + 9], -1), nullif(n[o + 10], -1)::integer,
+      n[o + 7], n[o + 8], nullif(n[o + 9], -1),
+      case when n[o + 9] <> -1 then n[o + 10]::integer end,
       nullif(n[o + 11], -1), nullif(n[o + 12], -1), n[o + 13]::smallint, n[o + 14]::integer,
       nullif(n[o + 15], -1), nullif(n[o + 16], -1),
       substring(ids from n[o + 17]::integer for n[o + 18]::integer),
@@ -139,7 +140,7 @@ function newEventValues(parts: readonly RoomPart[]) {
         event.depth,
         event.originServerTs,
         event.chain ?? -1,
-        event.chainIndex ?? -1,
+        event.chainIndex ?? 0,
         event.position ?? -1,
         event.ingest ?? -1,
         event.flags,

@@ -174,6 +174,15 @@ describe('a commit', () => {
     expect([...missing]).toEqual([{ event_id: Buffer.from(lost), child_nid: b.eventNid }])
   })
 
+  test('keeps places of chains that grew towards older', async () => {
+    const room = owner.room(3)
+    const places = [-2, -1, 0]
+    for (const chainIndex of places) owner.event(room, { chain: 11, chainIndex })
+    await owner.commit(room)
+    const rows = await sql`select chain_index from events where chain = 11 order by event_nid`
+    expect(rows.map((row) => row['chain_index'])).toEqual(places)
+  })
+
   test('writes the rest of the tables', async () => {
     const room = owner.room(3)
     const event = owner.event(room, { chain: 9, chainIndex: -3, snapshotNid: 1000 })
