@@ -1,5 +1,6 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { type Budget, type LimitClass, defaultBudgets } from '#api/http/rate-limit.ts'
+import { appservices } from '#src/config/appservice-options.ts'
 import { media, urlPreviews } from '#src/config/media.ts'
 import { metrics } from '#src/config/metrics.ts'
 import { policyServer, presence } from '#src/config/live.ts'
@@ -312,11 +313,7 @@ export const Config = t.Object(
       { enabled: flag(true, 'False: no limits.'), ...budgetsByClass },
     ),
     metrics,
-    appservices: section('Application services.', {
-      files: texts('Their registration files (YAML).', {
-        examples: [['/etc/laneway/bridge.yaml']],
-      }),
-    }),
+    appservices,
     log: section('The log.', {
       level: oneOf(
         ['trace', 'debug', 'info', 'warn', 'error', 'silent'],

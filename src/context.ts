@@ -6,6 +6,7 @@ import type { Intake } from '#engine/federation/intake.ts'
 import type { OwnKeys } from '#engine/federation/own-keys.ts'
 import type { ErasedUsers } from '#engine/read/erased.ts'
 import type { EventIndex } from '#engine/read/event-index.ts'
+import type { Bridges } from '#engine/appservice/bridges.ts'
 import type { Media } from '#engine/media/media.ts'
 import type { Previews } from '#engine/media/previews.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
@@ -42,6 +43,8 @@ export type Context = {
   readonly log: Log
   /** As they are registered: data, the same from start to end. */
   readonly appservices: Appservices
+  /** What application services are sent and asked. */
+  readonly bridges: Pick<Bridges, 'questions' | 'heardFrom'>
   /** Milliseconds since 1970; tests move it. */
   readonly clock: () => number
   /** The pool of the main thread: reads, and the tables that no shard owns. */

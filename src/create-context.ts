@@ -30,6 +30,7 @@ import type { Rooms, Signal } from '#engine/worker/protocol.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import type { RequestTimes } from '#api/http/request-times.ts'
 import { makeAccounts, makeMail } from '#src/accounts.ts'
+import { startBridges } from '#src/bridges.ts'
 import { type Config, budgetsOf } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
 import type { Database } from '#src/database.ts'
@@ -86,7 +87,16 @@ export async function createContext(parts: Parts): Promise<Context> {
   })
 
   const shared = { config, sql, log, clock, positions, started, users: owners.users }
-  const live = await startLive({ ...shared, serverName, federation, rooms: () => intake.rooms })
+  const bridges = await startBridges({ ...shared, appservices, federation })
+  positions.watchNews(() => bridges.tell())
+  const live = await startLive({
+    ...shared,
+    serverName,
+    federation,
+    bridges,
+    rooms: () => intake.rooms,
+  })
+  bridges.watch(live)
   const kept = memories()
   const ask = askGateways(federation)
   const push = await startPush({ ...shared, unread: kept.unread, ask, mail })
@@ -121,9 +131,19 @@ export async function createContext(parts: Parts): Promise<Context> {
     federation,
     ...owners,
     ...media,
+    bridges,
     ...live,
     keys,
-    seeing: new Seeing({ ...shared, ...measures, rooms, federation, intake, push, mediaWorker }),
+    seeing: new Seeing({
+      ...shared,
+      ...measures,
+      rooms,
+      federation,
+      intake,
+      push,
+      bridges,
+      mediaWorker,
+    }),
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,

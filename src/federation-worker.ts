@@ -61,6 +61,7 @@ new Channel<object, FederationWorkerCalls>(
     keyDocuments: (...args) => engine().keyDocuments(...args),
     download: (download) => engine().downloads.fetch(download),
     askGateway: (request) => engine().gateways.ask(request),
+    askAppservice: (request) => engine().appservices.ask(request),
   },
   {
     onSignal: (signal) => running?.engine.signal(signal),

@@ -1,3 +1,4 @@
+import type { Bridges } from '#engine/appservice/bridges.ts'
 import type { Edu } from '#core/event/edu.ts'
 import type { Intake } from '#engine/federation/intake.ts'
 import { Receipts } from '#engine/live/receipts.ts'
@@ -24,18 +25,24 @@ export type LiveParts = {
   rooms: () => Intake['rooms']
   federation: { signal(signal: Signal): void }
   started: AsyncDisposableStack
+  /** Told of the same. */
+  bridges: Pick<Bridges, 'typed' | 'presenceMoved'>
   /** What the operator says: whether users are shown as present, and whether other servers are told. */
   config: Pick<Config, 'presence' | 'federation'>
 }
 
 /** What passes: who types, who is there, and how far users have read. */
 export async function startLive(parts: LiveParts) {
-  const { sql, log, clock, positions, serverName, users, rooms, federation, started } = parts
+  const { sql, log, clock, positions, serverName, users, rooms, federation, started, bridges } =
+    parts
   const typing = new Typing({
     serverName,
     clock,
     epoch: clock(),
-    onChange: (roomNid) => positions.nudge([roomNid], 'typing'),
+    onChange: (roomNid, room) => {
+      positions.nudge([roomNid], 'typing')
+      bridges.typed(room)
+    },
     onOwn: (...news) =>
       void tellTyping(parts, ...news).catch((error: unknown) =>
         log.warn({ err: error }, 'Other servers were not told who types'),
@@ -57,14 +64,17 @@ export async function startLive(parts: LiveParts) {
 
 /** Nothing where the operator does not want it. */
 async function startPresence(parts: LiveParts): Promise<Presence | undefined> {
-  const { sql, log, clock, positions, serverName, config, started } = parts
+  const { sql, log, clock, positions, serverName, config, started, bridges } = parts
   if (!config.presence.enabled) return undefined
   const presence = new Presence({
     sql,
     serverName,
     clock,
     epoch: clock(),
-    onChange: (roomNids) => positions.nudge(roomNids, 'presence'),
+    onChange: (roomNids) => {
+      bridges.presenceMoved()
+      return positions.nudge(roomNids, 'presence')
+    },
     onOwn: async (entries) => {
       if (config.federation.enabled) await tellPresence(parts, entries)
     },

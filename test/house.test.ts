@@ -18,7 +18,7 @@ const may: Record<string, string[]> = {
   'engine/user': ['core', 'store', 'engine/worker', 'engine/federation'],
   'engine/media': ['core', 'store', 'engine/worker', 'engine/federation'],
   'engine/push': ['core', 'store', 'engine/worker', 'engine/read'],
-  'engine/appservice': ['core', 'store', 'engine/worker'],
+  'engine/appservice': ['core', 'store', 'engine/worker', 'engine/read', 'engine/live'],
   'engine/live': [
     'core',
     'store',

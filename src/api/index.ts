@@ -20,6 +20,8 @@ import * as accountData from '#api/client-server/account-data.ts'
 import * as accountDeactivation from '#api/client-server/account-deactivation.ts'
 import * as admin from '#api/client-server/admin.ts'
 import * as administrativeContact from '#api/client-server/administrative-contact.ts'
+import * as appservicePing from '#api/client-server/appservice-ping.ts'
+import * as appserviceRoomDirectory from '#api/client-server/appservice-room-directory.ts'
 import * as authedContentRepo from '#api/client-server/authed-content-repo.ts'
 import * as banning from '#api/client-server/banning.ts'
 import * as capabilities from '#api/client-server/capabilities.ts'
@@ -134,6 +136,8 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/account-deactivation': accountDeactivation,
   'client-server/admin': admin,
   'client-server/administrative-contact': administrativeContact,
+  'client-server/appservice-ping': appservicePing,
+  'client-server/appservice-room-directory': appserviceRoomDirectory,
   'client-server/authed-content-repo': authedContentRepo,
   'client-server/banning': banning,
   'client-server/capabilities': capabilities,

@@ -4,13 +4,14 @@ import { type Appservice, type Appservices, appservicesOf } from '#core/appservi
 import type { Config } from '#src/config.ts'
 import { StartupError } from '#store/startup-error.ts'
 
+type LoadFrom = Pick<Config, 'server_name'> & { appservices: Pick<Config['appservices'], 'files'> }
 type File = { path: string; appservice?: Appservice; faults: readonly string[] }
 
 /** Reads the registrations that the configuration names; throws every fault of all of them at once. */
 export async function loadAppservices({
   server_name: serverName,
   appservices: { files: paths },
-}: Pick<Config, 'server_name' | 'appservices'>): Promise<Appservices> {
+}: LoadFrom): Promise<Appservices> {
   const files = await Promise.all(paths.map((path) => readOne(path, serverName)))
   const faults = [
     ...files.flatMap(({ path, faults: own }) => own.map((fault) => `${path}: ${fault}`)),

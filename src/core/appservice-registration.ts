@@ -7,8 +7,8 @@ export type Registration =
   { readonly appservice: Appservice } | { readonly faults: readonly string[] }
 
 /**
- * Reads what a registration file holds. Keys that the specification does not have are left alone: other
- * servers' extensions stand in the same file.
+ * Reads what a registration file holds. Keys that are not known are left alone: other servers' extensions
+ * stand in the same file.
  *
  * Spec: application-service-api/#registration
  */
@@ -16,7 +16,7 @@ export function readRegistration(value: unknown, serverName: string): Registrati
   if (!isObject(value)) return { faults: ['it is no table of keys and values'] }
   const keys = new Keys(value)
   const id = keys.text('id')
-  const url = keys.url()
+  const { url, connects } = keys.address()
   const asToken = keys.token('as_token')
   const hsToken = keys.token('hs_token')
   const sender = keys.sender(serverName)
@@ -24,11 +24,16 @@ export function readRegistration(value: unknown, serverName: string): Registrati
   const rateLimited = keys.flag('rate_limited', true)
   const protocols = keys.texts('protocols')
   const receiveEphemeral = keys.flag('receive_ephemeral', false)
+  const pushEphemeral = keys.flag('de.sorunome.msc2409.push_ephemeral', false)
+  const pushEncryption = keys.flag('org.matrix.msc3202', false)
+  // MSC4190: v1.17 lets all of them make and remove devices without being asked for it.
+  keys.flag('io.element.msc4190', false)
   if (keys.faults.length > 0) return { faults: keys.faults }
   return {
     appservice: {
       id,
       url,
+      connects,
       asToken,
       hsToken,
       sender,
@@ -36,6 +41,8 @@ export function readRegistration(value: unknown, serverName: string): Registrati
       rateLimited,
       protocols,
       receiveEphemeral,
+      pushEphemeral,
+      pushEncryption,
     },
   }
 }
@@ -76,12 +83,19 @@ class Keys {
     return this.#fault(key, 'must be ASCII without spaces', '')
   }
 
-  url(): string | null {
+  /**
+   * Where it takes what is pushed to it. Not spec: `websocket` is written by bridges that connect to us;
+   * null says that nothing is wanted, but may be of such a bridge, too.
+   */
+  address(): Pick<Appservice, 'url' | 'connects'> {
     const value = this.#required('url')
-    if (value === undefined || value === null) return null
-    if (typeof value === 'string' && URL.canParse(value))
-      if (/^https?:$/.test(new URL(value).protocol)) return value
-    return this.#fault('url', 'must be an http:// or https:// address, or null to get nothing', '')
+    if (value === undefined || value === null) return { url: null, connects: 'maybe' }
+    if (value === 'websocket') return { url: null, connects: 'always' }
+    const url = typeof value === 'string' ? URL.parse(value) : null
+    if (url && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === '')
+      return { url: value as string, connects: 'never' }
+    const what = 'must be an http:// or https:// address without a query, null, or websocket'
+    return this.#fault('url', what, { url: null, connects: 'never' })
   }
 
   sender(serverName: string): string {

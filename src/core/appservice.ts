@@ -11,8 +11,10 @@ export type NamespaceKind = 'users' | 'rooms' | 'aliases'
  */
 export type Appservice = {
   readonly id: string
-  /** Where it takes what is pushed to it; null if it wants nothing. */
+  /** Where it takes what is pushed to it; null if it wants nothing, or connects to us. */
   readonly url: string | null
+  /** Whether it gets what is pushed to it over a connection that it makes: by its own word, or if it ever does. */
+  readonly connects: 'always' | 'maybe' | 'never'
   /** What it shows us, and what we show it. */
   readonly asToken: string
   readonly hsToken: string
@@ -23,8 +25,21 @@ export type Appservice = {
   readonly rateLimited: boolean
   /** Third-party networks that it answers for. */
   readonly protocols: readonly string[]
+  /** v1.13+ */
   readonly receiveEphemeral: boolean
+  /** MSC2409: the same, and messages to the devices of its users. */
+  readonly pushEphemeral: boolean
+  /** MSC3202: what concerns the encryption of its users. */
+  readonly pushEncryption: boolean
 }
+
+/** Whether it is told who types, who is there, and how far users have read. */
+export const takesEphemeral = ({ receiveEphemeral, pushEphemeral }: Appservice): boolean =>
+  receiveEphemeral || pushEphemeral
+
+/** Whether messages to the devices of its users are sent to it. */
+export const takesToDevice = ({ pushEphemeral, pushEncryption }: Appservice): boolean =>
+  pushEphemeral || pushEncryption
 
 export type Appservices = {
   readonly all: readonly Appservice[]

@@ -74,6 +74,16 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
   federation_requests_waiting: ['gauge', 'Requests that wait for their turn'],
   federation_requests_servers: ['gauge', 'Servers that are asked, or to be asked'],
 
+  // Application services
+  appservice_events_waiting: ['gauge', 'Events that an application service has not got yet'],
+  appservice_up: [
+    'gauge',
+    'Whether it took what it was sent last; or else, whether it is connected',
+  ],
+  appservice_transactions_total: ['counter', 'Transactions that it has taken'],
+  appservice_events_dropped_total: ['counter', 'Events that it was away for too long to get'],
+  appservice_requests_in_flight: ['gauge', 'Requests to application services'],
+
   // Push and media
   push_waiting: ['gauge', 'Pushers that have something to tell'],
   push_in_flight: ['gauge', 'Pushers whose gateway is being told'],

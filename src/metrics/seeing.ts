@@ -1,5 +1,6 @@
 import { snakeCase } from '#core/snake-case.ts'
 import type { RequestTimes } from '#api/http/request-times.ts'
+import type { Bridges } from '#engine/appservice/bridges.ts'
 import type { Intake } from '#engine/federation/intake.ts'
 import type { FederationThread } from '#engine/federation/thread.ts'
 import type { MediaThread } from '#engine/media/thread.ts'
@@ -26,6 +27,7 @@ export type SeeingParts = {
   users: Pick<UserShards, 'waiting'>
   intake: Pick<Intake, 'counts' | 'gauges' | 'lagMs' | 'isShedding'>
   push: Pick<PushSender, 'counts'>
+  bridges: Pick<Bridges, 'counts'>
   mediaWorker: Pick<MediaThread, 'waiting'>
 }
 
@@ -148,7 +150,20 @@ export class Seeing {
       { name: 'push_in_flight', value: inFlight },
       { name: 'push_gateways_failing', value: failing },
       { name: 'media_work_waiting', value: mediaWorker.waiting },
+      ...this.#appserviceSamples(),
     ]
+  }
+
+  #appserviceSamples(): Sample[] {
+    return this.#parts.bridges.counts.flatMap(({ id, waiting, failing, isUp, sent, dropped }) => {
+      const labels = { appservice: id }
+      return [
+        { name: 'appservice_events_waiting', labels, value: waiting },
+        { name: 'appservice_up', labels, value: isUp && !failing ? 1 : 0 },
+        { name: 'appservice_transactions_total', labels, value: sent },
+        { name: 'appservice_events_dropped_total', labels, value: dropped },
+      ]
+    })
   }
 
   async #inboxSamples(): Promise<Sample[]> {

@@ -31,6 +31,7 @@ describe('a registration', () => {
     expect(appserviceOf({})).toEqual({
       id: 'IRC Bridge',
       url: 'http://127.0.0.1:1234/path',
+      connects: 'never',
       asToken: 'as',
       hsToken: 'hs',
       sender: '@_irc_bot:here.example',
@@ -38,6 +39,8 @@ describe('a registration', () => {
       rateLimited: true,
       protocols: [],
       receiveEphemeral: false,
+      pushEphemeral: false,
+      pushEncryption: false,
     })
   })
 
@@ -56,9 +59,12 @@ describe('a registration', () => {
     })
     expect(appservice).toMatchObject({
       url: null,
+      connects: 'maybe',
       rateLimited: false,
       protocols: ['irc'],
       receiveEphemeral: true,
+      pushEphemeral: false,
+      pushEncryption: true,
       namespaces: { users: [{ exclusive: true }], rooms: [], aliases: [] },
     })
   })
@@ -82,8 +88,14 @@ describe('a registration', () => {
     [{ id: '' }, 'id: must be a text that is not empty; numbers need quotes'],
     [{ as_token: 7 }, 'as_token: must be a text that is not empty; numbers need quotes'],
     [{ hs_token: 'a b' }, 'hs_token: must be ASCII without spaces'],
-    [{ url: '' }, 'url: must be an http:// or https:// address, or null to get nothing'],
-    [{ url: 'ftp://h' }, 'url: must be an http:// or https:// address, or null to get nothing'],
+    [
+      { url: '' },
+      'url: must be an http:// or https:// address without a query, null, or websocket',
+    ],
+    [
+      { url: 'ftp://h' },
+      'url: must be an http:// or https:// address without a query, null, or websocket',
+    ],
     [{ rate_limited: 'no' }, 'rate_limited: must be true or false'],
     [{ receive_ephemeral: 1 }, 'receive_ephemeral: must be true or false'],
     [{ protocols: 'irc' }, 'protocols: must be a list of texts'],

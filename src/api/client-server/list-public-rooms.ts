@@ -2,6 +2,7 @@ import { type Static, Type as t } from '@sinclair/typebox'
 import { maySendState } from '#api/client-server/room/power.ts'
 import { accessOf } from '#api/client-server/room/reading.ts'
 import { op } from '#api/http/op.ts'
+import { directoryOf } from '#engine/appservice/network.ts'
 import { forbidden, invalidParam, notFound } from '#core/error.ts'
 import { isServerName } from '#core/ids.ts'
 import { RoomId, open } from '#core/schema.ts'
@@ -69,6 +70,8 @@ export const getPublicRooms = op({
     limit: t.Optional(Limit),
     since: t.Optional(t.String()),
     server: t.Optional(t.String()),
+    include_all_networks: t.Optional(t.Boolean()),
+    third_party_instance_id: t.Optional(t.String()),
   }),
 
   run: ({ query: { server, ...query } }, ctx) => list(ctx, server, query),
@@ -107,9 +110,7 @@ async function list(ctx: Context, server: string | undefined, query: Static<type
   const term = filter?.generic_search_term ?? undefined
   const roomTypes = filter?.room_types ?? undefined
   if (server === undefined || server === ctx.serverName) {
-    // The networks of application services, of which there are none.
-    if (query.third_party_instance_id) return { chunk: [], total_room_count_estimate: 0 }
-    return readDirectory(ctx, { limit, since, term, roomTypes })
+    return readDirectory(ctx, { limit, since, term, roomTypes, directory: directoryOf(query) })
   }
   if (!isServerName(server)) throw invalidParam(`'${server}' is not a server name`)
   const { include_all_networks: includeAllNetworks, third_party_instance_id: instance } = query

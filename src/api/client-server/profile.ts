@@ -13,6 +13,7 @@ import { domainOf, isServerName, isShortText, isUserId } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { Content, open } from '#core/schema.ts'
 import { shardOf } from '#core/shard.ts'
+import { orMade } from '#engine/appservice/or-made.ts'
 import { queryProfile } from '#engine/federation/remote-queries.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
 import * as profiles from '#store/user/profiles.ts'
@@ -134,7 +135,10 @@ async function profileOf(ctx: Context, userId: string, field?: string): Promise<
     throw invalidParam(`'${userId}' is not a user ID`)
   const profile =
     server === ctx.serverName
-      ? await ownProfile(ctx, userId)
+      ? await orMade(
+          () => ownProfile(ctx, userId),
+          () => ctx.bridges.questions.makesUser(userId),
+        )
       : await queryProfile(ctx.federation, server, userId, field).catch(unreachable)
   if (!profile) throw notFound('There is no such user')
   return profile

@@ -2,8 +2,8 @@ import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
 import { notFound } from '#core/error.ts'
 import { Content, open } from '#core/schema.ts'
+import type { Context } from '#src/context.ts'
 
-// Bridges are not asked what they know: there is no protocol that could be looked into.
 const protocolParams = open({ protocol: t.String() })
 
 const unknownProtocol = (protocol: string) =>
@@ -15,8 +15,9 @@ export const getProtocols = op({
   path: '/_matrix/client/v3/thirdparty/protocols',
   also: ['/_matrix/client/r0/thirdparty/protocols'],
   auth: 'user',
+  limit: 'lookup',
   response: Content,
-  run: () => ({}),
+  run: (_, ctx) => ctx.bridges.questions.protocols(),
 })
 
 export const getProtocolMetadata = op({
@@ -25,9 +26,14 @@ export const getProtocolMetadata = op({
   path: '/_matrix/client/v3/thirdparty/protocol/:protocol',
   also: ['/_matrix/client/r0/thirdparty/protocol/:protocol'],
   auth: 'user',
+  limit: 'lookup',
   params: protocolParams,
-  run({ params }) {
-    throw unknownProtocol(params.protocol)
+  response: Content,
+
+  async run({ params: { protocol } }, ctx) {
+    const told = await ctx.bridges.questions.protocol(protocol)
+    if (!told) throw unknownProtocol(protocol)
+    return told
   },
 })
 
@@ -37,10 +43,10 @@ export const queryLocationByProtocol = op({
   path: '/_matrix/client/v3/thirdparty/location/:protocol',
   also: ['/_matrix/client/r0/thirdparty/location/:protocol'],
   auth: 'user',
+  limit: 'lookup',
   params: protocolParams,
-  run({ params }) {
-    throw unknownProtocol(params.protocol)
-  },
+  response: t.Array(Content),
+  run: ({ params, request }, ctx) => find(ctx, 'location', params.protocol, request.query),
 })
 
 export const queryUserByProtocol = op({
@@ -49,11 +55,27 @@ export const queryUserByProtocol = op({
   path: '/_matrix/client/v3/thirdparty/user/:protocol',
   also: ['/_matrix/client/r0/thirdparty/user/:protocol'],
   auth: 'user',
+  limit: 'lookup',
   params: protocolParams,
-  run({ params }) {
-    throw unknownProtocol(params.protocol)
-  },
+  response: t.Array(Content),
+  run: ({ params, request }, ctx) => find(ctx, 'user', params.protocol, request.query),
 })
+
+/** What of the query is for us, and nobody else's business. */
+const ours = ['access_token', 'user_id', 'device_id']
+
+async function find(
+  ctx: Context,
+  kind: 'location' | 'user',
+  protocol: string,
+  query: URLSearchParams,
+) {
+  const fields = new URLSearchParams(query)
+  for (const name of ours) fields.delete(name)
+  const found = await ctx.bridges.questions.inNetwork(kind, protocol, fields)
+  if (!found) throw unknownProtocol(protocol)
+  return found
+}
 
 export const queryLocationByAlias = op({
   id: 'queryLocationByAlias',
@@ -61,9 +83,10 @@ export const queryLocationByAlias = op({
   path: '/_matrix/client/v3/thirdparty/location',
   also: ['/_matrix/client/r0/thirdparty/location'],
   auth: 'user',
+  limit: 'lookup',
   query: open({ alias: t.String() }),
   response: t.Array(Content),
-  run: () => [],
+  run: ({ query: { alias } }, ctx) => ctx.bridges.questions.behind('location', alias),
 })
 
 export const queryUserByID = op({
@@ -72,7 +95,8 @@ export const queryUserByID = op({
   path: '/_matrix/client/v3/thirdparty/user',
   also: ['/_matrix/client/r0/thirdparty/user'],
   auth: 'user',
+  limit: 'lookup',
   query: open({ userid: t.String() }),
   response: t.Array(Content),
-  run: () => [],
+  run: ({ query: { userid } }, ctx) => ctx.bridges.questions.behind('user', userid),
 })

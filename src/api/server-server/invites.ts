@@ -8,6 +8,7 @@ import { type RoomVersion, roomVersions } from '#core/room-version.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
+import { orMade } from '#engine/appservice/or-made.ts'
 import { receiveWithKeys } from '#engine/federation/received.ts'
 import { requireSignedMember } from '#engine/federation/signed-member.ts'
 import { requireNotKeptOut } from '#engine/read/federation-room.ts'
@@ -97,7 +98,10 @@ async function take(ctx: Context, invite: Invite): Promise<string> {
   const { stateKey: invitee } = event
   if (invitee === undefined || domainOf(invitee) !== ctx.serverName)
     throw invalidParam('The invited user is not one of this server')
-  await requireInvitable(ctx.sql, invitee)
+  await orMade(
+    async () => (await requireInvitable(ctx.sql, invitee), true),
+    () => ctx.bridges.questions.makesUser(invitee),
+  )
   if ((await blockedRooms.blockedBy(ctx.sql, roomId)) !== undefined)
     throw forbidden('This room has been blocked on this server')
   const state = await checkState(ctx, invite)

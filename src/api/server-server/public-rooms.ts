@@ -1,6 +1,7 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { directoryOf } from '#engine/appservice/network.ts'
 import { readDirectory } from '#engine/read/directory.ts'
 import type { Context } from '#src/context.ts'
 
@@ -42,14 +43,13 @@ export const queryPublicRooms = op({
 
 function list(
   ctx: Context,
-  { limit, since, third_party_instance_id: instance }: Static<typeof Query>,
+  { limit, since, ...networks }: Static<typeof Query>,
   filter: Static<typeof Filter> | undefined,
 ) {
-  // The networks of application services, of which there are none.
-  if (instance) return { chunk: [], total_room_count_estimate: 0 }
   return readDirectory(ctx, {
     limit,
     since,
+    directory: directoryOf(networks),
     term: filter?.generic_search_term ?? undefined,
     roomTypes: filter?.room_types ?? undefined,
   })

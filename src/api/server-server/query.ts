@@ -3,6 +3,7 @@ import { invalidParam, notFound } from '#core/error.ts'
 import { domainOf, isRoomAlias, isUserId } from '#core/ids.ts'
 import { open } from '#core/schema.ts'
 import { op } from '#api/http/op.ts'
+import { orMade } from '#engine/appservice/or-made.ts'
 import { localAlias, localProfile } from '#engine/read/federation-users.ts'
 import { findRoom } from '#engine/read/room.ts'
 import * as serve from '#store/federation/serve.ts'
@@ -21,7 +22,10 @@ export const queryRoomDirectory = op({
   async run({ query: { room_alias: alias } }, ctx) {
     if (!isRoomAlias(alias)) throw invalidParam(`'${alias}' is not a room alias`)
     if (domainOf(alias) !== ctx.serverName) throw notFound('The alias is of another server')
-    const roomId = await localAlias(ctx.sql, alias)
+    const roomId = (await orMade(
+      () => localAlias(ctx.sql, alias),
+      () => ctx.bridges.questions.makesRoom(alias),
+    ))!
     const room = await findRoom(ctx.sql, roomId)
     const servers = room ? await serve.serversIn(ctx.sql, room.shard, room.roomNid, maxServers) : []
     // We know the room, and so are a way in.
@@ -41,7 +45,10 @@ export const queryProfile = op({
   async run({ query: { user_id: userId, field } }, ctx) {
     if (!isUserId(userId)) throw invalidParam(`'${userId}' is not a user ID`)
     if (domainOf(userId) !== ctx.serverName) throw notFound('The user is of another server')
-    return localProfile(ctx.sql, userId, field)
+    return orMade(
+      () => localProfile(ctx.sql, userId, field),
+      () => ctx.bridges.questions.makesUser(userId),
+    )
   },
 })
 

@@ -1,4 +1,5 @@
 import { AddressPolicy } from '#engine/federation/addresses.ts'
+import { AppserviceRequests } from '#engine/federation/appservice-requests.ts'
 import { Backoff } from '#engine/federation/backoff.ts'
 import { Budget } from '#engine/federation/budget.ts'
 import { Client } from '#engine/federation/client.ts'
@@ -50,6 +51,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
   readonly follower: Follower
   readonly downloads: Downloads
   readonly gateways: PushGateways
+  readonly appservices: AppserviceRequests
   readonly #budget: Budget
   readonly #backoff: Backoff
   readonly #parts: FederationParts
@@ -83,10 +85,11 @@ export class FederationEngine implements Handlers<FederationCalls> {
     })
     const forDownloads = Math.max(1, Math.floor(options.maxInFlight / 8))
     const forGateways = forDownloads
+    const forAppservices = forDownloads
     this.#budget = new Budget({
       perServer: 8,
       waitingPerServer: 200,
-      total: Math.max(1, options.maxInFlight - forDownloads - forGateways),
+      total: Math.max(1, options.maxInFlight - forDownloads - forGateways - forAppservices),
       waitingTotal: 20_000,
     })
     this.client = new Client({
@@ -110,6 +113,11 @@ export class FederationEngine implements Handlers<FederationCalls> {
       dns,
       extraAuthorities: options.extraAuthorities,
       maxInFlight: forGateways,
+    })
+    this.appservices = new AppserviceRequests({
+      dns,
+      extraAuthorities: options.extraAuthorities,
+      maxInFlight: forAppservices,
     })
     const federation: Federation = { call: (method, ...args) => this.#call(method, args) }
     this.keyring = new Keyring({
@@ -211,6 +219,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
       { name: 'federation_requests_in_flight', value: this.#budget.inFlight },
       { name: 'federation_requests_waiting', value: this.#budget.waiting },
       { name: 'federation_requests_servers', value: this.#budget.servers },
+      { name: 'appservice_requests_in_flight', value: this.appservices.inFlight },
       { name: 'media_downloads_in_flight', value: inFlight },
       { name: 'media_downloads_waiting', value: waiting },
     ]

@@ -47,6 +47,20 @@ export type Downloaded = {
 /** One request to a push gateway. */
 export type GatewayRequest = { url: string; body: string; deadlineMs: number; maxBytes: number }
 
+/** One request to an application service. */
+export type AppserviceRequest = {
+  method: 'GET' | 'POST' | 'PUT'
+  url: string
+  /** What we show it. */
+  token: string
+  /** JSON text. */
+  body?: string
+  /** It has not answered lately. */
+  doubtful: boolean
+  deadlineMs: number
+  maxBytes: number
+}
+
 /** What the federation worker needs to begin with. */
 export type FederationWorkerStart = {
   databaseUrl: string
@@ -65,6 +79,8 @@ export type FederationWorkerCalls = FederationCalls & {
   download: (download: Download) => Downloaded
   /** Asks a push gateway, which is no Matrix server: nothing is signed. */
   askGateway: (request: GatewayRequest) => OutgoingAnswer
+  /** Asks an application service. */
+  askAppservice: (request: AppserviceRequest) => OutgoingAnswer
   /** The last: begins nothing more. */
   stop: () => null
   /** Counters and gauges, by name. */

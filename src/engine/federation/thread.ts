@@ -1,5 +1,6 @@
 import { unavailable } from '#core/error.ts'
 import type {
+  AppserviceRequest,
   Download,
   Downloaded,
   FederationWorkerCalls,
@@ -34,6 +35,7 @@ const deadlines = {
   keyDocuments: 60_000,
   download: 1_500_000,
   askGateway: 60_000,
+  askAppservice: 620_000,
   start: 30_000,
   stop: 4_000,
   measure: 1_000,
@@ -99,6 +101,13 @@ export class FederationThread implements Federation {
     const line = this.#line
     if (!line) throw unavailable('Requests to push gateways are not possible just now')
     return line.call('askGateway', request)
+  }
+
+  /** Asks an application service. */
+  async askAppservice(request: AppserviceRequest): Promise<OutgoingAnswer> {
+    const line = this.#line
+    if (!line) throw unavailable('Requests to application services are not possible just now')
+    return line.call('askAppservice', request)
   }
 
   /** What is signalled while the worker is away, the next one finds out by itself. */

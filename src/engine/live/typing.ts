@@ -8,7 +8,7 @@ export type TypingOptions = {
   /** Tells one life of the server from the next. */
   epoch: number
   /** The list of a room changed. */
-  onChange: (roomNid: number) => void
+  onChange: (roomNid: number, room: TypingRoom) => void
   /** Other servers are to be told of a user of ours. */
   onOwn: (room: TypingRoom, userId: string, typing: boolean) => void
   limits?: Partial<TypingLimits>
@@ -130,6 +130,6 @@ export class Typing {
       const [oldest] = this.#rooms.keys()
       this.#rooms.delete(oldest!)
     }
-    this.#options.onChange(roomNid)
+    this.#options.onChange(roomNid, entry.room)
   }
 }

@@ -20,6 +20,8 @@ export type DirectoryQuery = {
   since?: string | undefined
   /** Rooms whose name, topic or main alias hold it, in any case. */
   term?: string | undefined
+  /** Whose rooms; this server's own, unless told. */
+  directory?: directory.Directory
   /** Rooms of these types; null: of none. */
   roomTypes?: readonly (string | null)[] | undefined
 }
@@ -66,7 +68,7 @@ export async function readDirectory(
   const isSearch = (term !== undefined && term !== '') || roomTypes !== undefined
   const [found, total] = await Promise.all([
     collect(reader, query, { place, back }, wanted + 1),
-    isSearch ? undefined : directory.count(reader.sql),
+    isSearch ? undefined : directory.count(reader.sql, query.directory),
   ])
 
   const more = found.length > wanted
@@ -84,7 +86,7 @@ export async function readDirectory(
 /** At most `wanted` rooms that fit, in the order in which they are met. */
 async function collect(
   reader: Reader,
-  { term, roomTypes }: DirectoryQuery,
+  { term, roomTypes, directory: of }: DirectoryQuery,
   start: { place: directory.DirectoryPlace | undefined; back: boolean },
   wanted: number,
 ): Promise<DirectoryEntry[]> {
@@ -96,7 +98,7 @@ async function collect(
   const found: DirectoryEntry[] = []
   let { place } = start
   while (found.length < wanted) {
-    const rows = await directory.page(reader.sql, place, start.back, size)
+    const rows = await directory.page(reader.sql, of, place, start.back, size)
     const entries = (await describeRooms(reader, rows)).map(({ entry }) => entry)
     found.push(...entries.filter(fits))
     const last = rows.at(-1)

@@ -56,7 +56,7 @@ export class Positions {
   #timer: ReturnType<typeof setTimeout> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
-  #onNews: (() => void) | undefined
+  readonly #onNews: (() => void)[] = []
   /** How many wait for news. */
   waiting = 0
 
@@ -190,9 +190,9 @@ export class Positions {
     }
   }
 
-  /** Tells one listener whenever some shard is further than it was. */
+  /** Tells a listener whenever some shard is further than it was. */
   watchNews(onNews: () => void): void {
-    this.#onNews = onNews
+    this.#onNews.push(onNews)
   }
 
   /** Tells one listener of every membership of a local user that changes. */
@@ -223,7 +223,7 @@ export class Positions {
     }
     if (!news) return
     this.#lookSoon()
-    this.#onNews?.()
+    for (const tell of this.#onNews) tell()
   }
 
   #load(userId: string): Promise<Track> {

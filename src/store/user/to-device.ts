@@ -105,6 +105,19 @@ export const acknowledge = (sql: Sql, { shard, userId, deviceId }: Recipient, up
         and position <= ${upTo}
       for update skip locked))`
 
+/** Drops single messages, which somebody has got. */
+export const drop = (sql: Sql, rows: readonly (Recipient & { position: number })[]) =>
+  sql`
+    delete from to_device t
+    using unnest(
+      ${rows.map((row) => row.shard)}::smallint[],
+      ${rows.map((row) => row.userId)}::text[],
+      ${rows.map((row) => row.deviceId)}::text[],
+      ${rows.map((row) => row.position)}::bigint[]
+    ) as k (shard, user_id, device_id, position)
+    where t.shard = k.shard and t.user_id = k.user_id collate "C"
+      and t.device_id = k.device_id collate "C" and t.position = k.position`
+
 /** Drops what waits for devices that are removed. */
 export const remove = (
   sql: Sql,

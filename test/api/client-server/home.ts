@@ -3,6 +3,7 @@ import { Value } from '@sinclair/typebox/value'
 import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
+import { Questions } from '#engine/appservice/questions.ts'
 import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { Presence } from '#engine/live/presence.ts'
 import { Receipts } from '#engine/live/receipts.ts'
@@ -39,6 +40,7 @@ export type HomeOptions = {
   appservices?: Appservices
   servers?: readonly MadeUpServer[]
   mail?: Mail
+  bridges?: Context['bridges']
 }
 
 /**
@@ -78,6 +80,7 @@ export class Home {
       serverName,
       log: silentLog,
       appservices,
+      bridges: options.bridges ?? { questions: new Questions([]), heardFrom: () => {} },
       clock,
       sql,
       signingKey: ownKeys.current,

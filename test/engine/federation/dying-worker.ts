@@ -12,6 +12,7 @@ new Channel<object, FederationWorkerCalls>(self, {
   request: async () => ({ status: 200, body: '{}' }),
   keys: async () => [],
   keyDocuments: async () => process.exit(1),
+  askAppservice: async () => ({ status: 200, body: '{}' }),
   askGateway: async () => ({ status: 200, body: '{}' }),
   download: async () => process.exit(1),
 })

@@ -4,6 +4,7 @@ import { newAliases } from '#core/content/m.room.canonical_alias.ts'
 import { domainOf, isRoomAlias, isServerName } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
 import { queryDirectory } from '#engine/federation/remote-queries.ts'
+import { orMade } from '#engine/appservice/or-made.ts'
 import { findRoom } from '#engine/read/room.ts'
 import { readKey } from '#engine/read/state-at.ts'
 import type { Session } from '#engine/user/access-tokens.ts'
@@ -21,7 +22,10 @@ export async function findAlias(ctx: Context, alias: string): Promise<Resolved |
     const found = await queryDirectory(ctx.federation, server, alias)
     return found && { ...found, servers: [...new Set([...found.servers, server])] }
   }
-  const row = await roomAliases.get(ctx.sql, alias)
+  const row = await orMade(
+    () => roomAliases.get(ctx.sql, alias),
+    () => ctx.bridges.questions.makesRoom(alias),
+  )
   return row && { roomId: row.room_id, servers: [ctx.serverName] }
 }
 

@@ -1,0 +1,269 @@
+import { type Appservice, type Appservices, takesToDevice } from '#core/appservice.ts'
+import { SHARDS } from '#core/shard.ts'
+import { AppserviceFollower } from '#engine/appservice/follower.ts'
+import { Follows } from '#engine/appservice/follows.ts'
+import { type AskAppservice, HttpLink } from '#engine/appservice/http-link.ts'
+import type { UserNews } from '#engine/appservice/judge.ts'
+import type { Link } from '#engine/appservice/link.ts'
+import { Passing } from '#engine/appservice/passing.ts'
+import { PassingNews } from '#engine/appservice/passing-news.ts'
+import { Questions } from '#engine/appservice/questions.ts'
+import { AppserviceSender, type Receiver } from '#engine/appservice/sender.ts'
+import { SocketLink } from '#engine/appservice/socket-link.ts'
+import { Supplies } from '#engine/appservice/supplies.ts'
+import type { Presence } from '#engine/live/presence.ts'
+import type { Typing, TypingRoom } from '#engine/live/typing.ts'
+import type { Positions } from '#engine/read/positions.ts'
+import type { Log } from '#src/log.ts'
+import * as follow from '#store/appservice/follow.ts'
+import * as known from '#store/appservice/known.ts'
+import * as supplies from '#store/appservice/supplies.ts'
+import type { Pool } from '#store/db.ts'
+
+export type BridgesOptions = {
+  sql: Pool
+  log: Pick<Log, 'warn' | 'debug'>
+  clock: () => number
+  serverName: string
+  positions: Pick<Positions, 'roomsAt' | 'usersAt'>
+  ask: AskAppservice
+  /** How long one transaction may take. */
+  deadlineMs: number
+  firstMs: number
+  longestMs: number
+  maxQueued: number
+  keepMs: number
+  collectMs?: number
+}
+
+type Live = { typing: Typing; presence: Presence | undefined }
+
+/** What application services are sent and asked, put together. */
+export class Bridges {
+  readonly questions: Questions
+  readonly #options: BridgesOptions
+  readonly #receivers: readonly Receiver[]
+  readonly #follows: Follows
+  readonly #follower: AppserviceFollower
+  readonly #sender: AppserviceSender
+  readonly #passing = new Passing()
+  readonly #supplies: Supplies
+  readonly #addressed = new Map<number, Set<string>>()
+  #news: PassingNews | undefined
+  #following: Promise<void> | undefined
+  #work: Promise<unknown> = Promise.resolve()
+  /** Users and shards whose keys are to be looked at. */
+  readonly #toLook = { users: new Set<string>(), shards: new Set<number>() }
+  #stopped = false
+
+  private constructor(
+    appservices: Appservices,
+    rows: readonly known.Known[],
+    options: BridgesOptions,
+  ) {
+    const { sql, positions } = options
+    this.#options = options
+    const found = appservices.all.flatMap((appservice) => {
+      const row = rows.find(({ id }) => id === appservice.id)
+      return row ? [{ appservice, row }] : []
+    })
+    this.#receivers = found.map(({ appservice, row }, place) => ({
+      nid: row.appservice_nid,
+      appservice,
+      link: this.#linkOf(appservice, place),
+      failures: row.failures,
+      retryAt: row.retry_at,
+    }))
+    this.#follows = new Follows(
+      this.#receivers,
+      found.flatMap(({ row }, place) => (row.follows ? [place] : [])),
+    )
+    this.#supplies = new Supplies(sql, this.#follows)
+    this.#sender = new AppserviceSender(this.#receivers, {
+      ...options,
+      passing: this.#passing,
+      supplies: this.#supplies,
+      addressed: this.#addressed,
+    })
+    this.questions = new Questions(
+      this.#receivers.map(({ appservice, link }, place) => ({
+        appservice,
+        link,
+        isFailing: () => this.#sender.isFailing(place),
+      })),
+    )
+    this.#follower = new AppserviceFollower(this.#follows, {
+      ...options,
+      roomsAt: (shard) => positions.roomsAt(shard),
+      usersAt: (shard) => positions.usersAt(shard),
+      onQueued: (events) => {
+        for (const [place, count] of events) this.#sender.queued(place, count)
+      },
+      onUsers: (news, shards) => this.#usersChanged(news, shards),
+    })
+  }
+
+  /** Goes on where the last run ended; who is new is sent what comes from now on. */
+  static async start(appservices: Appservices, options: BridgesOptions): Promise<Bridges> {
+    const rows = await known.note(
+      options.sql,
+      appservices.all.map(({ id, connects }) => ({
+        id,
+        follows: connects === 'maybe' ? undefined : true,
+      })),
+      options.clock(),
+    )
+    const bridges = new Bridges(appservices, rows, options)
+    if (bridges.#follows.active.size > 0) await bridges.#follow()
+    else await follow.end(options.sql)
+    await bridges.#sender.start()
+    return bridges
+  }
+
+  /** From now on it is told what passes, too. */
+  watch({ typing, presence }: Live): void {
+    const { sql, log } = this.#options
+    this.#news = new PassingNews({
+      sql,
+      follows: this.#follows,
+      judge: this.#follower.judge,
+      passing: this.#passing,
+      typing,
+      presence,
+      isFailing: (place) => this.#sender.isFailing(place),
+      onNews: (places) => {
+        for (const place of places) this.#sender.wake(place)
+      },
+      onFault: (error) =>
+        log.warn({ err: error }, 'application services were not told what passes'),
+    })
+  }
+
+  /** Something was committed somewhere. */
+  tell(): void {
+    if (this.#following) this.#follower.tell()
+  }
+
+  typed(room: TypingRoom): void {
+    this.#news?.typed(room)
+  }
+
+  presenceMoved(): void {
+    this.#news?.moved()
+  }
+
+  /** It is there, by its own word: what it failed before counts no longer. */
+  heardFrom(appservice: Appservice): void {
+    const place = this.#placeOf(appservice)
+    if (place !== undefined) this.#sender.reachable(place)
+  }
+
+  /** The way to an application service that may connect; undefined: to others we connect ourselves. */
+  socketOf(
+    appservice: Appservice,
+  ): Pick<SocketLink, 'connected' | 'received' | 'closed'> | undefined {
+    const place = this.#placeOf(appservice)
+    const link = place === undefined ? undefined : this.#receivers[place]!.link
+    return link instanceof SocketLink ? link : undefined
+  }
+
+  get counts() {
+    return this.#sender.counts
+  }
+
+  /** Begins nothing more; what is in flight is repeated by the next run. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#news?.stop()
+    await this.#follower.stop()
+    await this.#sender.stop()
+    await this.#work
+  }
+
+  #linkOf(appservice: Appservice, place: number): Link {
+    const { ask, clock, deadlineMs } = this.#options
+    const { url, hsToken } = appservice
+    if (url !== null) return new HttpLink(appservice, url, { ask, clock, deadlineMs })
+    return new SocketLink({ hsToken, clock, deadlineMs, onConnect: () => this.#connected(place) })
+  }
+
+  #placeOf(appservice: Appservice): number | undefined {
+    const place = this.#receivers.findIndex((each) => each.appservice === appservice)
+    return place < 0 ? undefined : place
+  }
+
+  #follow(): Promise<void> {
+    this.#following ??= this.#follower.start().then(() => {
+      this.#inBackground(() => this.#findWaiting())
+    })
+    return this.#following
+  }
+
+  #connected(place: number): void {
+    this.#inBackground(async () => {
+      if (!this.#follows.active.has(place)) {
+        await known.follow(this.#options.sql, this.#receivers[place]!.nid)
+        this.#follows.activate(place)
+        this.#follower.changed()
+        await this.#follow()
+      }
+      this.#sender.reachable(place)
+    })
+  }
+
+  /** What messages wait for devices from before, and what their keys are. */
+  async #findWaiting(): Promise<void> {
+    const { sql } = this.#options
+    if (this.#follows.where(takesToDevice).length === 0) return
+    for (let shard = 0; shard < SHARDS && !this.#stopped; shard++) {
+      const byPlace = new Map<number, string[]>()
+      for (const { user_id: id } of await supplies.addressedUsers(sql, shard))
+        for (const place of this.#follows.ofUser(id))
+          byPlace.set(place, [...(byPlace.get(place) ?? []), id])
+      this.#addressedTo(byPlace)
+    }
+    await this.#supplies.start()
+    await this.#look(Array.from({ length: SHARDS }, (_, shard) => shard))
+  }
+
+  #usersChanged({ addressed, changed }: UserNews, shards: readonly number[]): void {
+    this.#addressedTo(addressed)
+    const { users, shards: all } = this.#toLook
+    for (const id of changed) users.add(id)
+    const isUnderWay = all.size > 0
+    for (const shard of shards) all.add(shard)
+    if (isUnderWay) return
+    this.#inBackground(async () => {
+      const [ids, nids] = [[...users], [...all]]
+      users.clear()
+      all.clear()
+      await this.#supplies.changed(ids)
+      await this.#look(nids)
+    })
+  }
+
+  #addressedTo(users: ReadonlyMap<number, readonly string[]>): void {
+    for (const [place, ids] of users) {
+      if (!takesToDevice(this.#receivers[place]!.appservice)) continue
+      const waiting = this.#addressed.get(place) ?? new Set<string>()
+      this.#addressed.set(place, waiting)
+      for (const id of ids) waiting.add(id)
+      this.#sender.wake(place)
+    }
+  }
+
+  async #look(shards: readonly number[]): Promise<void> {
+    for (const place of await this.#supplies.look(shards)) this.#sender.wake(place)
+  }
+
+  /** One after the other. */
+  #inBackground(work: () => Promise<void>): void {
+    this.#work = this.#work.then(async () => {
+      if (this.#stopped) return
+      await work().catch((error: unknown) => {
+        if (!this.#stopped)
+          this.#options.log.warn({ err: error }, 'application services were not told of devices')
+      })
+    })
+  }
+}

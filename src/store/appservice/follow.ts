@@ -1,0 +1,207 @@
+import { type Pool, type Sql } from '#store/db.ts'
+import { eventFlags } from '#store/room/batch.ts'
+import { type Entry, type NewReceipt, put, putLists, putReceipts } from './queue.ts'
+
+export type Cursor = { shard: number; rooms: number; users: number }
+
+/** After `from`, up to and including `to`. */
+export type Stretch = { shard: number; from: number; to: number }
+
+export const cursors = (sql: Sql) =>
+  sql<Cursor[]>`select shard, rooms, users from appservice_cursors`
+
+/** Begins to follow where the shards are now, unless they are followed already. */
+export const begin = (sql: Sql) =>
+  sql`
+    insert into appservice_cursors (shard, rooms, users)
+    select r.shard, r.position, u.position from room_shards r join user_shards u using (shard)
+    on conflict (shard) do nothing`
+
+/** Follows no longer. */
+export const end = (sql: Sql) => sql`delete from appservice_cursors`
+
+const stretchesOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
+  unnest(
+    ${stretches.map((each) => each.shard)}::smallint[],
+    ${stretches.map((each) => each.from)}::bigint[],
+    ${stretches.map((each) => each.to)}::bigint[]
+  ) s (shard, low, high)`
+
+/** An event that became visible. */
+export type Fresh = {
+  shard: number
+  room_nid: number
+  room_id: string
+  event_nid: number
+  position: number
+  sender: string
+  /** Whom a member event is about. */
+  target: string | null
+}
+
+const { rejected, softFailed, outlier } = eventFlags
+
+/**
+ * The live events of some stretches, in their order; and memberships of users of ours in rooms that we know
+ * from outside only, which have no place in a stream of events.
+ */
+export const fresh = (sql: Sql, serverName: string, stretches: readonly Stretch[]) =>
+  sql<Fresh[]>`
+    with stretch as materialized (select * from ${stretchesOf(sql, stretches)})
+    select e.shard, e.room_nid, r.room_id, e.event_nid, e.position, u.user_id as sender,
+      k.state_key as target
+    from stretch s
+    join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+    join user_ids u on u.user_nid = e.sender_nid
+    join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
+    left join state_keys k on k.state_key_nid = e.state_key_nid
+      and k.type_nid = (select type_nid from event_types where type = 'm.room.member')
+    where e.flags & ${rejected | softFailed | outlier} = 0
+    union all
+    select d.shard, d.room_nid, r.room_id, d.new_event_nid, d.position, u.user_id, k.state_key
+    from stretch s
+    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    join rooms r on r.shard = d.shard and r.room_nid = d.room_nid
+    join events e on e.shard = d.shard and e.event_nid = d.new_event_nid
+    join user_ids u on u.user_nid = e.sender_nid
+    join state_keys k on k.state_key_nid = d.state_key_nid
+    where d.new_membership is not null and d.state_key_nid <> 0
+      and d.new_membership is distinct from d.old_membership and e.flags & ${rejected} = 0
+      and (e.position is null or e.flags & ${outlier} <> 0)
+      and right(k.state_key, ${serverName.length + 1}) = ${`:${serverName}`}
+    order by 1, 5, 4`
+
+type Room = { shard: number; room_nid: number }
+
+/** The users of ours who are joined to some rooms. */
+export const members = (sql: Sql, serverName: string, rooms: readonly Room[]) =>
+  sql<{ room_nid: number; user_id: string }[]>`
+    select r.room_nid, u.user_id
+    from unnest(
+      ${rooms.map((each) => each.shard)}::smallint[],
+      ${rooms.map((each) => each.room_nid)}::bigint[]
+    ) w (shard, room_nid)
+    join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+      and m.generation = r.generation and m.membership = 'join'
+    join user_ids u on u.user_nid = m.user_nid
+    where u.server_nid = (select server_nid from servers where name = ${serverName})`
+
+export type Move = {
+  shard: number
+  room_nid: number
+  position: number
+  /** Null: the whole state was replaced. */
+  user_id: string | null
+  old_membership: string | null
+  new_membership: string | null
+}
+
+/** What became of the members of some rooms after a position, oldest first. */
+export const moves = (sql: Sql, rooms: readonly (Room & { low: number })[]) =>
+  sql<Move[]>`
+    select d.shard, d.room_nid, d.position, k.state_key as user_id, d.old_membership,
+      d.new_membership
+    from unnest(
+      ${rooms.map((each) => each.shard)}::smallint[],
+      ${rooms.map((each) => each.room_nid)}::bigint[],
+      ${rooms.map((each) => each.low)}::bigint[]
+    ) w (shard, room_nid, low)
+    join state_deltas d on d.shard = w.shard and d.room_nid = w.room_nid and d.position > w.low
+    left join state_keys k on k.state_key_nid = d.state_key_nid
+    where d.state_key_nid = 0 or d.old_membership is not null or d.new_membership is not null
+    order by d.position`
+
+/** The aliases that this server has for some rooms. */
+export const aliases = (sql: Sql, roomIds: readonly string[]) =>
+  sql<{ room_id: string; alias: string }[]>`
+    select room_id, alias from room_aliases where room_id = any(${roomIds as string[]}::text[])`
+
+/** What some rooms are called. */
+export const roomIds = (sql: Sql, shards: readonly number[], nids: readonly number[]) =>
+  sql<{ room_nid: number; room_id: string }[]>`
+    select r.room_nid, r.room_id
+    from unnest(${shards as number[]}::smallint[], ${nids as number[]}::bigint[]) w (shard, room_nid)
+    join rooms r on r.shard = w.shard and r.room_nid = w.room_nid`
+
+export type Receipt = {
+  shard: number
+  position: number
+  room_id: string
+  room_shard: number
+  room_nid: number
+  user_id: string
+  type: string
+  thread_id: string
+}
+
+/** The receipts of some stretches of user shards. */
+export const receipts = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<Receipt[]>`
+    select c.shard, c.position, c.room_id, r.shard as room_shard, r.room_nid, c.user_id, c.type,
+      c.thread_id
+    from ${stretchesOf(sql, stretches)}
+    join receipts c on c.shard = s.shard and c.position > s.low and c.position <= s.high
+    join rooms r on r.room_id = c.room_id
+    where c.type in ('m.read', 'm.read.private')`
+
+/** Users whose device lists changed in some stretches of user shards. */
+export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<{ user_id: string }[]>`
+    with stretch as materialized (select * from ${stretchesOf(sql, stretches)})
+    select d.user_id from stretch s
+    join device_lists d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    union
+    select d.user_id from stretch s
+    join remote_device_lists d on d.shard = s.shard and d.position > s.low and d.position <= s.high`
+
+/** The rooms that some users are joined to. */
+export const roomsOf = (sql: Sql, userIds: readonly string[]) =>
+  sql<(Room & { user_id: string; room_id: string })[]>`
+    select u.user_id, r.shard, r.room_nid, r.room_id
+    from user_ids u
+    join memberships m on m.user_nid = u.user_nid and m.membership = 'join'
+    join rooms r on r.shard = m.shard and r.room_nid = m.room_nid and r.generation = m.generation
+    where u.user_id = any(${userIds as string[]}::text[])`
+
+/** Users for whose devices messages came in some stretches of user shards. */
+export const addressed = (sql: Sql, stretches: readonly Stretch[]) =>
+  sql<{ user_id: string }[]>`
+    select distinct d.user_id
+    from ${stretchesOf(sql, stretches)}
+    join to_device d on d.shard = s.shard and d.position > s.low and d.position <= s.high`
+
+/** Another follower has moved a cursor. */
+export class CursorMoved extends Error {}
+
+async function move(sql: Sql, of: 'rooms' | 'users', stretches: readonly Stretch[]): Promise<void> {
+  const moved = await sql`
+    update appservice_cursors c set ${sql(of)} = s.high
+    from ${stretchesOf(sql, stretches)}
+    where c.shard = s.shard and c.${sql(of)} = s.low`
+  if (moved.count !== stretches.length) throw new CursorMoved('Another has followed these shards')
+}
+
+export type ListNews = { appserviceNid: number; userId: string; left: boolean }
+
+/** Queues what some stretches of room or user shards have, and moves the cursors. */
+export const write = (
+  pool: Pool,
+  of: 'rooms' | 'users',
+  stretches: readonly Stretch[],
+  found: {
+    events?: readonly Entry[]
+    receipts?: readonly NewReceipt[]
+    lists?: readonly ListNews[]
+  },
+  now: number,
+): Promise<unknown> =>
+  pool.begin((sql) => {
+    const { events = [], receipts: read = [], lists = [] } = found
+    return Promise.all([
+      move(sql, of, stretches),
+      events.length > 0 && put(sql, events, now),
+      read.length > 0 && putReceipts(sql, read),
+      lists.length > 0 && putLists(sql, lists),
+    ])
+  })
