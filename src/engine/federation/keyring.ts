@@ -81,6 +81,7 @@ export class Keyring {
       const row = before.get(server)
       return (
         !row ||
+        isStale(row, clock()) ||
         row.valid_until_ts < minimumValidUntilTs ||
         keyIds.some((keyId) => !row.json.includes(JSON.stringify(keyId)))
       )
@@ -235,6 +236,10 @@ const rowOf = (
   valid_until_ts: Math.min(key.validUntilTs, now + sevenDays),
   expired_ts: key.old ? key.validUntilTs : null,
 })
+
+/** What another server passes on is asked for again after half of its time. Spec: server-server-api/#publishing-keys */
+const isStale = (row: serverKeys.KeyDocumentRow, now: number): boolean =>
+  now >= row.fetched_at + Math.min(row.valid_until_ts - row.fetched_at, sevenDays) / 2
 
 const jsonOf = (rows: Iterable<{ json: string }>) => [...rows].map(({ json }) => json)
 

@@ -290,6 +290,36 @@ describe('as a notary, this server', () => {
     expect((parseJson(second!) as JsonObject)['valid_until_ts']).toBe(now + day)
   })
 
+  test.each([
+    ['half of its time', day, day / 2],
+    ['half a week, however long it is good', 300 * day, 3.5 * day],
+  ])('asks for a document again after %s', async (_name, good, after) => {
+    says(peer.keyDocument(now + good))
+    await documents('peer.test', [], 0)
+    now += after - 1
+    await documents('peer.test', [], 0)
+    expect(peer.seen).toHaveLength(1)
+    const next = newKey()
+    says(buildKeyDocument('peer.test', [next], [], now + day))
+    now += 1
+    const [second] = await documents('peer.test', [], 0)
+    expect(Object.keys((parseJson(second!) as JsonObject)['verify_keys']!)).toEqual([next.keyId])
+    expect(peer.seen).toHaveLength(2)
+  })
+
+  test('answers for many servers at once, each with what can be had of it', async () => {
+    says(peer.keyDocument(now + day))
+    const wanted = ['here.test', 'peer.test', 'unknown.invalid'].map((server) => ({
+      server,
+      keyIds: [],
+      minimumValidUntilTs: now,
+    }))
+    const names = (await engine!.keyDocuments(wanted, patienceMs)).map(
+      (text) => (parseJson(text) as JsonObject)['server_name'],
+    )
+    expect(names.sort()).toEqual(['here.test', 'peer.test'])
+  })
+
   test('passes on what it has of a server that is gone, and nothing of one it never knew', async () => {
     says(peer.keyDocument(now + day))
     await documents('peer.test')
