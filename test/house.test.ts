@@ -72,7 +72,7 @@ const packages: Record<string, RegExp> = {
 
 /** What importers may know: each other, the rules of core, and what reads exports and draws on a terminal. */
 const importersKnow =
-  /^(#importers\/.+|#core\/.+|\.\/.+|bun|bun:sqlite|node:.+|@sinclair\/typebox(\/.+)?|cli-progress|commander|emojibase-data\/.+|file-type|htmlparser2|markdown-it|sanitize-html|sharp|smol-toml|tar-stream|yauzl)$/
+  /^(#importers\/.+|#core\/.+|\.\/.+|bun|bun:sqlite|node:.+|@sinclair\/typebox(\/.+)?|cli-progress|commander|emojibase-data\/.+|file-type|htmlparser2|ipaddr\.js|lru-cache|markdown-it|sanitize-html|sharp|smol-toml|tar-stream|yauzl)$/
 
 /**
  * Tables with two writers. Of the inbox, the intake on main inserts and the room commit deletes; the

@@ -122,7 +122,7 @@ export class Spool {
             ? null
             : item.target,
         item.kind === 'message' && item.deleted ? 2 : 0,
-        JSON.stringify(item),
+        JSON.stringify(time === item.time ? item : { ...item, time }),
       )
     if (changes === 0) this.#repeated(item, room)
     else {
