@@ -1,13 +1,14 @@
 import { discord } from '#importers/discord/discord.ts'
 import type { Format, Recognition } from '#importers/format.ts'
 import { gitter } from '#importers/gitter/gitter.ts'
+import { mattermost } from '#importers/mattermost/mattermost.ts'
 import { ndjson } from '#importers/ndjson/ndjson.ts'
 import { slack } from '#importers/slack/slack.ts'
 import type { Source } from '#importers/source.ts'
 import { Stop } from '#importers/stop.ts'
 
 /** All formats; a new one is a line here. */
-export const formats: readonly Format[] = [ndjson, gitter, slack, discord]
+export const formats: readonly Format[] = [ndjson, gitter, slack, discord, mattermost]
 
 /** The format of an export, by its name or, for `auto`, as its files look; and why it is believed to be that. */
 export async function formatOf(

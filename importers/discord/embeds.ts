@@ -1,6 +1,5 @@
 import type { Text } from '#importers/format.ts'
-import { escapeHtml } from '#importers/markup/html.ts'
-import { quoted } from '#importers/markup/joined.ts'
+import { boxText } from '#importers/markup/box.ts'
 import { type Fields, fields, isFields, list, text } from '#importers/read/fields.ts'
 
 /** What is said in boxes beside a text, as quotes; the box of a link that people posted shows what is behind it. */
@@ -23,33 +22,22 @@ function isPreview(embed: Fields, content: string): boolean {
 }
 
 function embedText(embed: Fields, render: (source: string) => Text): Text {
-  const parts: Text[] = []
-  const linked = (label: string | undefined, url: string | undefined, bold = false) => {
-    if (!label) return
-    const shown = bold ? `<strong>${escapeHtml(label)}</strong>` : escapeHtml(label)
-    const isLink = url !== undefined && /^https?:/.test(url)
-    parts.push({
-      body: isLink && label !== url ? `${label} (${url})` : label,
-      html: isLink ? `<a href="${escapeHtml(url)}">${shown}</a>` : shown,
-    })
-  }
   const author = fields(embed, 'author')
-  linked(text(author, 'name'), text(author, 'url'))
-  linked(text(embed, 'title'), text(embed, 'url'), true)
-  const description = text(embed, 'description')
-  if (description) parts.push(render(description))
-  for (const field of list(embed, 'fields')) {
-    const { body, html } = render(text(field, 'value') ?? '')
-    const name = text(field, 'name') ?? ''
-    parts.push({
-      body: `${name}: ${body}`,
-      html: `<strong>${escapeHtml(name)}</strong>: ${html ?? escapeHtml(body)}`,
-    })
-  }
-  for (const image of [embed['image'], ...list(embed, 'images')]) {
-    const url = text(image, 'canonicalUrl') ?? text(image, 'url')
-    if (url && /^https?:/.test(url) && !parts.some(({ body }) => body === url)) linked(url, url)
-  }
-  linked(text(fields(embed, 'footer'), 'text'), undefined)
-  return quoted(parts)
+  const images = [embed['image'], ...list(embed, 'images')]
+  return boxText(
+    {
+      author: text(author, 'name'),
+      authorUrl: text(author, 'url'),
+      title: text(embed, 'title'),
+      titleUrl: text(embed, 'url'),
+      text: text(embed, 'description'),
+      fields: list(embed, 'fields').map((field) => ({
+        name: text(field, 'name') ?? '',
+        value: text(field, 'value') ?? '',
+      })),
+      images: images.map((image) => text(image, 'canonicalUrl') ?? text(image, 'url')),
+      footer: text(fields(embed, 'footer'), 'text'),
+    },
+    render,
+  )
 }
