@@ -7,7 +7,7 @@ import { policyServer, presence } from '#src/config/live.ts'
 import { calls, support } from '#src/config/offers.ts'
 import { push } from '#src/config/push.ts'
 import { flag, oneOf, privateRanges, seconds, section, texts, whole } from '#src/config/options.ts'
-import { defaultRoomVersion, roomVersions } from '#core/room-version.ts'
+import { defaultRoomVersion, stableVersions } from '#core/room-version.ts'
 
 /**
  * Every option of the server: one schema, from which the file is checked, defaults are taken and the
@@ -288,11 +288,15 @@ export const Config = t.Object(
     }),
     rooms: section('Rooms made here.', {
       default_version: oneOf(
-        [...roomVersions.keys()],
+        [...stableVersions.keys()],
         'Their version, unless a client asks for another.',
         {
           default: defaultRoomVersion.id,
         },
+      ),
+      msc2716: flag(
+        false,
+        'Whether application services can put history into rooms in batches (MSC2716, batch_send), and rooms of its versions (org.matrix.msc2716v3 and v4) can be made.',
       ),
     }),
     user_directory: section('Searching for people.', {

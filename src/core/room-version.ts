@@ -46,6 +46,12 @@ export type RoomVersion = Readonly<{
   createEventIsRoomId: boolean
   /** v12+: creators, and `additional_creators`, have infinite power. */
   privilegedCreators: boolean
+  /** MSC2716: putting in history takes the power `historical`, and its events keep their links when redacted. */
+  historicalPower: boolean
+  /** MSC2716, org.matrix.msc2716v3: the keys of their contents carry a prefix. */
+  prefixedHistoryKeys: boolean
+  /** Of no version of the specification: made only where the operator wants it. */
+  experimental: boolean
 }>
 
 const v1: RoomVersion = {
@@ -69,6 +75,9 @@ const v1: RoomVersion = {
   redactionV11: false,
   createEventIsRoomId: false,
   privilegedCreators: false,
+  historicalPower: false,
+  prefixedHistoryKeys: false,
+  experimental: false,
 }
 const v2: RoomVersion = { ...v1, id: '2', stateResolution: 'v2' }
 const v3: RoomVersion = {
@@ -105,11 +114,29 @@ const v12: RoomVersion = {
   createEventIsRoomId: true,
   privilegedCreators: true,
 }
+const msc2716v3: RoomVersion = {
+  ...v7,
+  id: 'org.matrix.msc2716v3',
+  historicalPower: true,
+  prefixedHistoryKeys: true,
+  experimental: true,
+}
+const msc2716v4: RoomVersion = {
+  ...msc2716v3,
+  id: 'org.matrix.msc2716v4',
+  prefixedHistoryKeys: false,
+}
+
+const byId = (versions: readonly RoomVersion[]): ReadonlyMap<string, RoomVersion> =>
+  new Map(versions.map((version) => [version.id, version]))
+
+const ofTheSpec = [v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12]
 
 /** A Map, not an object: the key comes from outside, and may be `__proto__`. */
-export const roomVersions: ReadonlyMap<string, RoomVersion> = new Map(
-  [v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12].map((version) => [version.id, version]),
-)
+export const roomVersions = byId([...ofTheSpec, msc2716v3, msc2716v4])
+
+/** Those that rooms are made of unless the operator wants more. */
+export const stableVersions = byId(ofTheSpec)
 
 /** The version of rooms made here unless the operator or the client names another. */
 export const defaultRoomVersion = v12

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { roomVersions, type RoomVersion } from '#core/room-version.ts'
+import { type RoomVersion, stableVersions } from '#core/room-version.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { compareCase, judge, questionOf, type Difference, type Trial } from './compare.ts'
 import { generateRoom, type EventCase, type GeneratedRoom } from './generate.ts'
@@ -25,7 +25,7 @@ const { values } = parseArgs({
 const rooms = Number(values.rooms)
 const casesPerRoom = Math.ceil(Number(values.events) / rooms)
 const seed = Number(values.seed)
-const versions = [...roomVersions.values()]
+const versions = [...stableVersions.values()]
 const batchSize = 50
 
 const foreignRooms = new Map<RoomVersion, ReadonlyMap<string, RoomEvent>>()

@@ -1,8 +1,16 @@
 import { op } from '#api/http/op.ts'
-import { roomVersions } from '#core/room-version.ts'
+import { roomVersions, stableVersions } from '#core/room-version.ts'
 import { Content, open } from '#core/schema.ts'
 
-const available = Object.fromEntries([...roomVersions.keys()].map((id) => [id, 'stable']))
+const offer = (versions: typeof roomVersions) =>
+  Object.fromEntries(
+    Array.from(versions.values(), ({ id, experimental }) => [
+      id,
+      experimental ? 'unstable' : 'stable',
+    ]),
+  )
+const stable = offer(stableVersions)
+const all = offer(roomVersions)
 
 export const getCapabilities = op({
   id: 'getCapabilities',
@@ -15,7 +23,10 @@ export const getCapabilities = op({
 
   run: ({ who }, { config, emails }) => ({
     capabilities: {
-      'm.room_versions': { default: config.rooms.default_version, available },
+      'm.room_versions': {
+        default: config.rooms.default_version,
+        available: config.rooms.msc2716 ? all : stable,
+      },
       // An application service logs in as its users; they have no passwords.
       'm.change_password': { enabled: !who.appservice },
       'm.3pid_changes': { enabled: emails.enabled && !who.appservice },

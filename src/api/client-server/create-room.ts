@@ -2,6 +2,7 @@ import { type Static, Type as t } from '@sinclair/typebox'
 import { requireClaim } from '#api/client-server/room/aliases.ts'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
+import { newVersion } from '#api/client-server/room/new-version.ts'
 import { takeSettingsAlong } from '#api/client-server/room/settings.ts'
 import { noThirdParties } from '#api/client-server/room/third-party.ts'
 import { requireWilling } from '#api/client-server/room/willing.ts'
@@ -9,7 +10,7 @@ import { op } from '#api/http/op.ts'
 import { MatrixError, invalidParam } from '#core/error.ts'
 import { isRoomAlias, isUserId } from '#core/ids.ts'
 import type { JsonObject } from '#core/json.ts'
-import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import type { RoomVersion } from '#core/room-version.ts'
 import { Content, RoomId, open } from '#core/schema.ts'
 import { type RoomPlan, planRoom } from '#engine/room/plan-room.ts'
 import type { MembershipChange } from '#engine/worker/protocol.ts'
@@ -55,7 +56,7 @@ export const createRoom = op({
   async run({ who, body }, ctx) {
     const { userId } = who
     const { visibility = 'private', invite = [] } = body
-    const version = versionOf(body.room_version ?? ctx.config.rooms.default_version)
+    const version = newVersion(ctx, body.room_version ?? ctx.config.rooms.default_version)
     if (body.invite_3pid?.length) throw noThirdParties()
     for (const target of invite)
       if (!isUserId(target)) throw invalidParam(`${target} is not a user ID`)
@@ -77,17 +78,6 @@ export const createRoom = op({
     return { room_id: roomId }
   },
 })
-
-function versionOf(id: string): RoomVersion {
-  const version = roomVersions.get(id)
-  if (!version)
-    throw new MatrixError(
-      400,
-      'M_UNSUPPORTED_ROOM_VERSION',
-      `This server does not know room version '${id}'`,
-    )
-  return version
-}
 
 function planFor(
   ctx: Context,

@@ -1,6 +1,7 @@
 import { Type as t } from '@sinclair/typebox'
 import { landed } from '#api/client-server/room/landed.ts'
 import { profilesOf } from '#api/client-server/room/member-content.ts'
+import { newVersion } from '#api/client-server/room/new-version.ts'
 import { maySendState } from '#api/client-server/room/power.ts'
 import { accessOf } from '#api/client-server/room/reading.ts'
 import { takeSettingsAlong } from '#api/client-server/room/settings.ts'
@@ -9,7 +10,6 @@ import { forbidden, invalidParam, MatrixError } from '#core/error.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { isUserId } from '#core/ids.ts'
 import { type JsonObject, numberOf } from '#core/json.ts'
-import { roomVersions } from '#core/room-version.ts'
 import { RoomId, open } from '#core/schema.ts'
 import { notInRoom } from '#engine/read/room.ts'
 import { readUpgradable } from '#engine/read/upgradable.ts'
@@ -35,13 +35,7 @@ export const upgradeRoom = op({
 
   async run({ who, params: { roomId }, body }, ctx) {
     const { userId } = who
-    const version = roomVersions.get(body.new_version)
-    if (!version)
-      throw new MatrixError(
-        400,
-        'M_UNSUPPORTED_ROOM_VERSION',
-        `This server does not know room version '${body.new_version}'`,
-      )
+    const version = newVersion(ctx, body.new_version)
     const additionalCreators = version.privilegedCreators ? (body.additional_creators ?? []) : []
     for (const user of additionalCreators)
       if (!isUserId(user)) throw invalidParam(`${user} is not a user ID`)

@@ -35,5 +35,8 @@ export const getVersions = op({
   admits: ['guest'],
   response: open({ versions: t.Array(t.String()) }),
 
-  run: () => ({ versions, unstable_features: unstableFeatures }),
+  run: (_, { config }) => ({
+    versions,
+    unstable_features: { ...unstableFeatures, 'org.matrix.msc2716': config.rooms.msc2716 },
+  }),
 })

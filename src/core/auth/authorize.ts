@@ -1,9 +1,11 @@
 import { allow, reject, type Verdict } from '#core/verdict.ts'
 import { authEventKeys, type StateKey, type StateLookup } from '#core/event/auth-events.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
+import { isHistoryType } from '#core/content/msc2716.ts'
 import { createOfRoomId, domainOf } from '#core/ids.ts'
 import { authorizeAliases } from './aliases.ts'
 import { authorizeCreate } from './create.ts'
+import { authorizeHistorical } from './historical.ts'
 import { authorizeMember, type SignedBy } from './member.ts'
 import { authorizePowerLevels } from './power-levels.ts'
 import { authorizeRedaction } from './redaction.ts'
@@ -91,6 +93,9 @@ export function authorize(event: RoomEvent, state: StateLookup, signedBy: Signed
   // 11 of v1–v2: m.room.redaction.
   if (event.type === 'm.room.redaction' && event.version.redactionsAreAuthorized)
     return authorizeRedaction(event, room)
+  // MSC2716: insertion, batch and marker events.
+  if (event.version.historicalPower && isHistoryType(event.type))
+    return authorizeHistorical(event, room)
   // 11: Otherwise allow.
   return allow
 }

@@ -1,4 +1,5 @@
 import { canonicalJson, parseJson } from '#core/canonical-json.ts'
+import { historyKeyOf } from '#core/content/msc2716.ts'
 import { isObject, type Json, type JsonObject, setKey } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
 
@@ -87,6 +88,8 @@ function redactContent(
         'state_default',
         'users',
         'users_default',
+        // MSC2716
+        ...(version.historicalPower ? ['historical'] : []),
       )
     case 'm.room.aliases':
       // v1–v5.
@@ -96,8 +99,11 @@ function redactContent(
     case 'm.room.redaction':
       // v11+
       return version.redactionV11 ? keep(content, 'redacts') : {}
-    default:
-      return {}
+    default: {
+      // MSC2716: what ties history together.
+      const key = version.historicalPower ? historyKeyOf(version, type as string) : undefined
+      return key === undefined ? {} : keep(content, key)
+    }
   }
 }
 

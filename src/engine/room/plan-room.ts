@@ -175,6 +175,8 @@ function powerLevels(wish: RoomWish): JsonObject {
       'm.room.tombstone': version.privilegedCreators ? tombstoneLevel(stateDefault) : 100,
     },
     events_default: 0,
+    // MSC2716
+    ...(version.historicalPower && { historical: 100 }),
     invite: preset === 'public_chat' ? 50 : 0,
     kick: 50,
     redact: 50,

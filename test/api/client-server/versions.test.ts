@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { roomVersions } from '#core/room-version.ts'
+import { stableVersions } from '#core/room-version.ts'
 import { testDatabase } from '#test/database.ts'
 import { Home } from './home.ts'
 
@@ -31,7 +31,7 @@ test('the capabilities name every room version there is, and the default one', a
   const alice = await home.person('alice')
   const { body } = await alice.client.get('/capabilities')
   const versions = body.capabilities['m.room_versions']
-  expect(Object.keys(versions.available).sort()).toEqual([...roomVersions.keys()].sort())
+  expect(Object.keys(versions.available).sort()).toEqual([...stableVersions.keys()].sort())
   expect(versions.default).toBe(home.ctx.config.rooms.default_version)
   expect(body.capabilities).toMatchObject({
     'm.change_password': { enabled: true },

@@ -1,12 +1,12 @@
 import { authorize } from '#core/auth/authorize.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { JsonObject } from '#core/json.ts'
-import { roomVersions, type RoomVersion } from '#core/room-version.ts'
+import { type RoomVersion, stableVersions } from '#core/room-version.ts'
 import type { Verdict } from '#core/verdict.ts'
 import { placeOf } from '#test/differential/graph.ts'
 import { makeEvent, type Draft } from '#test/differential/make-event.ts'
 
-export const versions = [...roomVersions.values()]
+export const versions = [...stableVersions.values()]
 export const from = (first: number): RoomVersion[] =>
   versions.filter(({ id }) => Number(id) >= first)
 export const until = (last: number): RoomVersion[] =>

@@ -11,9 +11,9 @@ import {
 import { toRoomEvent } from '#core/event/check.ts'
 import type { Pdu } from '#core/event/pdu.ts'
 import type { Json, JsonObject } from '#core/json.ts'
-import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import { type RoomVersion, roomVersions, stableVersions } from '#core/room-version.ts'
 
-const versions = [...roomVersions.values()]
+const versions = [...stableVersions.values()]
 const version = (id: string) => roomVersions.get(id)!
 
 const create = (of: RoomVersion, content: JsonObject = {}) => {

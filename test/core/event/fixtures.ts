@@ -1,11 +1,11 @@
 import { canonicalEvent, contentHash } from '#core/event/hash.ts'
 import { signEvent } from '#core/event/build.ts'
 import type { JsonObject } from '#core/json.ts'
-import { type RoomVersion, roomVersions } from '#core/room-version.ts'
+import { type RoomVersion, roomVersions, stableVersions } from '#core/room-version.ts'
 import type { KeyLookup, ServerKey } from '#core/server-keys.ts'
 import { SigningKey } from '#core/signing.ts'
 
-export const versions = [...roomVersions.values()]
+export const versions = [...stableVersions.values()]
 export const version = (id: string): RoomVersion => roomVersions.get(id)!
 
 /** A reference as each version writes it. */

@@ -8,7 +8,7 @@ import { parsePdu } from '#core/event/check.ts'
 import { referenceHash } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { JsonObject } from '#core/json.ts'
-import { roomVersions } from '#core/room-version.ts'
+import { roomVersions, stableVersions } from '#core/room-version.ts'
 import { makeSigningKey } from '#core/signing.ts'
 import { planRoom, type RoomPlan, type RoomWish } from '#engine/room/plan-room.ts'
 
@@ -16,7 +16,7 @@ const signing = { serverName: 'us.test', key: makeSigningKey(randomBytes(32)) }
 const creator = '@alice:us.test'
 const bob = '@bob:them.test'
 const now = 1_700_000_000_000
-const allVersions = [...roomVersions.keys()]
+const allVersions = [...stableVersions.keys()]
 
 const plan = (version: string, wish: Partial<RoomWish> = {}): RoomPlan =>
   planRoom(
