@@ -21,6 +21,7 @@ import { Introductions } from '#engine/user/keys/introductions.ts'
 import { Keys } from '#engine/user/keys/keys.ts'
 import { Resync } from '#engine/user/keys/resync.ts'
 import { UserShards } from '#engine/user/owner.ts'
+import type { Mail } from '#engine/user/mail.ts'
 import { ProfileNews } from '#engine/user/profile-news.ts'
 import { startSweeping } from '#engine/user/sweep.ts'
 import { SyncFilters } from '#engine/user/sync-filters.ts'
@@ -28,9 +29,10 @@ import { takeEdus } from '#engine/user/take-edus.ts'
 import { RoomPool } from '#engine/worker/pool.ts'
 import type { Rooms, Signal } from '#engine/worker/protocol.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
+import type { KeyWaits } from '#api/http/key-waits.ts'
 import type { RequestTimes } from '#api/http/request-times.ts'
-import { makeAccounts, makeMail } from '#src/accounts.ts'
 import { startBridges } from '#src/bridges.ts'
+import { makeAccounts, makeMail } from '#src/accounts.ts'
 import { type Config, budgetsOf } from '#src/config.ts'
 import type { Context } from '#src/context.ts'
 import type { Database } from '#src/database.ts'
@@ -52,7 +54,7 @@ export type Parts = {
   roomWorkers: number
   /** Requests to other servers that the runtime allows at once. */
   maxRequests: number
-  measures: { meter: ThreadMeter; requests: RequestTimes }
+  measures: { meter: ThreadMeter; requests: RequestTimes; keyWaits: KeyWaits }
   /** What is started is put here, to be stopped in reverse. */
   started: AsyncDisposableStack
 }
@@ -77,16 +79,8 @@ export async function createContext(parts: Parts): Promise<Context> {
   const { keys, resync } = startKeys(parts, owners.users, federation, positions)
   await makeSenders({ sql, users: owners.users, clock }, appservices)
 
-  const { worker: mediaWorker, ...media } = await startMedia({
-    config,
-    sql,
-    log,
-    clock,
-    started,
-    federation,
-  })
-
   const shared = { config, sql, log, clock, positions, started, users: owners.users }
+  const { worker: mediaWorker, ...media } = await startMedia({ ...shared, federation })
   const bridges = await startBridges({ ...shared, appservices, federation })
   positions.watchNews(() => bridges.tell())
   const live = await startLive({
@@ -117,11 +111,14 @@ export async function createContext(parts: Parts): Promise<Context> {
     ),
   )
 
+  const queues = queuesOf({ ...owners, ...measures, ...media, mail, keys })
+  const watched = { queues, rooms, federation, intake, push, mediaWorker, bridges }
   return {
     config,
     serverName,
     log,
     appservices,
+    bridges,
     clock,
     sql,
     signingKey: ownKeys.current,
@@ -131,19 +128,9 @@ export async function createContext(parts: Parts): Promise<Context> {
     federation,
     ...owners,
     ...media,
-    bridges,
     ...live,
     keys,
-    seeing: new Seeing({
-      ...shared,
-      ...measures,
-      rooms,
-      federation,
-      intake,
-      push,
-      bridges,
-      mediaWorker,
-    }),
+    seeing: new Seeing({ ...shared, ...measures, ...watched }),
     limits: new RateLimits(budgetsOf(config), clock),
     positions,
     eventIndex,
@@ -158,6 +145,21 @@ export async function createContext(parts: Parts): Promise<Context> {
     signal: (signal) => federation.signal(signal),
   }
 }
+
+/** Queues that have no family of their own in what is measured. */
+const queuesOf = (
+  parts: Pick<Context, 'accounts' | 'profileNews' | 'keys' | 'media'> & {
+    mail: Mail | undefined
+    keyWaits: KeyWaits
+  },
+) => ({
+  passwords: parts.accounts,
+  emails: parts.mail,
+  profile_changes: parts.profileNews,
+  key_queries: parts.keys,
+  server_keys: parts.keyWaits,
+  uploads: parts.media.awaited,
+})
 
 /** What is kept in memory of what was read, and of what clients were told. */
 const memories = () => ({

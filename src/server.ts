@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { type App, mount } from '#api/http/mount.ts'
+import type { ServerCheck } from '#api/http/authenticate.ts'
+import { KeyWaits } from '#api/http/key-waits.ts'
 import { RequestTimes } from '#api/http/request-times.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { ops } from '#api/index.ts'
@@ -50,6 +52,7 @@ export async function startServer(
   })
   started.defer(() => database.stop())
   const requests = new RequestTimes()
+  const keyWaits = new KeyWaits()
   const context = await createContext({
     config,
     appservices,
@@ -57,7 +60,7 @@ export async function startServer(
     database,
     roomWorkers,
     maxRequests,
-    measures: { meter, requests },
+    measures: { meter, requests, keyWaits },
     started,
   })
 
@@ -66,7 +69,7 @@ export async function startServer(
     const each = listening[index]!
     // Before all that is behind it.
     started.defer(() => each.stop())
-    each.serve(appFor(context, listener, requests, heardFrom))
+    each.serve(appFor(context, listener, requests, serverCheck(heardFrom, keyWaits)))
   }
   const running = started.move()
   return { context, listening, isNew: database.isNew, stop: () => running.disposeAsync() }
@@ -87,13 +90,13 @@ function appFor(
   context: Context,
   listener: ListenerConfig,
   requests: RequestTimes,
-  heardFrom: (server: string) => void,
+  checkServer: ServerCheck,
 ): App {
   const { enabled } = context.config.federation
   return mount(context, ops, {
     serves: listener.serves.filter((api) => enabled || api !== 'federation'),
     trustedProxies: listener.trusted_proxies,
-    checkServer: serverCheck(heardFrom),
+    checkServer,
     requests,
   })
 }

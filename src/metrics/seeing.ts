@@ -29,6 +29,8 @@ export type SeeingParts = {
   push: Pick<PushSender, 'counts'>
   bridges: Pick<Bridges, 'counts'>
   mediaWorker: Pick<MediaThread, 'waiting'>
+  /** Those of the main thread that are not told of otherwise; undefined: there is none such. */
+  queues: Readonly<Record<string, { readonly waiting: number } | undefined>>
 }
 
 /** So long a scrape waits for the database; workers have a second. */
@@ -150,8 +152,17 @@ export class Seeing {
       { name: 'push_in_flight', value: inFlight },
       { name: 'push_gateways_failing', value: failing },
       { name: 'media_work_waiting', value: mediaWorker.waiting },
+      ...this.#queueSamples(),
       ...this.#appserviceSamples(),
     ]
+  }
+
+  #queueSamples(): Sample[] {
+    return Object.entries(this.#parts.queues).map(([queue, length]) => ({
+      name: 'queue_length',
+      labels: { queue },
+      value: length?.waiting ?? 0,
+    }))
   }
 
   #appserviceSamples(): Sample[] {

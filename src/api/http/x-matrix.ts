@@ -1,19 +1,18 @@
 import { LRUCache } from 'lru-cache'
-import { notJson, unauthorized, unavailable } from '#core/error.ts'
+import { notJson, unauthorized } from '#core/error.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import type { Json } from '#core/json.ts'
 import { signsRequests } from '#core/server-keys.ts'
 import { parseAuthorization, verifyRequest } from '#core/x-matrix.ts'
 import type { ServerCheck } from '#api/http/authenticate.ts'
 import type { Incoming } from '#api/http/incoming.ts'
+import { KeyWaits } from '#api/http/key-waits.ts'
 import { serverKeyOf } from '#engine/federation/keyring.ts'
 import type { KnownKey } from '#engine/worker/protocol.ts'
 import type { Context } from '#src/context.ts'
 
 /** How long a request may wait for the key of its origin; all that wait for it share one request. */
 const keyDeadlineMs = 10_000
-/** Anybody can name servers that hang: so many requests may wait for keys, more are refused. */
-const maxWaiting = 2_000
 /** Told at most this often of each server. */
 const heardEveryMs = 1_000
 
@@ -23,20 +22,12 @@ const heardEveryMs = 1_000
  *
  * Spec: server-server-api/#request-authentication
  */
-export function serverCheck(heardFrom: (server: string) => void): ServerCheck {
+export function serverCheck(
+  heardFrom: (server: string) => void,
+  waits = new KeyWaits(),
+): ServerCheck {
   const keys = new LRUCache<string, KnownKey>({ max: 10_000, ttl: 3_600_000 })
   const heard = new LRUCache<string, true>({ max: 20_000, ttl: heardEveryMs })
-  let waiting = 0
-  const wait = async (ask: () => Promise<KnownKey>) => {
-    if (waiting >= maxWaiting)
-      throw unavailable('Too many requests wait for the keys of other servers', 5_000)
-    waiting++
-    try {
-      return await ask()
-    } finally {
-      waiting--
-    }
-  }
 
   return async (ctx, request) => {
     const header = request.headers.get('authorization')
@@ -53,7 +44,7 @@ export function serverCheck(heardFrom: (server: string) => void): ServerCheck {
     const cached = keys.get(`${origin} ${keyId}`)
     const now = ctx.clock()
     const isGood = cached !== undefined && signsRequests(serverKeyOf(cached), now)
-    const key = isGood ? cached : await wait(() => askForKey(ctx, origin, keyId))
+    const key = isGood ? cached : await waits.run(() => askForKey(ctx, origin, keyId))
     if (!signsRequests(serverKeyOf(key), ctx.clock()))
       throw unauthorized(`The key ${keyId} of ${origin} has expired`)
 

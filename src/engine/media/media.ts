@@ -69,7 +69,8 @@ const maxUploadsOfUser = 10
  */
 export class Media {
   readonly #options: MediaOptions
-  readonly #waiting = new WaitingUploads()
+  /** Who waits for what is created and not uploaded yet. */
+  readonly awaited = new WaitingUploads()
   readonly #uploads = new Map<string, number>()
   #uploadCount = 0
 
@@ -130,7 +131,7 @@ export class Media {
       const now = await mediaRows.find(sql, serverName, mediaId)
       throw now?.sha256 ? overwritten() : unknownId()
     })
-    this.#waiting.wake(mediaId)
+    this.awaited.wake(mediaId)
   }
 
   /** Finds media whose content is there in the end, and may be given to the caller. */
@@ -164,7 +165,7 @@ export class Media {
 
   /** Whoever waits for an upload is told that it did not come. */
   stop(): void {
-    this.#waiting.wakeAll()
+    this.awaited.wakeAll()
   }
 
   async #findOurs(mediaId: string, timeoutMs: number): Promise<mediaRows.Media | undefined> {
@@ -173,7 +174,7 @@ export class Media {
       found?.sha256 === null && (found.expiresAt ?? 0) > clock()
     const first = await mediaRows.find(sql, serverName, mediaId)
     if (!isPending(first)) return first
-    await this.#waiting.wait(mediaId, timeoutMs)
+    await this.awaited.wait(mediaId, timeoutMs)
     const then = await mediaRows.find(sql, serverName, mediaId)
     if (isPending(then))
       throw new MatrixError(504, 'M_NOT_YET_UPLOADED', 'The content has not yet been uploaded')

@@ -8,6 +8,10 @@ export class WaitingUploads {
     this.#most = most
   }
 
+  get waiting(): number {
+    return this.#count
+  }
+
   /** Waits until an ID has its content, or the time is over; at once if too many wait already. */
   async wait(mediaId: string, ms: number): Promise<void> {
     if (ms <= 0 || this.#count >= this.#most) return

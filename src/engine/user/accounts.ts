@@ -114,6 +114,11 @@ export class Accounts {
     return userId
   }
 
+  /** Passwords that wait until others are hashed. */
+  get waiting(): number {
+    return this.#passwords.waiting
+  }
+
   /** A password as it is stored. */
   hash(password: string): Promise<string> {
     requireStrong(password)

@@ -56,6 +56,11 @@ export class Mail {
     })
   }
 
+  /** Letters that are under way, or wait for a connection. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
   async send({ to, subject, text, html, headers }: Letter): Promise<void> {
     if (this.#waiting >= maxWaiting) throw unavailable('Too many e-mails wait to be sent', 5_000)
     this.#waiting++

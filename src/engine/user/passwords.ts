@@ -17,6 +17,11 @@ export class Passwords {
     this.#cost = cost
   }
 
+  /** Those that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   hash(password: string): Promise<string> {
     return this.#inTurn(() =>
       Bun.password.hash(password, {

@@ -40,6 +40,11 @@ export class ProfileNews {
     this.#options = options
   }
 
+  /** Users of whose change rooms are still to be told. */
+  get waiting(): number {
+    return this.#users.size
+  }
+
   changed(userId: string): void {
     if (this.#closed || this.#users.size >= maxUsers) return
     this.#users.add(userId)

@@ -13,6 +13,11 @@ export class Gate {
     this.#maxWaiting = maxWaiting
   }
 
+  /** How many of all keys wait for their turn. */
+  get waiting(): number {
+    return this.#keys.values().reduce((count, { waiting }) => count + waiting.length, 0)
+  }
+
   async run<T>(key: string, task: () => Promise<T>): Promise<T> {
     let line = this.#keys.get(key)
     if (!line) this.#keys.set(key, (line = { running: 0, waiting: [] }))

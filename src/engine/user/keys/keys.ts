@@ -55,6 +55,11 @@ export class Keys {
     this.#remote = new RemoteKeys(options)
   }
 
+  /** Queries that wait until others of their device are answered. */
+  get waiting(): number {
+    return this.#gate.waiting
+  }
+
   /**
    * Answers a client. One look for all local users, one request for each other server; a server that
    * fails is named, and fails nothing else.
