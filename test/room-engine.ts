@@ -100,6 +100,8 @@ function late(engine: Promise<RoomEngine>) {
       (await engine).removeRoom(...a),
     dropRemains: async (...a: Parameters<RoomEngine['dropRemains']>) =>
       (await engine).dropRemains(...a),
+    importHistory: async (...a: Parameters<RoomEngine['importHistory']>) =>
+      (await engine).importHistory(...a),
   }
 }
 

@@ -45,6 +45,9 @@ export const exclusive = (message: string, status: 400 | 403 = 400) =>
 export const userDeactivated = (userId: string) =>
   new MatrixError(403, 'M_USER_DEACTIVATED', `The account ${userId} is deactivated`)
 export const notFound = (message: string) => new MatrixError(404, 'M_NOT_FOUND', message)
+/** It would be right at another time, or of something in another state. */
+export const conflict = (message: string, extra = {}) =>
+  new MatrixError(409, 'M_CONFLICT', message, extra)
 export const tooLarge = (message: string) => new MatrixError(413, 'M_TOO_LARGE', message)
 export const unrecognized = (status: 404 | 405) =>
   new MatrixError(status, 'M_UNRECOGNIZED', 'Unrecognized request')

@@ -28,6 +28,8 @@ import { Send } from '#engine/room/send.ts'
 import { States } from '#engine/room/states.ts'
 import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/backfill.ts'
+import { countersOf } from '#engine/room/engine-counters.ts'
+import { Imports } from '#engine/room/import/imports.ts'
 import { knock, takeKnock } from '#engine/room/knock.ts'
 import { makeMember } from '#engine/room/make-member.ts'
 import { changeMembership, join } from '#engine/room/members.ts'
@@ -37,6 +39,7 @@ import { RemoteJoins } from '#engine/room/remote-joins.ts'
 import { performLocal, takeMember } from '#engine/room/take-member.ts'
 import type { Task } from '#engine/room/task.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
+import type { ImportStep } from '#engine/worker/import-steps.ts'
 import type {
   CreateRoom,
   Federation,
@@ -81,6 +84,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
   readonly parts: Parts
   readonly lanes = new Map<string, Lane>()
   readonly joins: RemoteJoins
+  readonly imports: Imports
   readonly housekeeping: Housekeeping
   /** Local sends under way, by transaction: one that comes twice at once is made once. */
   readonly #txns = new Map<string, Promise<Landed>>()
@@ -133,6 +137,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     }
     this.housekeeping = new Housekeeping(this.parts)
     this.joins = new RemoteJoins(this.parts, this.housekeeping)
+    this.imports = new Imports(this.parts, (roomId, event) => this.send(roomId, event))
     this.#timers.push(setInterval(() => this.#tidy(), 10_000))
     for (const timer of this.#timers) timer.unref()
   }
@@ -298,36 +303,18 @@ export class RoomEngine implements Handlers<RoomCalls> {
     return lane.keep(() => dropRemains(lane, roomNid, step))
   }
 
+  async importHistory(roomId: string, step: ImportStep): Promise<string> {
+    this.#open()
+    const lane = this.lane(roomId)
+    return lane.keep(() => this.imports.take(lane, step))
+  }
+
   /** What is being looked for that parked events of a lane lack. */
   searchesOf = (lane: Lane) => this.#fetcher.searchesOf(lane)
 
   /** Counters, and gauges of the moment. */
   counters(): { [name: string]: number } {
-    const { parts } = this
-    let longest = 0
-    let waiting = 0
-    let parked = 0
-    for (const lane of this.lanes.values()) {
-      waiting += lane.length
-      parked += lane.inbound.park.size
-      longest = Math.max(longest, lane.length)
-    }
-    const { commits, events, failedBatches, retries, commitMs } = parts.persister.counters
-    return {
-      ...parts.counters,
-      commits,
-      persisted: events,
-      failedBatches,
-      retries,
-      commitMs: Math.round(commitMs),
-      busyMs: Math.round(parts.turns.busyMs),
-      lanes: this.lanes.size,
-      longestLane: longest,
-      waiting,
-      parked,
-      uncommitted: parts.persister.pending,
-      ...parts.memory.gauges(),
-    }
+    return countersOf(this.parts, this.lanes)
   }
 
   /** Takes nothing more, commits what is decided. */
@@ -338,7 +325,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     for (const lane of this.lanes.values()) lane.inbound.stop()
     this.#fetcher.stop()
     this.parts.policies.stop()
-    await this.housekeeping.stop()
+    await Promise.all([this.housekeeping.stop(), this.imports.stop()])
     await this.parts.persister.idle()
   }
 

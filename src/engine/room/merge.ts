@@ -39,7 +39,12 @@ function append(merged: RoomPart, part: RoomPart, { position: base, ingest }: Co
   add(merged.missing.added, part.missing.added)
   add(merged.missing.arrived, part.missing.arrived)
   add(merged.spans, part.spans)
-  add(merged.importChains, part.importChains)
+  for (const { chain, publishedAt, hiddenAt } of part.importChains)
+    merged.importChains.push({
+      chain,
+      publishedAt: publishedAt === null ? null : base + publishedAt,
+      hiddenAt: hiddenAt === null ? null : base + hiddenAt,
+    })
   add(merged.snapshots, part.snapshots)
   for (const change of part.state) merged.state.push(at(change))
   merged.staged ??= part.staged

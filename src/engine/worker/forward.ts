@@ -26,4 +26,5 @@ export const forwardRooms = (engine: () => Handlers<RoomCalls>): Handlers<RoomCa
   backfill: (...a) => engine().backfill(...a),
   removeRoom: (...a) => engine().removeRoom(...a),
   dropRemains: (...a) => engine().dropRemains(...a),
+  importHistory: (...a) => engine().importHistory(...a),
 })

@@ -1,3 +1,4 @@
+import type { ImportStep } from '#engine/worker/import-steps.ts'
 import type { LanesReport, LanesWanted } from '#engine/worker/lane-report.ts'
 import type { Sample } from '#engine/worker/measured.ts'
 import type { LogOptions } from '#src/log.ts'
@@ -119,6 +120,9 @@ export type RoomCalls = {
   removeRoom: (roomId: string, force: boolean) => number[]
   /** Drops some of these rows; the next step, null if none are left. */
   dropRemains: (roomId: string, roomNid: number, step: RemainsStep) => RemainsStep | null
+
+  /** Takes a step of an import into a room; its answer, as JSON. */
+  importHistory: (roomId: string, step: ImportStep) => string
 }
 
 /** How far the rows of a removed room have been dropped; it may begin anew. */

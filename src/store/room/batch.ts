@@ -129,10 +129,13 @@ export type Span = {
   /** IDs of the missing prev_events before it. */
   gap: readonly string[] | null
   hidden: boolean
+  /** Live history that goes on behind an import. */
+  afterImport?: boolean
 }
 /** Rows as they shall be, whether they were there or not. Spans are never taken away. */
 export type SpanChange = Span
 
+/** What is null leaves the row as it is. */
 export type ImportChainChange = {
   chain: number
   publishedAt: number | null

@@ -49,13 +49,14 @@ export const edgeParts = `
       as t (shard smallint, room_nid bigint, event_id bytea, child_nid bigint)
     on conflict do nothing
   ), spans as (
-    insert into spans (shard, room_nid, order_key, chain, from_index, to_index, gap, hidden)
+    insert into spans
+      (shard, room_nid, order_key, chain, from_index, to_index, gap, hidden, after_import)
     select * from json_to_recordset($spans) as t (
       shard smallint, room_nid bigint, order_key bytea, chain bigint, from_index integer,
-      to_index integer, gap text[], hidden boolean)
+      to_index integer, gap text[], hidden boolean, after_import boolean)
     on conflict (shard, room_nid, order_key) do update set
       chain = excluded.chain, from_index = excluded.from_index, to_index = excluded.to_index,
-      gap = excluded.gap, hidden = excluded.hidden
+      gap = excluded.gap, hidden = excluded.hidden, after_import = excluded.after_import
   ), redactions as (
     insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
     select * from json_to_recordset($redactions) as t (

@@ -209,7 +209,8 @@ const putImportChains = (sql: Sql, rows: string) => sql`
   select * from json_to_recordset(${rows}::text::json) as t (
     shard smallint, room_nid bigint, chain bigint, published_at bigint, hidden_at bigint)
   on conflict (shard, chain) do update set
-    published_at = excluded.published_at, hidden_at = excluded.hidden_at`
+    published_at = coalesce(excluded.published_at, import_chains.published_at),
+    hidden_at = coalesce(excluded.hidden_at, import_chains.hidden_at)`
 
 const pendingAuthRows = (parts: readonly RoomPart[]) =>
   parts.flatMap(({ shard, roomNid, authPending }) =>

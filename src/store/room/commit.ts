@@ -27,10 +27,12 @@ export async function stage(
   pool: Pool,
   leases: readonly Lease[],
   parts: readonly RoomPart[],
+  /** What is written with them, sent without waiting in between. */
+  also: (sql: Sql) => readonly PromiseLike<unknown>[] = () => [],
 ): Promise<void> {
   const writing = new Writing(parts)
   await pool.begin((sql) =>
-    Promise.all([guard.run(sql, leaseValues(leases)), ...writing.send(sql)]),
+    Promise.all([guard.run(sql, leaseValues(leases)), ...writing.send(sql), ...also(sql)]),
   )
 }
 

@@ -198,6 +198,7 @@ export function spanRows(parts: readonly RoomPart[]) {
           to_index: span.to,
           gap: span.gap?.length ? span.gap : null,
           hidden: span.hidden,
+          after_import: span.afterImport ?? false,
         },
       ]),
     )

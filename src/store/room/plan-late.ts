@@ -202,7 +202,7 @@ export function splitBefore(list: SpanList, place: Place, put: (span: Span) => v
   if (place.index === first) return at
   const orderKey = keyBetween(span.orderKey, list.spans[at + 1]?.orderKey ?? null)
   put({ ...span, to: place.index - 1 })
-  put({ ...span, orderKey, from: place.index, gap: null })
+  put({ ...span, orderKey, from: place.index, gap: null, afterImport: false })
   return at + 1
 }
 

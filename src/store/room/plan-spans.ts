@@ -36,7 +36,7 @@ export type Publication = { spans: Span[]; importChain: ImportChainChange }
 
 /**
  * Makes a staged chain readable, directly before a place or, without one, after all that is there;
- * the live chain then goes on behind it. One row or three, however long the chain.
+ * the live chain then goes on behind it. A few rows, however long the chain.
  */
 export function publish(
   list: SpanList,
@@ -57,6 +57,7 @@ export function publish(
     // What is missing before the place stays missing before it.
     const low = list.spans[at - 1]?.orderKey ?? null
     put({ ...made, orderKey: keyBetween(low, span.orderKey) })
+    put({ ...span, afterImport: true })
   } else {
     const end = { ...live.span, to: live.nextIndex - 1 }
     const orderKey = keyBetween(live.span.orderKey, null)
@@ -67,6 +68,7 @@ export function publish(
       chain: live.span.chain,
       from: live.nextIndex,
       orderKey: keyBetween(orderKey, null),
+      afterImport: true,
     })
   }
   return {

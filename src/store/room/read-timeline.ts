@@ -21,7 +21,7 @@ export type WindowRow = {
   scanned: number
   /** Whether there are more than the limit. */
   more: boolean
-  /** Of an event that is read behind a gap: the position with which that stretch begins. */
+  /** Of an event that is read behind a gap, or an import: the position with which that stretch begins. */
   begins: number | null
 } & ((EventRow & { push_flags: number }) | { event_nid: null })
 
@@ -81,7 +81,7 @@ export const newest = (
       where s.shard = event.shard and s.chain = event.chain
         and (s.from_index is null or s.from_index <= event.chain_index)
         and (s.to_index is null or s.to_index >= event.chain_index)
-        and cardinality(s.gap) > 0
+        and (cardinality(s.gap) > 0 or s.after_import)
       limit 1
     ) gap on true
     order by w.room_nid, event.place desc`

@@ -14,6 +14,7 @@ export type SpanRow = {
   to_index: number | null
   gap: string[] | null
   hidden: boolean
+  after_import: boolean
   low: number | null
   high: number | null
   /** The chain is an import. */
@@ -50,6 +51,7 @@ export class SpanList {
           to: row.to_index,
           gap: row.gap,
           hidden: row.hidden,
+          afterImport: row.after_import,
         })
       if (row.low !== null) this.used(row.chain, row.low)
       if (row.high !== null) this.used(row.chain, row.high)
@@ -95,6 +97,11 @@ export class SpanList {
   /** Live history never goes into the chain of an import: undoing that would take it away, too. */
   isImport(chain: number): boolean {
     return this.#imports.has(chain)
+  }
+
+  /** The chain of an import was published. */
+  imported(chain: number): void {
+    this.#imports.add(chain)
   }
 
   extent(chain: number): Extent | undefined {
@@ -160,7 +167,7 @@ export async function around(
       select order_key, bool_or(settled) as settled from near
       where order_key is not null group by order_key
     )
-    select s.order_key, s.chain, s.from_index, s.to_index, s.gap, s.hidden, w.settled,
+    select s.order_key, s.chain, s.from_index, s.to_index, s.gap, s.hidden, s.after_import, w.settled,
       exists (
         select from import_chains i where i.shard = ${shard} and i.chain = s.chain) as imported,
       (select min(chain_index) from events e where e.shard = ${shard} and e.chain = s.chain) as low,
@@ -178,7 +185,7 @@ export async function ofChain(
   chain: number,
 ): Promise<Span[]> {
   const rows = await sql<Omit<SpanRow, 'low' | 'high' | 'imported' | 'settled'>[]>`
-    select order_key, chain, from_index, to_index, gap, hidden from spans
+    select order_key, chain, from_index, to_index, gap, hidden, after_import from spans
     where shard = ${shard} and room_nid = ${roomNid} and chain = ${chain} order by order_key`
   return rows.map((row) => ({
     orderKey: row.order_key,
@@ -187,5 +194,6 @@ export async function ofChain(
     to: row.to_index,
     gap: row.gap,
     hidden: row.hidden,
+    afterImport: row.after_import,
   }))
 }

@@ -258,6 +258,7 @@ describe('an import', () => {
         to_index: null,
         gap: null,
         hidden: false,
+        after_import: false,
         low: 0,
         high: 1,
         imported: true,

@@ -1,0 +1,322 @@
+import { authorize } from '#core/auth/authorize.ts'
+import { conflict, forbidden } from '#core/error.ts'
+import { type AuthSubject, selectAuthEvents, type StateLookup } from '#core/event/auth-events.ts'
+import { refusalOf } from '#core/event/build.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
+import { allow } from '#core/verdict.ts'
+import type { RoomPart } from '#store/room/batch.ts'
+import { packEventId } from '#store/room/event-id.ts'
+import * as importChains from '#store/room/import-chains.ts'
+import type { Interned } from '#store/room/intern.ts'
+import { publish } from '#store/room/plan-spans.ts'
+import type { Extent, Place } from '#store/room/span-list.ts'
+import type { StateMap } from '#store/room/state-map.ts'
+import { applyAt, type Judged } from '#engine/room/apply.ts'
+import { type Answer, Asked } from '#engine/room/asked.ts'
+import { lookupIn } from '#engine/room/decide.ts'
+import { buildOn } from '#engine/room/import/build.ts'
+import { followingOf } from '#engine/room/import/depth.ts'
+import type { Staging } from '#engine/room/import/staging.ts'
+import type { Lane } from '#engine/room/lane.ts'
+import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
+import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
+import { readSpans } from '#engine/room/place.ts'
+import { resolveStates } from '#engine/room/resolve.ts'
+import type { Known, Room } from '#engine/room/room.ts'
+import { citedBy, txnOf } from '#engine/room/send.ts'
+import { type Task, wait } from '#engine/room/task.ts'
+import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
+import type { LocalTxn } from '#engine/worker/protocol.ts'
+
+/** What ties an import into its room, and what ends its chain for other servers. */
+export const mergeType = 'org.laneway.import.merge'
+export const boundaryType = 'org.laneway.import.boundary'
+
+/** By this a commit that was broken off finds what it had sent. */
+export const importTxn = (userId: string, sessionId: string, what: string): LocalTxn => ({
+  userId,
+  deviceId: 'import',
+  path: `import/${what}`,
+  txnId: sessionId,
+})
+
+type Building = {
+  type: string
+  prevs: readonly Known[]
+  lookup: StateLookup
+  depth?: number
+}
+
+export type Published = { mergeEventId: string; boundaryEventId: string | undefined }
+
+/** How often a room may move before the import is told to try again. */
+const patience = 20
+
+/**
+ * Makes an import readable: one commit, however long its chain. A merge event of its room's own ties the
+ * chain to the live history, so that the room goes on with one extremity.
+ */
+export class Publish extends Asked<Published> {
+  readonly bytes = 5_000
+  readonly #staging: Staging
+  readonly #leader: string
+  #room: Room | undefined
+  #known: Known[] = []
+  #published: Published | undefined
+
+  constructor(answer: Answer<Published>, staging: Staging, leader: string) {
+    super(answer)
+    this.#staging = staging
+    this.#leader = leader
+  }
+
+  *decide(lane: Lane): Task<Outcome | null> {
+    const room = yield* lane.load()
+    if (!room) throw new Error(`${lane.roomId} is gone`)
+    for (let tries = 0; tries < patience; tries++) {
+      const outcome = yield* this.#once(lane.parts, room)
+      if (outcome) return outcome
+    }
+    throw conflict('The room changes too fast for the import to be tied into it: try again')
+  }
+
+  *#once(parts: Parts, room: Room): Task<Outcome | undefined> {
+    const staging = this.#staging
+    const tip = (yield* parts.events.byNids(room, [staging.tip!.nid])).get(staging.tip!.nid)!
+    const { revision } = room
+    const cited = citedBy(room)
+    const before = yield* stateWith(parts, room, staging)
+    const at = yield* placeFor(parts, room, staging)
+    const redactions = yield* wait(
+      importChains
+        .redactionsIn(parts.sql, room.shard, staging.row.chain, false)
+        .then((list) => list),
+    )
+    const extent = yield* wait(importChains.extentOf(parts.sql, room.shard, staging.row.chain))
+    if (room.stale) throw new RoomReloaded()
+    if (room.revision !== revision) return undefined
+
+    const { numbers, lookup } = yield* this.#authority(parts, room, before)
+    // Within the room, other servers are to learn of the chain by its end alone.
+    const boundary = at
+      ? this.#build(parts, room, { type: boundaryType, prevs: [tip], lookup, depth: at.depth - 1 })
+      : undefined
+    const end = boundary ? this.#boundaryOf(parts, room, tip, boundary, numbers, before) : undefined
+    const isLine = isUnmoved(room, staging) && !at
+    const prevs = isLine ? [tip] : [...cited, end?.known ?? tip]
+    const merge = this.#build(parts, room, { type: mergeType, prevs, lookup })
+    const { event, text, auths } = merge
+    const judged: Judged = {
+      event,
+      text,
+      prevs,
+      covers: (isLine ? [...room.extremities.values()].map(({ known }) => known) : cited)
+        .concat(prevs)
+        .map(({ nid }) => nid),
+      auths: knownAuths(parts, room, auths, before, numbers),
+      before,
+      numbers,
+      verdict: allow,
+      relayed: true,
+      inboxIds: [],
+      ...txnOf(importTxn(this.#leader, staging.row.session_id, 'merge'), parts.now()),
+    }
+    if (room.stale) throw new RoomReloaded()
+    if (room.revision !== revision) return undefined
+    const applied = yield* applyAt(parts, room, judged, revision)
+    if (!applied) return undefined
+    const { known, outcome } = applied
+    if (end) outcome.part.events.unshift(end.row)
+    // What is outside of the chain is taken back from now on.
+    for (const { target_id: targetId, redaction_nid: redactionNid } of redactions)
+      outcome.part.redactions.push({ targetId, redactionNid, applied: true })
+    open(room, staging, { place: at?.place, known, extent: extent! }, outcome.part)
+    this.#room = room
+    this.#known = [known]
+    this.#published = {
+      mergeEventId: event.eventId,
+      boundaryEventId: boundary?.event.eventId,
+    }
+    return { ...outcome, ingests: outcome.ingests + (end ? 1 : 0) }
+  }
+
+  *#authority(parts: Parts, room: Room, before: StateMap) {
+    const subjects = [mergeType, boundaryType].map((type) => this.#subject(room, type))
+    const numbers = yield* numbersFor(parts.interner, subjects)
+    const lookup = yield* lookupIn(parts, room, before, keysAsked(subjects[0]!), numbers)
+    return { numbers, lookup }
+  }
+
+  #subject(room: Room, type: string): AuthSubject {
+    return { version: room.version, type, stateKey: undefined, sender: this.#leader, content: {} }
+  }
+
+  #build(
+    parts: Parts,
+    room: Room,
+    { type, prevs, lookup, depth }: Building,
+  ): { event: RoomEvent; text: string; auths: readonly RoomEvent[] } {
+    const content = { session: this.#staging.row.session_id, source: this.#staging.row.source }
+    const auths = selectAuthEvents(this.#subject(room, type), lookup)
+    const events = prevs.map(({ event }) => event)
+    const subject = { ...this.#subject(room, type), content }
+    const built = buildOn(parts, room, subject, {
+      prevs: events,
+      auths,
+      depth: depth ?? 1 + Math.max(...events.map((event) => event.depth)),
+      ts: parts.now(),
+    })
+    if (built.outcome !== 'built') throw refusalOf(built)
+    const verdict = authorize(built.event, lookup, () => true)
+    if (!verdict.allowed) throw forbidden(verdict.reason)
+    return { event: built.event, text: built.text, auths }
+  }
+
+  /** The event behind the chain: beside the reading order, so that it stays where the chain is undone. */
+  #boundaryOf(
+    parts: Parts,
+    room: Room,
+    tip: Known,
+    { event, text, auths }: { event: RoomEvent; text: string; auths: readonly RoomEvent[] },
+    numbers: Interned,
+    before: StateMap,
+  ) {
+    const authNids = auths.map(({ type, stateKey }) =>
+      before.get(numbers.stateKey(type, stateKey!))!,
+    )
+    const known: Known = {
+      nid: shardOfRoom(parts, room).nextNid(),
+      event,
+      typeNid: numbers.type(event.type),
+      stateKeyNid: null,
+      senderNid: numbers.user(event.sender),
+      authNids,
+      bytes: 500 + 3 * text.length,
+      flags: 0,
+      snapshotNid: this.#staging.snapshot.nid,
+      chain: null,
+      chainIndex: null,
+      authOrder: null,
+    }
+    const row = {
+      eventNid: known.nid,
+      eventId: packEventId(event.eventId),
+      typeNid: known.typeNid,
+      stateKeyNid: null,
+      senderNid: known.senderNid,
+      depth: event.depth,
+      originServerTs: event.originServerTs,
+      authNids,
+      json: text,
+      internal: null,
+      rejection: null,
+      claimed: false,
+      chain: null,
+      chainIndex: null,
+      position: null,
+      ingest: 2,
+      flags: 0,
+      snapshotNid: known.snapshotNid,
+      destinationSet: null,
+      pushFlags: 0,
+      prevNids: [tip.nid],
+    }
+    return { known, row }
+  }
+
+  override committed(committed: Committed): void {
+    for (const known of this.#known) this.#room!.committed(known)
+    super.committed(committed)
+  }
+
+  answerFor(): Published {
+    return this.#published!
+  }
+}
+
+/** Nothing came to the room since the session was opened. */
+const isUnmoved = (room: Room, { row }: Staging): boolean =>
+  room.extremities.size === row.anchors.length &&
+  row.anchors.every((nid) => room.extremities.has(nid))
+
+/**
+ * The state of the room together with the chain: it must be what the room has now, but for those who
+ * speak in the chain.
+ */
+function* stateWith(parts: Parts, room: Room, staging: Staging): Task<StateMap> {
+  if (isUnmoved(room, staging)) return staging.state
+  const tips = [...room.extremities.values()].map(({ after }) => after)
+  const resolved = yield* resolveStates(parts, room, [...tips, staging.state])
+  const speakers = yield* wait(
+    parts.interner.intern({
+      stateKeys: [...staging.people.keys()].map((user) => ['m.room.member', user] as const),
+    }),
+  )
+  const own = new Set(
+    [...staging.people.keys()].map((user) => speakers.stateKey('m.room.member', user)),
+  )
+  const other = room.state.diff(resolved).find(({ key }) => !own.has(key))
+  if (other)
+    throw conflict(
+      'The room has changed so that the import would change its state: abort it, and import anew',
+    )
+  return resolved
+}
+
+/** Where it is read: directly before this place; undefined: after all that is there. */
+function* placeFor(
+  parts: Parts,
+  room: Room,
+  { wish, row }: Staging,
+): Task<{ place: Place; depth: number } | undefined> {
+  const next = yield* followingOf(parts, room, wish.position, row.first_ts ?? 0)
+  if (!next) {
+    yield* readSpans(parts, room, [])
+    return undefined
+  }
+  const known = (yield* parts.events.byNids(room, [next.event_nid])).get(next.event_nid)!
+  yield* readSpans(parts, room, [known])
+  return { place: { chain: next.chain, index: next.chain_index }, depth: next.depth }
+}
+
+/** Puts the chain among the spans of the room; nothing is yielded here. */
+function open(
+  room: Room,
+  { row }: Staging,
+  { place, known, extent }: { place: Place | undefined; known: Known; extent: Extent },
+  part: RoomPart,
+): void {
+  const live = room.spans.end(room.chain)
+  if (!live) throw new Error(`${room.roomId} has no live span`)
+  if (room.nextIndex > 0) room.spans.used(room.chain, room.nextIndex - 1)
+  // The merge event is the first that is read behind what is imported at the end.
+  const nextIndex = known.chainIndex!
+  const { spans, importChain } = publish(
+    room.spans,
+    row.chain,
+    place ?? null,
+    { span: live, nextIndex },
+    1,
+  )
+  room.spans.imported(row.chain)
+  room.spans.used(row.chain, extent.low)
+  room.spans.used(row.chain, extent.high)
+  part.spans.push(...spans)
+  part.importChains.push(importChain)
+  room.orderKey = room.spans.end(room.chain)?.orderKey ?? room.orderKey
+}
+
+function knownAuths(
+  parts: Parts,
+  room: Room,
+  auths: readonly RoomEvent[],
+  state: StateMap,
+  numbers: Interned,
+): Map<string, Known> {
+  const known = new Map<string, Known>()
+  for (const { eventId, type, stateKey } of auths) {
+    const nid = state.get(numbers.stateKey(type, stateKey!))!
+    known.set(eventId, parts.events.get(nid) ?? parts.events.find(room, eventId)!)
+  }
+  return known
+}
