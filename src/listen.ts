@@ -12,6 +12,20 @@ export type Listening = {
   stop: () => Promise<void>
 }
 
+/** What is to become of a WebSocket, as whoever let it in says. */
+export type SocketData = {
+  opened: (socket: OpenSocket) => void
+  received: (text: string) => void
+  closed: () => void
+}
+export type OpenSocket = { send(text: string): void; close(code: number, reason: string): void }
+
+/** The largest message that is taken, and what may wait to be sent to a slow reader. */
+const maxMessageBytes = 4 * 1024 * 1024
+const maxWaitingBytes = 64 * 1024 * 1024
+/** So long a WebSocket may be silent; it is asked before whether it is there. */
+const silentSeconds = 120
+
 /** Longer than the longest /sync; the runtime's most. */
 const idleSeconds = 255
 /** How long requests under way have when the server ends. */
@@ -46,7 +60,7 @@ export async function listen(
 
   function open() {
     try {
-      return Bun.serve({
+      return Bun.serve<SocketData>({
         hostname: address,
         port,
         idleTimeout: idleSeconds,
@@ -54,6 +68,15 @@ export async function listen(
         maxRequestBodySize: Math.max(64 * 1024 * 1024, maxUploadBytes + 1024 * 1024),
         ...(certificate && { tls: certificate }),
         fetch: (request, peer) => app.fetch(request, peer),
+        websocket: {
+          maxPayloadLength: maxMessageBytes,
+          backpressureLimit: maxWaitingBytes,
+          closeOnBackpressureLimit: true,
+          idleTimeout: silentSeconds,
+          open: (socket) => socket.data.opened(socket),
+          message: (socket, message) => socket.data.received(message.toString()),
+          close: (socket) => socket.data.closed(),
+        },
       })
     } catch (error) {
       const code = (error as { code?: string }).code

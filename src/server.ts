@@ -5,6 +5,7 @@ import { KeyWaits } from '#api/http/key-waits.ts'
 import { RequestTimes } from '#api/http/request-times.ts'
 import { serverCheck } from '#api/http/x-matrix.ts'
 import { ops } from '#api/index.ts'
+import { withSockets } from '#src/appservice-sockets.ts'
 import type { Config, ListenerConfig } from '#src/config.ts'
 import { loadAppservices } from '#src/config/appservices.ts'
 import type { Context } from '#src/context.ts'
@@ -71,6 +72,8 @@ export async function startServer(
     started.defer(() => each.stop())
     each.serve(appFor(context, listener, requests, serverCheck(heardFrom, keyWaits)))
   }
+  // Before the listeners, which would wait for them.
+  started.defer(() => context.bridges.hangUp())
   const running = started.move()
   return { context, listening, isNew: database.isNew, stop: () => running.disposeAsync() }
 }
@@ -93,10 +96,11 @@ function appFor(
   checkServer: ServerCheck,
 ): App {
   const { enabled } = context.config.federation
-  return mount(context, ops, {
+  const app = mount(context, ops, {
     serves: listener.serves.filter((api) => enabled || api !== 'federation'),
     trustedProxies: listener.trusted_proxies,
     checkServer,
     requests,
   })
+  return listener.serves.includes('client') ? withSockets(context, app) : app
 }

@@ -171,6 +171,16 @@ export class Bridges {
     return this.#sender.counts
   }
 
+  /** Drops what has waited for too long; it happens by the hour. */
+  sweep(): Promise<void> {
+    return this.#sender.sweep()
+  }
+
+  /** Ends the connections of those who have connected, and lets nobody in any more. */
+  hangUp(): void {
+    for (const { link } of this.#receivers) link.stop()
+  }
+
   /** Begins nothing more; what is in flight is repeated by the next run. */
   async stop(): Promise<void> {
     this.#stopped = true

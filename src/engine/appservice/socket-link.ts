@@ -43,6 +43,7 @@ export class SocketLink implements Link {
   readonly #options: SocketLinkOptions
   readonly #waiting = new Map<number, Waiter>()
   #socket: Socket | undefined
+  #stopped = false
   #count = 0
 
   constructor(options: SocketLinkOptions) {
@@ -56,6 +57,7 @@ export class SocketLink implements Link {
   connected(socket: Socket): void {
     this.#end('replaced')
     this.#socket = socket
+    if (this.#stopped) return this.stop()
     socket.send(JSON.stringify({ command: 'connect', status: 'connected' }))
     this.#options.onConnect()
   }
@@ -120,6 +122,7 @@ export class SocketLink implements Link {
   }
 
   stop(): void {
+    this.#stopped = true
     this.#end('stopping')
   }
 

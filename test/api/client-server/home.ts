@@ -58,6 +58,8 @@ export class Home {
   readonly edus: { servers: string[]; key: string; edu: string }[] = []
   /** What else the federation worker was told. */
   readonly signals: Signal[] = []
+  /** Told whenever somebody is there, or has gone. */
+  onPresence: () => void = () => {}
   roomAnswers: RoomAnswers = {}
   now = 1_700_000_200_000
   #people = 0
@@ -80,7 +82,12 @@ export class Home {
       serverName,
       log: silentLog,
       appservices,
-      bridges: options.bridges ?? { questions: new Questions([]), heardFrom: () => {} },
+      bridges: options.bridges ?? {
+        questions: new Questions([]),
+        heardFrom: () => {},
+        socketOf: () => undefined,
+        hangUp: () => {},
+      },
       clock,
       sql,
       signingKey: ownKeys.current,
@@ -224,7 +231,10 @@ export class Home {
       serverName,
       clock,
       epoch: this.now,
-      onChange: (roomNids) => positions.nudge(roomNids, 'presence'),
+      onChange: (roomNids) => {
+        this.onPresence()
+        return positions.nudge(roomNids, 'presence')
+      },
       onOwn: (entries) => tellPresence({ sql, serverName, clock, federation }, entries),
       // The database may be gone before the last has been noted.
       onFault: () => {},

@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import type { JsonObject } from '#core/json.ts'
 import { EventFilter, type Filter, parseFilter } from '#core/filter.ts'
 import { shardOf } from '#core/shard.ts'
-import { Typing } from '#engine/live/typing.ts'
+import { Typing, type TypingRoom } from '#engine/live/typing.ts'
 import { EventIndex } from '#engine/read/event-index.ts'
 import { Positions } from '#engine/read/positions.ts'
 import { StoredSnapshots } from '#engine/read/snapshots.ts'
@@ -39,6 +39,8 @@ export class Story implements Syncing {
   readonly typing: Typing
   /** What other servers are told of who types. */
   readonly typingTold: [roomId: string, userId: string, typing: boolean][] = []
+  /** Told of each room whose list of those who type changes. */
+  onTyping: (room: TypingRoom) => void = () => {}
   /** Milliseconds that typing has gone on. */
   typingMs = 0
   /** What the rooms port is asked; tests replace what answers. */
@@ -67,7 +69,10 @@ export class Story implements Syncing {
       serverName: this.serverName,
       clock: () => 1_700_000_100_000 + this.typingMs,
       epoch: ++epochs,
-      onChange: (roomNid) => this.positions.nudge([roomNid], 'typing'),
+      onChange: (roomNid, room) => {
+        this.positions.nudge([roomNid], 'typing')
+        this.onTyping(room)
+      },
       onOwn: ({ roomId }, userId, typing) => this.typingTold.push([roomId, userId, typing]),
     })
   }
