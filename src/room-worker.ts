@@ -44,6 +44,11 @@ async function start(start: RoomWorkerStart) {
       onSignal: (signal) => main.signal(signal),
       onError: (error, what) => log.error({ err: error }, what),
       onDrop: (room, origin, reason) => log.debug({ room, origin, reason }, 'an event was dropped'),
+      onThin: (room, dropped) =>
+        log.warn(
+          { room, dropped },
+          'a room is far behind: what others cite was dropped from its inbox',
+        ),
       // The pool starts another worker, which takes the shards over or learns why it cannot.
       onFatal: (error) => {
         log.fatal({ err: error }, 'this worker must not write any more')

@@ -86,6 +86,11 @@ export class Inbound implements Reader {
     return this.#queued + this.park.size + this.#keys.size
   }
 
+  /** Those that are neither parked nor decided: so many more may be read. */
+  get #undecided(): number {
+    return this.#queued + this.#keys.size
+  }
+
   get #queued(): number {
     const { raw, ready, again } = this.#queues
     return raw.length + ready.length + again.length
@@ -119,9 +124,7 @@ export class Inbound implements Reader {
   take(entries: readonly Raw[]): void {
     const { limits, memory } = this.#lane.parts
     for (const entry of entries) {
-      const isFull =
-        this.#queues.raw.length + this.#keys.behind >= limits.laneEvents ||
-        !memory.fits(this, bytesOf(entry))
+      const isFull = this.#undecided >= limits.laneEvents || !memory.fits(this, bytesOf(entry))
       // It comes behind what is in the inbox, and behind what is just being read from there.
       if (this.#more || this.#reading || isFull) this.#more = true
       else if (this.#hold(entry)) this.#queues.raw.push(entry)
@@ -303,8 +306,8 @@ export class Inbound implements Reader {
           yield* this.#putOff.wake()
           this.#more = true
         } else {
-          const bytes =
-            this.#more && this.#keys.behind < parts.limits.laneEvents ? parts.memory.begin(this) : 0
+          const mayRead = this.#more && this.#undecided < parts.limits.laneEvents
+          const bytes = mayRead ? parts.memory.begin(this) : 0
           if (bytes === 0) break
           yield* this.#readOn(bytes)
         }
@@ -351,11 +354,11 @@ export class Inbound implements Reader {
   /** The next rows of the inbox that are not in memory and whose time has come, and their room. */
   *#readOn(bytes: number): Task<void> {
     const { parts, roomId, shard } = this.#lane
-    const { laneEvents: limit } = parts.limits
     this.#reading = true
     try {
       // What comes in while this is read says again that there is more.
       this.#more = false
+      const limit = parts.limits.laneEvents - this.#undecided
       const wanted = { now: parts.now(), limit, bytes, rowBytes, held: this.#held.ids }
       const { rows, more, nextAt } = yield* wait(inbox.list(parts.sql, shard, roomId, wanted))
       if (more) this.#more = true

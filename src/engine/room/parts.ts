@@ -43,6 +43,8 @@ export type Parts = {
   readonly onError: (error: unknown, what: string) => void
   /** An event of a peer was dropped: told for the log, nothing else. */
   readonly onDrop: (roomId: string, origin: string, reason: string) => void
+  /** So many rows of a room that is very far behind were dropped. */
+  readonly onThin: (roomId: string, dropped: number) => void
   /** Whether a join through other servers is under way: then the room's inbox waits. */
   readonly isJoining: (roomId: string) => boolean
   readonly loadRoom: (roomId: string, shard: number) => Promise<Room | null>

@@ -1,6 +1,8 @@
 import { expect, test } from 'bun:test'
 import { HeldRows, InboxMemory, type Reader } from '#engine/room/inbox-memory.ts'
+import { shardOf } from '#core/shard.ts'
 import { limitsWith } from '#engine/room/limits.ts'
+import { commit } from '#store/room/commit.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { createRoom, deliver, inboxIsEmpty, joinFrom, say, store } from '#test/room-engine.ts'
@@ -157,4 +159,82 @@ test('an engine that starts with much in the inboxes of many rooms goes on in al
   }
   await until(() => stage.engine.parts.memory.gauges().inboxBytes === 0)
   expect(stage.errors).toEqual([])
+})
+
+test('rows that wait for keys count among those of the room in memory', async () => {
+  const laneEvents = 40
+  await using stage = await openScene(database)
+  const { roomId, room } = stage
+  const said = Array.from({ length: 200 }, (_, i) => room.say(mallory, `${i}`))
+  await stage.stop()
+  // A fresh engine knows no keys.
+  let most = 0
+  await using later = await openStage(database, [there], {
+    limits: { laneEvents, prepare: 5 },
+    commit: async (pool, batch) => {
+      most = Math.max(most, later.engine.lane(roomId).inbound.length)
+      await commit(pool, batch)
+    },
+  })
+  const gate = Promise.withResolvers<void>()
+  later.federation.keysGate = gate.promise
+  const texts = said.map(({ text }) => text)
+  await deliver(later, database, roomId, there, texts)
+  const { inbound } = later.engine.lane(roomId)
+  // It reads no further while those wait, and holds as many as it may.
+  await until(() => !inbound.running && inbound.length === laneEvents)
+  expect(inbound.inside.awaitingKeys).toBe(laneEvents)
+  gate.resolve()
+  await until(inboxIsEmpty(database, roomId))
+  expect(most).toBeGreaterThan(0)
+  expect(most).toBeLessThanOrEqual(laneEvents)
+  expect(later.engine.counters()).toMatchObject({ accepted: 200, parkedForEvents: 0 })
+})
+
+test('an engine that starts with a very long inbox of one room lets all others go first', async () => {
+  const flood = 20_000
+  const quiet: [roomId: string, eventId: string][] = []
+  let floodedId: string
+  {
+    await using stage = await openScene(database)
+    floodedId = stage.roomId
+    // Before all others, and of no worth: what there is of it is counted, and not what it costs.
+    await database.pool`
+      insert into inbox (shard, room_id, origin, json, received_at)
+      select ${shardOf(floodedId)}, ${floodedId}, ${there.name}, '{}', 1
+      from generate_series(1, ${flood}::integer)`
+    for (let n = 0; n < 20; n++) {
+      const roomId = await createRoom(stage)
+      const room = await joinFrom(stage, database, roomId, there, 'mallory')
+      const { event, text } = room.say(mallory, 'hello')
+      await store(database, roomId, there, [text])
+      quiet.push([roomId, event.eventId])
+    }
+    await stage.stop()
+  }
+  const left: number[] = []
+  let [mostRows, mostBytes] = [0, 0]
+  await using stage = await openStage(database, [there], {
+    commit: async (pool, batch) => {
+      const { engine } = stage
+      mostRows = Math.max(mostRows, engine.lane(floodedId).inbound.length)
+      mostBytes = Math.max(mostBytes, engine.parts.memory.gauges().inboxBytes)
+      await commit(pool, batch)
+      const [row] = await pool<{ count: number }[]>`
+        select count(*)::integer as count from inbox where room_id = ${floodedId}`
+      if (batch.parts.some(({ events }) => events.length > 0)) left.push(row!.count)
+    },
+  })
+  for (const [roomId, eventId] of quiet) {
+    await until(inboxIsEmpty(database, roomId))
+    expect(await stored(database, roomId, eventId)).toMatchObject({ flags: 0 })
+  }
+  await until(inboxIsEmpty(database, floodedId))
+  // When the last of them was committed most of the flood was still to come.
+  expect(left.length).toBeGreaterThan(0)
+  expect(Math.min(...left)).toBeGreaterThan(flood / 4)
+  const { laneEvents, laneBytes } = stage.engine.parts.limits
+  expect(mostRows).toBeLessThanOrEqual(laneEvents)
+  expect(mostBytes).toBeLessThan(20 * laneBytes)
+  expect(stage.engine.counters()).toMatchObject({ dropped: flood })
 })
