@@ -48,6 +48,8 @@ export type Judged = {
   verdict: Verdict
   /** An event of ours, or one that we relay: it goes to the servers of the room. */
   relayed: boolean
+  /** An event of ours, whether it is relayed or not. */
+  isOwn?: boolean
   /** Why it is soft-failed, whatever the current state says of it. */
   softFailed?: string
   inboxIds: readonly number[]
@@ -239,8 +241,8 @@ function moveExtremities(room: Room, { extremities }: Merged, part: RoomPart): v
   room.extremities = extremities
 }
 
-function count({ counters }: Parts, known: Known, { txn, relayed }: Judged): void {
-  if (txn || relayed) counters.local++
+function count({ counters }: Parts, known: Known, { txn, relayed, isOwn }: Judged): void {
+  if (txn || relayed || isOwn) counters.local++
   else if (isRejected(known)) counters.rejected++
   else if (known.flags !== 0) counters.softFailed++
   else counters.accepted++

@@ -7,6 +7,7 @@ import type { Persisted } from '#engine/room/decided.ts'
 import { forget, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { Seat } from '#engine/room/turns.ts'
+import { Ties } from '#engine/room/tie.ts'
 import { RoomReloaded, type Work } from '#engine/room/work.ts'
 
 /** Work as a lane holds it; `alone` if its commit failed before. */
@@ -27,6 +28,7 @@ export class Lane implements Persisted {
   /** The room, once it is loaded; null if there is none. */
   room: Room | null | undefined
   readonly inbound: Inbound
+  readonly ties: Ties
   readonly #ahead: Seat
   readonly #local: Item[] = []
   #localRunning = false
@@ -42,6 +44,7 @@ export class Lane implements Persisted {
     this.shard = shard
     this.#ahead = parts.turns.seat(true)
     this.inbound = new Inbound(this, parts.turns.seat(false))
+    this.ties = new Ties(this)
   }
 
   /** Whether it could be forgotten: nothing waits in it. */

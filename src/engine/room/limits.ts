@@ -30,6 +30,16 @@ export const defaultLimits = {
   roomBytes: 256_000_000,
   /** How long a merge that was overtaken again and again may keep local changes of the state waiting. */
   holdMs: 10_000,
+  /**
+   * A room with more ends that nobody cites is tied together, after so long; one with very many soon. So
+   * many events at once, each citing 20; how long it is left where nobody of ours may say anything.
+   */
+  ends: 10,
+  endsAtOnce: 200,
+  tieMs: 120_000,
+  tieSoonMs: 5_000,
+  tiesAtOnce: 50,
+  tiePauseMs: 3_600_000,
   /** One turn of a lane, and how long the event loop may wait for its own. */
   quantumMs: 1,
   sliceMs: 4,

@@ -88,7 +88,7 @@ function* make(parts: Parts, room: Room, wanted: WantedMember): Task<Made> {
     room,
     { sender: userId, type: 'm.room.member', stateKey: userId, content: '' },
     content,
-    { prevs, auths: selectAuthEvents(subject, state) },
+    { prevs: prevs.map((prev) => prev.event), auths: selectAuthEvents(subject, state) },
   )
   // Our signature for the authoriser comes with send_join.
   const verdict = authorize(event, state, () => true)

@@ -178,7 +178,10 @@ function* buildInvite(
   const state = yield* lookupIn(parts, room, map, keysAsked(subject), numbers)
   const auths = selectAuthEvents(subject, state)
   const wish = { sender, type, stateKey: target, content: '', ...time }
-  const { event } = buildLocal(parts, room, wish, content, { prevs, auths })
+  const { event } = buildLocal(parts, room, wish, content, {
+    prevs: prevs.map((prev) => prev.event),
+    auths,
+  })
   const verdict = authorize(event, state, () => true)
   if (!verdict.allowed) throw forbidden(verdict.reason)
   const server = yield* policyOf(parts, room, numbers)

@@ -3,6 +3,7 @@ import { packEventId } from '#store/room/event-id.ts'
 import { type LateEvent, placeLate } from '#store/room/plan-late.ts'
 import { openGap } from '#store/room/plan-spans.ts'
 import { around, type Place } from '#store/room/span-list.ts'
+import { isDummy } from '#core/content/dummy-event.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
@@ -107,7 +108,8 @@ export function placeEvent(
   const late = behind.length > 0 || room.missing.has(eventId)
   if (late && placeHistory(parts, room, [{ known, cites: gap, behind }], children, part) > 0)
     return false
-  if (known.flags !== 0) return false
+  // What says nothing is not read, but where something is missing before it, readers must know of that.
+  if (known.flags !== 0 || (gap.length === 0 && isDummy(known.event))) return false
   known.chain = room.chain
   known.chainIndex = room.nextIndex++
   if (gap.length === 0) return true
@@ -204,8 +206,8 @@ function lateEvents(
   return late
 }
 
-/** Rejected and soft-failed events are kept apart from what is read. */
-const isShown = ({ flags }: Known): boolean => (flags & 3) === 0
+/** Rejected and soft-failed events are kept apart from what is read, and so is what says nothing. */
+const isShown = ({ flags, event }: Known): boolean => (flags & 3) === 0 && !isDummy(event)
 
 /** What arriving events cite, through those that readers do not see. */
 class Citing {

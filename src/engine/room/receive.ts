@@ -26,7 +26,10 @@ export class Receive extends FromInbox {
       return undefined
     }
     const received = yield* receiveEvent(lane, room, incoming, { relayed: false })
-    if ('applied' in received) return received.applied
+    if ('applied' in received) {
+      lane.ties.look(room)
+      return received.applied
+    }
     if ('missing' in received) inbound.parkEvent(incoming, received.missing)
     else if ('unsigned' in received) inbound.parkUnsigned(incoming, received.unsigned)
     else inbound.discard(incoming.inboxIds)

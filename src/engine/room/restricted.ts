@@ -1,9 +1,10 @@
-import { levelMap, namedLevel, userLevel } from '#core/auth/levels.ts'
+import { type Level, levelMap, namedLevel, userLevel } from '#core/auth/levels.ts'
 import { creatorsOf } from '#core/content/m.room.create.ts'
 import { allowedRoomsOf, isRestricted, joinRuleOf } from '#core/content/m.room.join_rules.ts'
 import { membershipOf } from '#core/content/m.room.member.ts'
 import { forbidden, MatrixError } from '#core/error.ts'
 import type { StateLookup } from '#core/event/auth-events.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf, isUserId } from '#core/ids.ts'
 import * as findMembers from '#store/room/find-members.ts'
 import type { Parts } from '#engine/room/parts.ts'
@@ -80,22 +81,31 @@ function* requireCondition(
   )
 }
 
-function* findAuthoriser(parts: Parts, room: Room, state: StateLookup): Task<string | undefined> {
+const findAuthoriser = (parts: Parts, room: Room, state: StateLookup) => {
   const levels = state('m.room.power_levels', '')
+  return localWith(parts, room, levels, namedLevel(levels, 'invite'))
+}
+
+/** A user of ours who is joined and has this power, by the power levels of the room. */
+export function* localWith(
+  parts: Parts,
+  room: Room,
+  levels: RoomEvent | undefined,
+  needed: Level,
+): Task<string | undefined> {
   const own = parts.signing.serverName
-  const mayInvite = (user: string) =>
-    userLevel(room.create!, levels, user) >= namedLevel(levels, 'invite')
+  const may = (user: string) => userLevel(room.create!, levels, user) >= needed
   const named = new Set(levels && Object.keys(levelMap(levels.content, 'users')))
   for (const creator of creatorsOf(room.create!)) named.add(creator)
   const candidates = [...named].filter(
-    (user) => isUserId(user) && domainOf(user) === own && mayInvite(user),
+    (user) => isUserId(user) && domainOf(user) === own && may(user),
   )
   if (candidates.length > 0) {
     const joined = findMembers.joinedAmong(parts.sql, room.shard, room.nid, candidates)
     const [found] = yield* wait(joined.then((list) => list))
     if (found) return found.user_id
   }
-  if (!(namedLevel(levels, 'users_default') >= namedLevel(levels, 'invite'))) return undefined
+  if (!(namedLevel(levels, 'users_default') >= needed)) return undefined
   const numbers = yield* wait(parts.interner.intern({ servers: [own] }))
   const members = findMembers.joinedOf(
     parts.sql,
@@ -106,5 +116,5 @@ function* findAuthoriser(parts: Parts, room: Room, state: StateLookup): Task<str
   )
   return (yield* wait(members.then((list) => list)))
     .map((row) => row.user_id)
-    .find((user) => mayInvite(user))
+    .find((user) => may(user))
 }

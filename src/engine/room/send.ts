@@ -8,6 +8,7 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import { allow } from '#core/verdict.ts'
 import type { Interned } from '#store/room/intern.ts'
+import type { StateMap } from '#store/room/state-map.ts'
 import { type Applied, applyAt, type Judged } from '#engine/room/apply.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
@@ -114,7 +115,10 @@ function* sendOnce(
   const { revision } = room
   const prevs = citedBy(room)
   const auths = selectAuthEvents(subject, state)
-  const event = buildLocal(parts, room, wish, subject.content, { prevs, auths })
+  const event = buildLocal(parts, room, wish, subject.content, {
+    prevs: prevs.map((prev) => prev.event),
+    auths,
+  })
   const verdict = authorize(event.event, state, () => true)
   if (!verdict.allowed) {
     parts.counters.refused++
@@ -124,7 +128,7 @@ function* sendOnce(
   const judged: Judged = {
     ...event,
     prevs,
-    auths: knownAuths(parts, room, auths, numbers),
+    auths: knownAuths(parts, room, before, { auths, numbers }),
     before,
     numbers,
     verdict: allow,
@@ -148,15 +152,16 @@ export function citedBy(room: Room): Known[] {
   return all.sort((a, b) => b.event.depth - a.event.depth).slice(0, maxPrevs)
 }
 
-function knownAuths(
+/** Events that were looked up in a state, as they are known. */
+export function knownAuths(
   parts: Parts,
   room: Room,
-  auths: readonly RoomEvent[],
-  numbers: Interned,
+  state: StateMap,
+  { auths, numbers }: { auths: readonly RoomEvent[]; numbers: Interned },
 ): Map<string, Known> {
   const known = new Map<string, Known>()
   for (const { eventId, type, stateKey } of auths) {
-    const nid = room.state.get(numbers.stateKey(type, stateKey!))!
+    const nid = state.get(numbers.stateKey(type, stateKey!))!
     known.set(eventId, parts.events.get(nid) ?? parts.events.find(room, eventId)!)
   }
   return known
@@ -168,7 +173,11 @@ export function buildLocal(
   room: Room,
   wish: LocalEvent,
   content: JsonObject,
-  { prevs, auths }: { prevs: readonly Known[]; auths: readonly RoomEvent[] },
+  {
+    prevs,
+    auths,
+    depth,
+  }: { prevs: readonly RoomEvent[]; auths: readonly RoomEvent[]; depth?: number },
 ): { event: RoomEvent; text: string } {
   const { version } = room
   const built = buildEvent(
@@ -179,9 +188,9 @@ export function buildLocal(
       sender: wish.sender,
       stateKey: wish.stateKey,
       content,
-      prevEvents: prevs.map(({ event }) => event.eventId),
+      prevEvents: prevs.map(({ eventId }) => eventId),
       authEvents: auths.map(({ eventId }) => eventId),
-      depth: 1 + Math.max(0, ...prevs.map(({ event }) => event.depth)),
+      depth: depth ?? 1 + Math.max(0, ...prevs.map((prev) => prev.depth)),
       originServerTs: wish.timestamp ?? parts.now(),
       redacts: wish.redacts,
       named: version.eventFormat === 'named' ? namedBy(parts, prevs, auths) : undefined,
@@ -193,9 +202,9 @@ export function buildLocal(
 }
 
 /** v1–v2: the ID that we make up, and the hashes of what the event cites. */
-function namedBy(parts: Parts, prevs: readonly Known[], auths: readonly RoomEvent[]) {
+function namedBy(parts: Parts, prevs: readonly RoomEvent[], auths: readonly RoomEvent[]) {
   const hashes = new Map<string, string>()
-  for (const event of [...prevs.map((prev) => prev.event), ...auths])
+  for (const event of [...prevs, ...auths])
     hashes.set(event.eventId, referenceHash(event.version, event.pdu) ?? '')
   return { eventId: randomEventId(parts.signing.serverName), hashes }
 }

@@ -1,0 +1,144 @@
+import { expect, test } from 'bun:test'
+import { dummyType } from '#core/content/dummy-event.ts'
+import { defaultLimits } from '#engine/room/limits.ts'
+import { eventFlags } from '#store/room/batch.ts'
+import { testDatabase } from '#test/database.ts'
+import {
+  adopt,
+  alice,
+  deliver,
+  inboxIsEmpty,
+  say,
+  setState,
+  type Stage,
+  stored,
+  until,
+} from '#test/room-engine.ts'
+import { readingOrder } from './reading-order.ts'
+import { mallory, openScene, there } from './scene.ts'
+
+const database = await testDatabase()
+const { ends } = defaultLimits
+
+/** Messages of another server that all cite the same event: each is an end. */
+async function fork(stage: Stage & { roomId: string }, count: number, body = 'fork') {
+  const { roomId } = stage
+  const room = await adopt(database, roomId, there)
+  const heads = room.heads.slice(0, 1)
+  const made = Array.from({ length: count }, (_, n) =>
+    room.say(mallory, `${body} ${n}`, { prev: heads, aside: true }),
+  )
+  await deliver(
+    stage,
+    database,
+    roomId,
+    there,
+    made.map(({ text }) => text),
+  )
+  await until(inboxIsEmpty(database, roomId))
+  return made.map(({ event }) => event.eventId)
+}
+
+const endsOf = async ({ roomId }: { roomId: string }): Promise<number> => {
+  const [row] = await database.pool<{ ends: number }[]>`
+    select count(*)::integer as ends from extremities x
+    join rooms r on r.shard = x.shard and r.room_nid = x.room_nid where r.room_id = ${roomId}`
+  return row!.ends
+}
+
+type Tie = {
+  sender: string
+  prevs: number
+  chain: number | null
+  position: number | null
+  destination_set: number | null
+  flags: number
+}
+
+const tiesOf = ({ roomId }: { roomId: string }) =>
+  database.pool<Tie[]>`
+    select u.user_id as sender, cardinality(e.prev_nids) as prevs, e.chain, e.position,
+      e.destination_set, e.flags
+    from rooms r
+    join events e on e.shard = r.shard and e.room_nid = r.room_nid
+    join event_types t on t.type_nid = e.type_nid
+    join user_ids u on u.user_nid = e.sender_nid
+    where r.room_id = ${roomId} and t.type = ${dummyType} order by e.event_nid`
+
+const soon = { tieMs: 20, tieSoonMs: 20 }
+
+test.each(['1', '6', '12'])(
+  'many ends of a room are tied together, by events that nobody is told of, in version %s',
+  async (version) => {
+    await using stage = await openScene(database, { version, limits: soon })
+    const forks = await fork(stage, 45)
+    await until(async () => (await endsOf(stage)) <= ends)
+    const ties = await tiesOf(stage)
+    expect(ties.length).toBeGreaterThanOrEqual(2)
+    for (const tie of ties) {
+      expect(tie).toMatchObject({ sender: alice, flags: 0 })
+      expect(tie).toMatchObject({ chain: null, position: null, destination_set: null })
+      expect(tie.prevs).toBeLessThanOrEqual(20)
+    }
+    // The room goes on from there, and reads as if nothing were between.
+    const { eventId } = await say(stage, stage.roomId, 'after')
+    const order = await readingOrder(database, stage.roomId)
+    expect(order.slice(-46)).toEqual([...forks, eventId])
+    expect(order.filter((each) => each.startsWith('gap'))).toEqual([])
+    expect(stage.errors).toEqual([])
+  },
+)
+
+test('what is soft-failed is no end, and few ends are left alone', async () => {
+  await using stage = await openScene(database, { version: '11', limits: soon })
+  const { roomId } = stage
+  const past = await adopt(database, roomId, there)
+  await setState(stage, roomId, 'm.room.member', { membership: 'ban' }, mallory)
+  const made = Array.from({ length: 30 }, (_, n) =>
+    past.say(mallory, `banned ${n}`, { prev: past.heads, aside: true }),
+  )
+  await deliver(
+    stage,
+    database,
+    roomId,
+    there,
+    made.map(({ text }) => text),
+  )
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, made[0]!.event.eventId)).toMatchObject({
+    flags: eventFlags.softFailed,
+  })
+  expect(await endsOf(stage)).toBe(1)
+  expect(await tiesOf(stage)).toHaveLength(0)
+})
+
+test('nobody ties who may not speak, and that is not tried again and again', async () => {
+  await using stage = await openScene(database, { version: '11', limits: soon })
+  const { roomId } = stage
+  const levels = { users: { [mallory]: 50 }, events_default: 50, state_default: 50 }
+  await setState(stage, roomId, 'm.room.power_levels', levels)
+  await fork(stage, 20)
+  const lane = stage.engine.lane(roomId)
+  // Another comes, and starts what would tie.
+  await fork(stage, 1, 'more')
+  await until(() => lane.idle)
+  expect(await endsOf(stage)).toBeGreaterThan(ends)
+  expect(await tiesOf(stage)).toHaveLength(0)
+  expect(stage.errors).toEqual([])
+})
+
+test('what another server ties is not read, either, and what cites it follows without a gap', async () => {
+  await using stage = await openScene(database, { version: '11' })
+  const { roomId } = stage
+  const room = await adopt(database, roomId, there)
+  const first = room.say(mallory, 'first')
+  const tie = room.add(mallory, dummyType, {})
+  const last = room.say(mallory, 'last')
+  await deliver(stage, database, roomId, there, [first.text, tie.text, last.text])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, tie.event.eventId)).toMatchObject({ flags: 0 })
+  const order = await readingOrder(database, roomId)
+  expect(order.slice(-2)).toEqual([first.event.eventId, last.event.eventId])
+  expect(order).not.toContain(tie.event.eventId)
+  expect(await endsOf(stage)).toBe(1)
+})
