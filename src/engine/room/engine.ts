@@ -62,6 +62,7 @@ export type EngineOptions = {
   onSignal: (signal: Signal) => void
   onError: (error: unknown, what: string) => void
   onDrop?: Parts['onDrop']
+  onThin?: Parts['onThin']
   /** This worker must not write any more: end it. */
   onFatal: (error: Error) => void
   now?: () => number
@@ -131,6 +132,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       now,
       onError,
       onDrop: options.onDrop ?? (() => {}),
+      onThin: options.onThin ?? (() => {}),
       isJoining: (roomId) => this.joins.has(roomId),
       loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
       fetchMissing: (lane) => this.#fetcher.start(lane),
