@@ -3,14 +3,20 @@ import { join } from 'node:path'
 import { readLedger, readNotYet } from '#test/spec/ledger.ts'
 
 /**
- * server-server.tsv says which test shows each route between servers, served and called, and each rule
- * that implementers get wrong. What it names must be there.
+ * shown-by.tsv says which test shows each route between servers, served and called, each rule that
+ * implementers get wrong, and what newer versions of the spec ask of servers. What it names must be there.
  */
-type Row = { kind: 'route' | 'rule'; what: string; how: string; file: string; test: string }
+type Row = {
+  kind: 'route' | 'rule' | 'version'
+  what: string
+  how: string
+  file: string
+  test: string
+}
 const columns = ['kind', 'what', 'how', 'file', 'test'] as const
 
 const root = join(import.meta.dir, '../..')
-const [head, ...lines] = (await Bun.file(join(import.meta.dir, 'server-server.tsv')).text())
+const [head, ...lines] = (await Bun.file(join(import.meta.dir, 'shown-by.tsv')).text())
   .trimEnd()
   .split('\n')
 const rows = lines.map((line) => {
@@ -46,7 +52,7 @@ test('every row is whole, and says what no other says', () => {
   for (const [index, line] of lines.entries()) {
     const { kind, what, how } = rows[index]!
     expect({ line, cells: line.split('\t').length }).toEqual({ line, cells: columns.length })
-    expect(['route', 'rule']).toContain(kind)
+    expect(['route', 'rule', 'version']).toContain(kind)
     expect(what).not.toBe('')
     expect(kind === 'route' ? ['served', 'called'] : ['–']).toContain(how)
   }
