@@ -24,6 +24,7 @@ import * as appservicePing from '#api/client-server/appservice-ping.ts'
 import * as appserviceRoomDirectory from '#api/client-server/appservice-room-directory.ts'
 import * as authedContentRepo from '#api/client-server/authed-content-repo.ts'
 import * as banning from '#api/client-server/banning.ts'
+import * as batchSend from '#api/client-server/batch-send.ts'
 import * as capabilities from '#api/client-server/capabilities.ts'
 import * as contentRepo from '#api/client-server/content-repo.ts'
 import * as createRoom from '#api/client-server/create-room.ts'
@@ -140,6 +141,7 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/appservice-room-directory': appserviceRoomDirectory,
   'client-server/authed-content-repo': authedContentRepo,
   'client-server/banning': banning,
+  'client-server/batch-send': batchSend,
   'client-server/capabilities': capabilities,
   'client-server/content-repo': contentRepo,
   'client-server/create-room': createRoom,

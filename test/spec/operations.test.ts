@@ -9,7 +9,7 @@ const notYet = await readNotYet()
 const rows = new Map(ledger.map((row) => [`${row.file} ${row.operationId}`, row]))
 
 /** Folders and files of operations that are not the spec's, or not yet. */
-const ours = /^(admin\/|pages\/|client-server\/(dehydrated-devices|sliding-sync)$)/
+const ours = /^(admin\/|pages\/|client-server\/(batch-send|dehydrated-devices|sliding-sync)$)/
 const mounted = Object.entries(files)
   .filter(([file]) => !ours.test(file))
   .flatMap(([file, exports]) =>

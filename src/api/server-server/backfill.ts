@@ -34,7 +34,8 @@ export const backfillRoom = op({
     const room = await requireInRoom(ctx, params.roomId, who.origin)
     const start = await nidsOf(ctx, room, query.v)
     const limit = Math.min(query.limit, maxBackfill)
-    const events = await walkBack(ctx, room, who.origin, start, { stop: [], minDepth: 0, limit })
+    const walk = { stop: [], minDepth: 0, limit, history: true }
+    const events = await walkBack(ctx, room, who.origin, start, walk)
     // Newest first, as the network does it.
     const pdus = events.sort((a, b) => b.depth - a.depth).map(({ text }) => text)
     const head = { origin: ctx.serverName, origin_server_ts: ctx.clock() }
@@ -86,6 +87,22 @@ function nidsOf({ sql }: Context, room: RoomRef, eventIds: readonly string[]): P
   return knownNids(sql, room, eventIds)
 }
 
+async function walkNids(
+  { sql }: Context,
+  { shard, roomNid }: RoomRef,
+  start: readonly number[],
+  options: Parameters<typeof serve.walkBack>[3],
+): Promise<number[]> {
+  const walk = (more: Partial<typeof options>) =>
+    serve.walkBack(sql, shard, start, { ...options, ...more })
+  const depth = options.history ? await serve.historyDepth(sql, shard, roomNid, start) : null
+  if (depth === null) return (await walk({ history: false })).slice(0, options.limit)
+  // MSC2716: first the history that was put in, which nothing else leads to.
+  const first = await walk({ minDepth: Math.max(depth, options.minDepth) })
+  const more = first.length < options.limit ? await walk({}) : []
+  return [...new Set([...first, ...more])].slice(0, options.limit)
+}
+
 /** Events in the order of the walk, nearest first. */
 async function walkBack(
   ctx: Context,
@@ -95,7 +112,7 @@ async function walkBack(
   options: Parameters<typeof serve.walkBack>[3],
 ): Promise<{ nid: number; depth: number; text: string }[]> {
   if (start.length === 0) return []
-  const nids = (await serve.walkBack(ctx.sql, room.shard, start, options)).slice(0, options.limit)
+  const nids = await walkNids(ctx, room, start, options)
   const rows = (await serve.byNids(ctx.sql, room.shard, nids)).filter(isRelayed)
   const texts = await textsFor(ctx, room, origin, rows)
   const byNid = new Map(rows.map((row) => [row.event_nid, row]))

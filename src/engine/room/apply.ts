@@ -11,6 +11,7 @@ import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { type Changes, changesTo, countServers, destinations } from '#engine/room/changes.ts'
+import { noteLink } from '#engine/room/batch-send/links.ts'
 import { judgementOf } from '#engine/room/decide.ts'
 import { type Merged, Merging } from '#engine/room/merging.ts'
 import type { Parts } from '#engine/room/parts.ts'
@@ -195,6 +196,7 @@ function apply(
   // They may be more than a call takes arguments.
   for (const change of changes.state) part.state.push(change)
   keepRedactions(room, part, known, redactions, flags === 0)
+  noteLink(room, known, part)
   countServers(room, changes)
   if (known.stateKeyNid !== null && known.authOrder === null)
     room.auth.add(known, authsOf(judged), part)

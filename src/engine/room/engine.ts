@@ -30,6 +30,7 @@ import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/backfill.ts'
 import { countersOf } from '#engine/room/engine-counters.ts'
 import { Imports } from '#engine/room/import/imports.ts'
+import { sendBatch } from '#engine/room/batch-send/send-batch.ts'
 import { knock, takeKnock } from '#engine/room/knock.ts'
 import { makeMember } from '#engine/room/make-member.ts'
 import { changeMembership, join } from '#engine/room/members.ts'
@@ -41,6 +42,8 @@ import type { Task } from '#engine/room/task.ts'
 import type { Handlers } from '#engine/worker/channel.ts'
 import type { ImportStep } from '#engine/worker/import-steps.ts'
 import type {
+  BatchSent,
+  BatchWish,
   CreateRoom,
   Federation,
   InboxEntry,
@@ -212,6 +215,10 @@ export class RoomEngine implements Handlers<RoomCalls> {
     return this.lane(roomId).perform((answer) => new Create(answer, request))
   }
 
+  async batchSend(roomId: string, batch: BatchWish): Promise<BatchSent> {
+    return this.#keep(roomId, (lane) => sendBatch(lane, batch))
+  }
+
   async receive(roomId: string, entries: InboxEntry[]): Promise<null> {
     this.#open()
     const { inbound } = this.lane(roomId)
@@ -225,15 +232,11 @@ export class RoomEngine implements Handlers<RoomCalls> {
   }
 
   async join(roomId: string, request: JoinRoom): Promise<Landed> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => join(lane, this.joins, request))
+    return this.#keep(roomId, (lane) => join(lane, this.joins, request))
   }
 
   async changeMembership(roomId: string, request: MembershipChange): Promise<Landed> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => changeMembership(lane, request))
+    return this.#keep(roomId, (lane) => changeMembership(lane, request))
   }
 
   async makeJoin(roomId: string, userId: string, versions: string[], origin: string) {
@@ -252,9 +255,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
   }
 
   async knock(roomId: string, request: JoinRoom): Promise<Landed> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => knock(lane, request))
+    return this.#keep(roomId, (lane) => knock(lane, request))
   }
 
   async makeKnock(roomId: string, userId: string, versions: string[], origin: string) {
@@ -278,21 +279,15 @@ export class RoomEngine implements Handlers<RoomCalls> {
     pdu: string,
     state: string[],
   ): Promise<Landed> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => receiveInvite(lane, { version, pdu, state }))
+    return this.#keep(roomId, (lane) => receiveInvite(lane, { version, pdu, state }))
   }
 
   async backfill(roomId: string, before: string[], limit: number): Promise<number> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => backfill(lane, before, limit))
+    return this.#keep(roomId, (lane) => backfill(lane, before, limit))
   }
 
   async removeRoom(roomId: string, force: boolean): Promise<number[]> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => removeRoom(lane, force))
+    return this.#keep(roomId, (lane) => removeRoom(lane, force))
   }
 
   async dropRemains(
@@ -300,15 +295,11 @@ export class RoomEngine implements Handlers<RoomCalls> {
     roomNid: number,
     step: RemainsStep,
   ): Promise<RemainsStep | null> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => dropRemains(lane, roomNid, step))
+    return this.#keep(roomId, (lane) => dropRemains(lane, roomNid, step))
   }
 
   async importHistory(roomId: string, step: ImportStep): Promise<string> {
-    this.#open()
-    const lane = this.lane(roomId)
-    return lane.keep(() => this.imports.take(lane, step))
+    return this.#keep(roomId, (lane) => this.imports.take(lane, step))
   }
 
   /** What is being looked for that parked events of a lane lack. */
@@ -333,6 +324,12 @@ export class RoomEngine implements Handlers<RoomCalls> {
 
   #task<T>(task: Task<T>): Promise<T> {
     return this.parts.turns.seat(true).run(task)
+  }
+
+  async #keep<T>(roomId: string, run: (lane: Lane) => Promise<T>): Promise<T> {
+    this.#open()
+    const lane = this.lane(roomId)
+    return lane.keep(() => run(lane))
   }
 
   #open(): void {

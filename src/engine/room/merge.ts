@@ -45,6 +45,7 @@ function append(merged: RoomPart, part: RoomPart, { position: base, ingest }: Co
       publishedAt: publishedAt === null ? null : base + publishedAt,
       hiddenAt: hiddenAt === null ? null : base + hiddenAt,
     })
+  add(merged.history, part.history)
   add(merged.snapshots, part.snapshots)
   for (const change of part.state) merged.state.push(at(change))
   merged.staged ??= part.staged

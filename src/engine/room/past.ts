@@ -4,6 +4,7 @@ import { createOfRoomId } from '#core/ids.ts'
 import { emptyPart, eventFlags, type RoomPart } from '#store/room/batch.ts'
 import { StateMap } from '#store/room/state-map.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
+import { noteLink } from '#engine/room/batch-send/links.ts'
 import { after, judgeBefore, stateAfter, unsigned } from '#engine/room/decide.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
@@ -200,6 +201,7 @@ export class PlacePast extends Asked<number> {
       this.#revise(parts, room, known, found, part)
       const own = redactions.get(known.event.eventId)!
       keepRedactions(room, part, known, own, known.flags === 0)
+      noteLink(room, known, part)
     }
     // What waits for one of them may be decided on top of it, before it is committed.
     for (const id of arriving) lane.inbound.arrived(id)

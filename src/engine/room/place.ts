@@ -1,6 +1,6 @@
 import type { RoomPart, Span } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
-import { type LateEvent, placeLate } from '#store/room/plan-late.ts'
+import { type LateEvent, placeLate, splitBefore } from '#store/room/plan-late.ts'
 import { openGap } from '#store/room/plan-spans.ts'
 import { around, type Place } from '#store/room/span-list.ts'
 import { isDummy } from '#core/content/dummy-event.ts'
@@ -129,6 +129,34 @@ export type Arrival = {
   cites: readonly string[]
   /** Placed events that rest on it though they do not cite it. */
   behind?: readonly number[]
+  /** Where it goes directly before, whatever stands there. */
+  before?: Place
+}
+
+/** Where what follows a placed event begins. The spans around the event must have been read. */
+export function placeNext(room: Room, known: Known): Place {
+  const { spans: list } = room
+  const place = placeOf(known)
+  const at = place ? list.find(place) : -1
+  const span = list.spans[at]
+  if (!place || !span) throw new Error(`${known.event.eventId} has no place that was read`)
+  const isLive = span.chain === room.chain && span.to === null
+  const last = isLive ? Infinity : (span.to ?? list.extent(span.chain)!.high)
+  const next = list.spans[at + 1]
+  if (place.index >= last && next)
+    return { chain: next.chain, index: next.from ?? list.extent(next.chain)?.low ?? 0 }
+  return { chain: place.chain, index: place.index + 1 }
+}
+
+/** The same, as the beginning of a span: before it, history is put in. */
+export function placeBehind(room: Room, part: RoomPart, known: Known): Place {
+  const next = placeNext(room, known)
+  if (next.chain !== known.chain || next.index !== known.chainIndex! + 1) return next
+  // Where the live chain ends, what is live goes on in a span that is still empty.
+  if (next.chain === room.chain)
+    room.spans.used(room.chain, Math.max(next.index, room.nextIndex - 1))
+  splitBefore(room.spans, next, (each) => putSpans(room, part, [each]))
+  return next
 }
 
 /**
@@ -175,8 +203,9 @@ function lateEvents(
   const byId = new Map<string, { children: Place[]; lateChildren: string[] }>()
   for (const { known } of arrivals)
     if (isShown(known)) byId.set(known.event.eventId, { children: [], lateChildren: [] })
-  for (const { known, behind = [] } of arrivals) {
+  for (const { known, behind = [], before } of arrivals) {
     const { eventId } = known.event
+    if (before) byId.get(eventId)?.children.push(before)
     for (const nid of behind) {
       const child = children.get(nid)
       const place = child && placeOf(child)

@@ -1,4 +1,5 @@
 import { namedLevel, userLevel } from '#core/auth/levels.ts'
+import { isHistoryType } from '#core/content/msc2716.ts'
 import { forbidden } from '#core/error.ts'
 import type { StateLookup } from '#core/event/auth-events.ts'
 import { domainOf } from '#core/ids.ts'
@@ -45,8 +46,11 @@ export function* checkLocalRedaction(
   target: string,
   state: StateLookup,
 ): Task<void> {
-  if (room.create && mayRedact(state, room.create, sender)) return
   const found = (yield* parts.events.byIds(room, [target])).get(target)
+  // MSC2716: what is left of such an event, where it is none of the version's own, ties nothing together.
+  if (found && !room.version.historicalPower && isHistoryType(found.event.type))
+    throw forbidden('Redacting MSC2716 events is not supported in this room version')
+  if (room.create && mayRedact(state, room.create, sender)) return
   if (found && found.event.sender !== sender)
     throw forbidden("The sender's power is too low to redact what others sent")
 }

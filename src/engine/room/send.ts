@@ -1,5 +1,6 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { forbidden, invalidParam, notFound } from '#core/error.ts'
+import { isHistoryType } from '#core/content/msc2716.ts'
 import { authorize } from '#core/auth/authorize.ts'
 import { type AuthSubject, selectAuthEvents } from '#core/event/auth-events.ts'
 import { buildEvent, refusalOf } from '#core/event/build.ts'
@@ -10,6 +11,7 @@ import { allow } from '#core/verdict.ts'
 import type { Interned } from '#store/room/intern.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { type Applied, applyAt, type Judged } from '#engine/room/apply.ts'
+import { checkLocalLink } from '#engine/room/batch-send/links.ts'
 import { lookupIn } from '#engine/room/decide.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -109,6 +111,7 @@ function* sendOnce(
   const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
   if (wish.redacts !== undefined)
     yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
+  if (isHistoryType(wish.type)) yield* checkLocalLink(parts, room, subject)
   const policy = yield* policyOf(parts, room, numbers)
   if (room.stale) throw new RoomReloaded()
   if (room.state !== before) return undefined

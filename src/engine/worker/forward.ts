@@ -12,6 +12,7 @@ export const forwardFederation = (federation: Federation): Handlers<FederationCa
 export const forwardRooms = (engine: () => Handlers<RoomCalls>): Handlers<RoomCalls> => ({
   send: (...a) => engine().send(...a),
   create: (...a) => engine().create(...a),
+  batchSend: (...a) => engine().batchSend(...a),
   join: (...a) => engine().join(...a),
   changeMembership: (...a) => engine().changeMembership(...a),
   knock: (...a) => engine().knock(...a),

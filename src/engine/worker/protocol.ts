@@ -75,10 +75,36 @@ export type MembershipChange = {
   timestamp?: number
 }
 
+/** MSC2716: a batch of history that an application service puts into a room. */
+export type BatchWish = {
+  /** The user that the batch's own events are of. */
+  sender: string
+  /** Behind these it goes. */
+  prevEventIds: string[]
+  /** What the insertion event offers that it hangs on; left out, it gets one of its own. */
+  batchId?: string
+  /** JSON texts of lists, as they came. */
+  stateAtStart: string
+  events: string
+  /** A hash of the whole request, in hex: one that comes again is answered as the first one was. */
+  request: string
+}
+
+export type BatchSent = {
+  stateEventIds: string[]
+  eventIds: string[]
+  nextBatchId: string
+  insertionEventId: string
+  batchEventId: string
+  baseInsertionEventId?: string
+}
+
 export type RoomCalls = {
   /** Builds, decides and commits one event of a local user. */
   send: (roomId: string, event: LocalEvent) => Landed
   create: (roomId: string, request: CreateRoom) => Landed
+  /** Puts a batch of history into a room. */
+  batchSend: (roomId: string, batch: BatchWish) => BatchSent
   /** Joins a local user: at once if we are in the room and the rules allow it, else through `via`. */
   join: (roomId: string, request: JoinRoom) => Landed
   /** Knocks for a local user: here if we are in the room, else through `via`. */

@@ -121,15 +121,16 @@ export const idsByNids = (sql: Sql, shard: number, nids: readonly number[]) =>
 /**
  * Walks a room's graph breadth first from some events towards its beginning: these events and their
  * ancestors, level by level, up to a number. It stops at the events of `stop`, and at those that are
- * rejected or above `minDepth`.
+ * rejected or above `minDepth`. With `history` (MSC2716) a batch comes before the insertion event on which
+ * it hangs.
  */
 export async function walkBack(
   sql: Sql,
   shard: number,
   start: readonly number[],
-  options: { stop: readonly number[]; minDepth: number; limit: number },
+  options: { stop: readonly number[]; minDepth: number; limit: number; history?: boolean },
 ): Promise<number[]> {
-  const { stop, minDepth, limit } = options
+  const { stop, minDepth, limit, history = false } = options
   const [row] = await sql<{ seen: number[] }[]>`
     with recursive step as (
       select ${start as number[]}::bigint[] as frontier, ${start as number[]}::bigint[] as seen,
@@ -139,17 +140,48 @@ export async function walkBack(
       from step s
       cross join lateral (
         select array_agg(distinct p.event_nid) as frontier
-        from events e
-        cross join lateral unnest(e.prev_nids) prev (nid)
-        join events p on p.shard = e.shard and p.event_nid = prev.nid
-        where e.shard = ${shard} and e.event_nid = any(s.frontier)
-          and p.event_nid <> all(s.seen) and p.event_nid <> all(${stop as number[]}::bigint[])
+        from (
+          select prev.nid from events e
+          cross join lateral unnest(e.prev_nids) prev (nid)
+          where e.shard = ${shard} and e.event_nid = any(s.frontier)
+          ${history ? hanging(sql, shard) : sql``}
+        ) prev
+        join events p on p.shard = ${shard} and p.event_nid = prev.nid
+        where p.event_nid <> all(s.seen) and p.event_nid <> all(${stop as number[]}::bigint[])
           and p.depth >= ${minDepth} and p.flags & 5 = 0
       ) next
       where next.frontier is not null and cardinality(s.seen) < ${limit}
     )
     select seen from step order by level desc limit 1`
   return row?.seen ?? []
+}
+
+/** The batches that hang on insertion events. */
+const hanging = (sql: Sql, shard: number) => sql`
+  union all
+  select b.event_nid from history_links i
+  join history_links b on b.shard = i.shard and b.room_nid = i.room_nid
+    and b.batch_id = i.batch_id and not b.is_insertion
+  where i.shard = ${shard} and i.event_nid = any(s.frontier) and i.is_insertion`
+
+/**
+ * The depth above which a walk from some events finds the history that was put in behind what they follow;
+ * null in a room into which none was put.
+ */
+export async function historyDepth(
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  start: readonly number[],
+): Promise<number | null> {
+  const [row] = await sql<{ depth: number | null }[]>`
+    select min(least(e.depth, p.depth + 1)) as depth
+    from events e
+    left join lateral unnest(e.prev_nids) prev (nid) on true
+    left join events p on p.shard = e.shard and p.event_nid = prev.nid
+    where e.shard = ${shard} and e.event_nid = any(${start as number[]}::bigint[])
+      and exists (select from history_links where shard = ${shard} and room_nid = ${roomNid})`
+  return row?.depth ?? null
 }
 
 /** The auth chains of some events, without the events themselves unless another cites them. */

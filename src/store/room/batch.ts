@@ -52,6 +52,7 @@ export type RoomPart = {
   missing: { added: { eventId: Uint8Array; childNid: number }[]; arrived: Uint8Array[] }
   spans: SpanChange[]
   importChains: ImportChainChange[]
+  history: HistoryChange[]
   snapshots: NewSnapshot[]
   /** Changes of the current state; also such as no event caused. */
   state: StateChange[]
@@ -142,6 +143,15 @@ export type ImportChainChange = {
   hiddenAt: number | null
 }
 
+/** MSC2716: what ties batches of history together (`history-links.ts`). */
+export type HistoryChange =
+  | { kind: 'link'; eventNid: number; batchId: string; isInsertion: boolean }
+  /** What a request for a batch is answered, should it come again. */
+  | { kind: 'answer'; request: Uint8Array; answer: string; madeAt: number }
+  /** An insertion event that has no place before another event comes. */
+  | { kind: 'await'; insertionId: Uint8Array; prevId: Uint8Array | null; server: string }
+  | { kind: 'arrived'; insertionId: Uint8Array }
+
 export type NewSnapshot = {
   snapshotNid: number
   baseNid: number | null
@@ -220,6 +230,7 @@ export const emptyPart = (shard: number, roomNid: number): RoomPart => ({
   missing: { added: [], arrived: [] },
   spans: [],
   importChains: [],
+  history: [],
   snapshots: [],
   state: [],
   staged: null,

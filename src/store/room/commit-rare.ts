@@ -1,6 +1,7 @@
 import type { Sql } from '#store/db.ts'
 import type { RoomPart } from './batch.ts'
 import { byteaText } from './event-id.ts'
+import * as links from './history-links.ts'
 
 /** Statements of their own, for what few commits hold: `commit.ts` sends them in a transaction. */
 
@@ -11,7 +12,7 @@ const withRows = (all: readonly Rare[]): Rare[] => all.filter(({ rows }) => rows
 /** Whether a part has rows for any of these. */
 export const isRare = (part: RoomPart): boolean =>
   [part.created, part.flip, part.staged].some((each) => each !== null) ||
-  [part.authPending, part.revised, part.importChains, part.joinsDone].some(
+  [part.authPending, part.revised, part.importChains, part.joinsDone, part.history].some(
     (each) => each.length > 0,
   ) ||
   part.events.some(({ claimed }) => claimed)
@@ -32,6 +33,10 @@ export const after = (parts: readonly RoomPart[]): Rare[] =>
     { rows: revisedRows(parts), statement: reviseEvents },
     { rows: importChainRows(parts), statement: putImportChains },
     { rows: joinsDoneRows(parts), statement: deleteJoins },
+    { rows: links.linkRows(parts), statement: links.insertLinks },
+    { rows: links.answerRows(parts), statement: links.insertAnswers },
+    { rows: links.awaitedRows(parts), statement: links.putAwaited },
+    { rows: links.arrivedRows(parts), statement: links.dropAwaited },
   ])
 
 /** Sends them without waiting. */

@@ -21,6 +21,9 @@ export const roomTables = [
   'room_servers',
   'redactions',
   'mentions',
+  'history_links',
+  'history_answers',
+  'history_awaited',
 ] as const
 
 /** Removes a room of which nothing is decided and not committed; fails if the shard is another's. */

@@ -55,10 +55,10 @@ export class SpanList {
         })
       if (row.low !== null) this.used(row.chain, row.low)
       if (row.high !== null) this.used(row.chain, row.high)
-      if (row.imported) this.#imports.add(row.chain)
-      if (row.settled) this.#settled.add(keyText(row.order_key))
       // Kept for what comes, where the span of the live chain is still empty.
       if (row.from_index !== null) this.used(row.chain, row.from_index)
+      if (row.imported) this.#imports.add(row.chain)
+      if (row.settled) this.#settled.add(keyText(row.order_key))
     }
   }
 

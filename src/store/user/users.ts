@@ -65,6 +65,17 @@ export async function existing(sql: Sql, userIds: readonly string[]): Promise<Se
   return new Set(rows.map((row) => row.user_id))
 }
 
+/** Of these accounts those that are there, and whether they are in use. */
+export async function activeOf(
+  sql: Sql,
+  userIds: readonly string[],
+): Promise<Map<string, boolean>> {
+  const rows = await sql<{ user_id: string; active: boolean }[]>`
+    select user_id, not deactivated as active from users
+    where user_id = any(${userIds as string[]}::text[])`
+  return new Map(rows.map((row) => [row.user_id, row.active]))
+}
+
 type Standing = {
   deactivated: boolean
   locked: boolean

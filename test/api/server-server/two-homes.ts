@@ -122,7 +122,10 @@ export class Person {
 }
 
 /** Two servers that know each other, over TLS on loopback. */
-export async function twoHomes(names: readonly [string, string]): Promise<{
+export async function twoHomes(
+  names: readonly [string, string],
+  more: (name: string) => object = () => ({}),
+): Promise<{
   homes: [WholeServer, WholeServer]
   remove: () => Promise<void>
 }> {
@@ -159,6 +162,7 @@ export async function twoHomes(names: readonly [string, string]): Promise<{
       },
       rate_limits: { enabled: false },
       log: { level: 'silent' },
+      ...more(name),
     }
     const server = new WholeServer(name, config, database)
     await server.start()
