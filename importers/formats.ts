@@ -6,9 +6,10 @@ import { ndjson } from '#importers/ndjson/ndjson.ts'
 import { slack } from '#importers/slack/slack.ts'
 import type { Source } from '#importers/source.ts'
 import { Stop } from '#importers/stop.ts'
+import { zulip } from '#importers/zulip/zulip.ts'
 
 /** All formats; a new one is a line here. */
-export const formats: readonly Format[] = [ndjson, gitter, slack, discord, mattermost]
+export const formats: readonly Format[] = [ndjson, gitter, slack, discord, mattermost, zulip]
 
 /** The format of an export, by its name or, for `auto`, as its files look; and why it is believed to be that. */
 export async function formatOf(

@@ -23,13 +23,13 @@ const broken = Symbol('broken')
 
 /**
  * A file of JSON, of any size, in pieces: the elements of an array at the top, or the members of an object
- * there, of which the arrays named in `each` come element by element. An element that is not JSON is
+ * there, of which the arrays named in `each` (or all) come element by element. An element that is not JSON is
  * reported and passed; so is the rest of a file that ends too early.
  */
 export async function* readJson(
   source: Source,
   entry: string,
-  each: readonly string[],
+  each: readonly string[] | 'all',
   context: ReadContext,
 ): AsyncGenerator<Member> {
   const reader = new JsonReader(source, entry, context)
@@ -41,7 +41,10 @@ export async function* readJson(
   }
 }
 
-async function* membersOf(reader: JsonReader, each: readonly string[]): AsyncGenerator<Member> {
+async function* membersOf(
+  reader: JsonReader,
+  each: readonly string[] | 'all',
+): AsyncGenerator<Member> {
   const first = await reader.bytes.peek()
   if (first === openList) {
     yield* reader.elements('')
@@ -75,7 +78,7 @@ async function* membersOf(reader: JsonReader, each: readonly string[]): AsyncGen
     }
     reader.bytes.skip()
     const begins = await reader.bytes.peek()
-    if (begins === openList && each.includes(key)) {
+    if (begins === openList && (each === 'all' || each.includes(key))) {
       yield* reader.elements(key)
       continue
     }
