@@ -1,10 +1,11 @@
-import { afterAll } from 'bun:test'
+import { afterAll, expect } from 'bun:test'
 import { readRegistration } from '#core/appservice-registration.ts'
 import { type Appservice, appservicesOf } from '#core/appservice.ts'
 import { Bridges, type BridgesOptions } from '#engine/appservice/bridges.ts'
 import { AppserviceRequests } from '#engine/federation/appservice-requests.ts'
 import { makeSenders } from '#engine/user/appservice-senders.ts'
-import { silentLog } from '#src/log.ts'
+import type { Log } from '#src/log.ts'
+import { isConnectionLost } from '#store/db.ts'
 import { Home } from '#test/api/client-server/home.ts'
 import { BridgeListener } from '#test/bridge-listener.ts'
 import type { TestDatabase } from '#test/database.ts'
@@ -36,6 +37,8 @@ export class Bridging {
   readonly appservices: readonly Appservice[]
   bridges!: Bridges
   readonly #options: Partial<BridgesOptions>
+  /** What went wrong in the server itself. */
+  readonly #faults: unknown[] = []
 
   private constructor(
     home: Home,
@@ -73,7 +76,11 @@ export class Bridging {
     home.story.onTyping = (room) => now().typed(room)
     home.onPresence = () => now().presenceMoved()
     home.ctx.positions.watchNews(() => now().tell())
-    afterAll(() => now().stop())
+    const faults = bridging.#faults
+    afterAll(async () => {
+      await now().stop()
+      expect(faults).toEqual([])
+    })
     return bridging
   }
 
@@ -81,7 +88,7 @@ export class Bridging {
     const { sql, positions, typing, presence } = this.home.ctx
     this.bridges = await Bridges.start(appservicesOf(appservices), {
       sql,
-      log: silentLog,
+      log: { warn: (what: object) => this.#noteFault(what), debug: () => {} } as unknown as Log,
       clock: () => this.home.now,
       serverName: 'here.example',
       positions,
@@ -95,6 +102,11 @@ export class Bridging {
       ...this.#options,
     })
     this.bridges.watch({ typing, presence })
+  }
+
+  #noteFault(what: object): void {
+    // The database is closed before what stands on it.
+    if ('err' in what && !isConnectionLost(what.err)) this.#faults.push(what.err)
   }
 
   /** As a new run of the server would. */
