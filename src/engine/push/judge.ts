@@ -123,7 +123,8 @@ export class Judge {
     const asking = [...wishes].flatMap(([userId, { asksName }]) => (asksName ? [userId] : []))
     const names = new Map<string, string>()
     if (asking.length === 0) return names
-    for (const row of await profiles.list(this.#sql, asking, asking.map(shardOf))) {
+    const shards = asking.map((userId) => shardOf(userId))
+    for (const row of await profiles.list(this.#sql, asking, shards)) {
       const value: unknown = row.name === 'displayname' ? JSON.parse(row.value) : undefined
       if (typeof value === 'string') names.set(row.user_id, value)
     }

@@ -135,6 +135,16 @@ describe('a push gateway', () => {
     expect(pushes.map((push) => push.event_id)).toEqual([eventId])
   })
 
+  test('knows the name of a user whose own rules ask for it', async () => {
+    const { alice, bob, room, pushkey } = await scene()
+    await alice.client.put(`/profile/${alice.userId}/displayname`, { displayname: 'Alicia' })
+    const rule = { pattern: 'cake', actions: ['notify'] }
+    expect((await alice.client.put('/pushrules/global/content/cake', rule)).status).toBe(200)
+    const { eventId } = await room.send(bob.userId, 'Alicia, look', notify)
+    const pushes = await gateway.wait(pushkey, 1)
+    expect(pushes.map((push) => push.event_id)).toEqual([eventId])
+  })
+
   test('says low priority of what makes no sound, and high of who is named', async () => {
     const { alice, bob, room, pushkey } = await scene()
     const carol = await home.person('carol')
