@@ -1,4 +1,4 @@
-import { createTransport } from 'nodemailer'
+import type { Transporter } from 'nodemailer'
 import { MatrixError, unavailable } from '#core/error.ts'
 
 export type MailOptions = {
@@ -31,29 +31,11 @@ const maxWaiting = 100
 /** Sends e-mail by the operator's SMTP server, and answers when that has taken it. */
 export class Mail {
   readonly #options: MailOptions
-  readonly #transport
+  #transport: Promise<Transporter> | undefined
   #waiting = 0
 
   constructor(options: MailOptions) {
     this.#options = options
-    const { host, port, security, ca, user, password } = options
-    this.#transport = createTransport({
-      pool: true,
-      maxConnections: 2,
-      host,
-      port,
-      secure: security === 'tls',
-      requireTLS: security === 'starttls',
-      ignoreTLS: security === 'none',
-      connectionTimeout: patienceMs,
-      greetingTimeout: patienceMs,
-      socketTimeout: patienceMs,
-      // What is sent is ours alone: nothing is read from files or fetched.
-      disableFileAccess: true,
-      disableUrlAccess: true,
-      ...(ca && { tls: { ca } }),
-      ...(user !== undefined && { auth: { user, pass: password ?? '' } }),
-    })
   }
 
   /** Letters that are under way, or wait for a connection. */
@@ -65,8 +47,9 @@ export class Mail {
     if (this.#waiting >= maxWaiting) throw unavailable('Too many e-mails wait to be sent', 5_000)
     this.#waiting++
     try {
+      const transport = await (this.#transport ??= openTransport(this.#options))
       // As an object: the text of an address could name several.
-      await this.#transport.sendMail({
+      await transport.sendMail({
         from: this.#options.from,
         to: { name: '', address: to },
         subject,
@@ -82,7 +65,31 @@ export class Mail {
     }
   }
 
-  close(): void {
-    this.#transport.close()
+  async close(): Promise<void> {
+    const transport = await this.#transport
+    transport?.close()
   }
+}
+
+/** Most servers send none: the library is loaded for the first letter. */
+async function openTransport(options: MailOptions): Promise<Transporter> {
+  const { host, port, security, ca, user, password } = options
+  const { createTransport } = await import('nodemailer')
+  return createTransport({
+    pool: true,
+    maxConnections: 2,
+    host,
+    port,
+    secure: security === 'tls',
+    requireTLS: security === 'starttls',
+    ignoreTLS: security === 'none',
+    connectionTimeout: patienceMs,
+    greetingTimeout: patienceMs,
+    socketTimeout: patienceMs,
+    // What is sent is ours alone: nothing is read from files or fetched.
+    disableFileAccess: true,
+    disableUrlAccess: true,
+    ...(ca && { tls: { ca } }),
+    ...(user !== undefined && { auth: { user, pass: password ?? '' } }),
+  })
 }

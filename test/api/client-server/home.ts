@@ -162,7 +162,7 @@ export class Home {
       await this.ctx.departures.close()
       await this.ctx.roomDeletions.close()
       await this.ctx.presence?.close()
-      mail?.close()
+      await mail?.close()
       await users.close()
       positions.close()
     })

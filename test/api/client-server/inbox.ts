@@ -48,7 +48,7 @@ export class Inbox {
     await once(server.server, 'listening')
     const inbox = new Inbox(server)
     afterAll(async () => {
-      inbox.mail.close()
+      await inbox.mail.close()
       await new Promise<void>((resolve) => server.close(resolve))
     })
     return inbox
