@@ -71,6 +71,11 @@ export class Backlog {
     }
   }
 
+  /** Whether so much of a room waits that its rows may be thinned. */
+  isBehind(roomId: string): boolean {
+    return (this.#rooms.get(roomId)?.weight ?? 0) >= this.#limits.roomSlow
+  }
+
   /** What a transaction of this origin with events of these rooms meets. */
   pressure(origin: string, roomIds: Iterable<string>): Pressure {
     this.#count()

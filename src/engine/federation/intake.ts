@@ -1,5 +1,6 @@
 import { limitExceeded, MatrixError } from '#core/error.ts'
 import { maxPduBytes } from '#core/event/check.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
 import { readPdu } from '#core/event/receive.ts'
 import { domainOf, isRoomId } from '#core/ids.ts'
 import { isObject, type Json } from '#core/json.ts'
@@ -16,6 +17,7 @@ import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as inbound from '#store/federation/inbound.ts'
 import type { NewInboxRow } from '#store/room/inbox.ts'
+import { graphOf } from '#store/room/inbox-thinning.ts'
 
 export type IntakeOptions = {
   serverName: string
@@ -276,7 +278,7 @@ export class Intake {
         continue
       }
       const judged = this.#judge(origin, roomId, room, pdu)
-      const { eventId, checked } = judged
+      const { eventId, checked, event } = judged
       let { error, json } = judged
       if (json !== undefined && full.has(roomId)) {
         // One that cites it brings it again.
@@ -285,7 +287,9 @@ export class Intake {
         this.#notTaken++
       }
       if (eventId !== undefined) results.set(eventId, error === undefined ? {} : { error })
-      if (json !== undefined) taken.push({ shard: shards.get(roomId)!, roomId, json, checked })
+      if (json === undefined) continue
+      const graph = event && this.#backlog.isBehind(roomId) ? graphOf(event) : undefined
+      taken.push({ shard: shards.get(roomId)!, roomId, json, checked, graph })
     }
     return { taken, results }
   }
@@ -295,7 +299,7 @@ export class Intake {
     roomId: string,
     room: InboundRoom,
     pdu: Json,
-  ): { eventId?: string; error?: string; json?: string; checked?: CheckedPdu } {
+  ): { eventId?: string; error?: string; json?: string; checked?: CheckedPdu; event?: RoomEvent } {
     const { version } = room
     const read = readPdu(version, pdu, { roomId })
     if (typeof read === 'string') {
@@ -311,15 +315,11 @@ export class Intake {
       return { eventId, error: 'The room is unknown' }
     // The lane need not work out again what is known of a good event.
     if (!redacted)
-      return {
-        eventId,
-        json: text,
-        checked: { version: version.id, eventId, signed },
-      }
+      return { eventId, event, json: text, checked: { version: version.id, eventId, signed } }
     const json = JSON.stringify(pdu)
     // `unsigned` counts for nothing in the event, but would be stored.
     if (json.length > 2 * maxPduBytes) return { eventId, error: 'The event is too large' }
-    return { eventId, json }
+    return { eventId, event, json }
   }
 
   /** Of a room that we are not in, only what becomes of our own invites and knocks is taken. */

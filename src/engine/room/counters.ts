@@ -35,6 +35,8 @@ export const newCounters = () => ({
   postponed: 0,
   /** Rows that were put off, and read again because what they lacked had come. */
   woken: 0,
+  /** Rows of rooms very far behind that were dropped, because others cite them. */
+  thinned: 0,
   /** Dropped after their last attempt. */
   givenUp: 0,
   quarantined: 0,

@@ -10,6 +10,7 @@ import { discardOf } from '#engine/room/discard.ts'
 import { Receive } from '#engine/room/receive.ts'
 import { isOutlier } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
+import { Thinning } from '#engine/room/thinning.ts'
 import type { Seat } from '#engine/room/turns.ts'
 import * as inbox from '#store/room/inbox.ts'
 
@@ -29,6 +30,7 @@ export class Inbound implements Reader {
   readonly #held: HeldRows
   readonly #keys: KeyWait
   readonly #putOff: PutOff
+  readonly #thinning: Thinning
   /** When other servers were last asked for what parked events lack. */
   #askedAt = 0
   /** The inbox may hold rows that are not in memory. */
@@ -48,6 +50,7 @@ export class Inbound implements Reader {
       this.#queues.raw.unshift(...raw)
       this.run()
     })
+    this.#thinning = new Thinning(lane)
     this.#putOff = new PutOff(lane, (inboxIds, againMs) => {
       this.done(inboxIds)
       if (againMs !== undefined) this.#wakeIn(againMs)
@@ -368,6 +371,7 @@ export class Inbound implements Reader {
         if (this.#hold(entry)) this.#queues.raw.push(entry)
       }
       if (nextAt !== null) this.#wakeIn(Math.max(0, nextAt - parts.now()))
+      if (more) yield* this.#thinning.look(this.#held.ids)
       // As many rooms are loaded at once as may read, and no more.
       if (rows.length > 0) yield* this.#lane.load()
     } finally {

@@ -22,6 +22,15 @@ export const defaultLimits = {
   /** Rows that were put off and come at once when what they lack does: of one room, of all of a worker. */
   putOffPerRoom: 5_000,
   putOffInAll: 20_000,
+  /**
+   * A room with more rows in the inbox is thinned: so many of the first stay, of the rest the newest of
+   * each server and so many of its state events. How often that is looked at.
+   */
+  thinAbove: 40_000,
+  thinKeep: 25_000,
+  thinNewest: 5,
+  thinStates: 100,
+  thinEveryMs: 10_000,
   /** How many are prepared at once: parsed, verified, looked up. */
   prepare: 50,
   /** Decided and not yet committed; inbox events wait above it. */

@@ -6,7 +6,20 @@ import { Statement, arrayText, jsonTexts } from './statement.ts'
  * the room deletes; all else is here.
  */
 
-export type NewInboxRow = { shard: number; roomId: string; json: string }
+export type NewInboxRow = {
+  shard: number
+  roomId: string
+  json: string
+  /** Of a room that is behind: what thinning must know. */
+  graph?: InboxGraph | undefined
+}
+
+export type InboxGraph = {
+  eventId: string
+  prevEvents: readonly string[]
+  /** A state event, and not somebody's own join. */
+  isState: boolean
+}
 
 /** A transaction of another server: what is taken in of it, and what it and its repetitions are told. */
 export type NewTransaction = {
@@ -36,13 +49,17 @@ const receiving = new Statement(
     where answers[place] is null
     on conflict do nothing
   ), added as (
-    insert into inbox (inbox_id, shard, room_id, origin, json, received_at)
+    insert into inbox (
+      inbox_id, shard, room_id, origin, json, received_at, event_id, prev_events, is_state)
     select
       firsts[(place - 1) / ${block} + 1] + (place - 1) % ${block},
-      ($shards)[room], ($rooms)[room], ($origins)[txn], json, $now
+      ($shards)[room], ($rooms)[room], ($origins)[txn], json, $now,
+      graph[2], case when graph[2] is not null then graph[3:] end, graph[1] = 's'
     from known, blocks, rows from (
-      unnest($txnOf), unnest($roomOf), string_to_table($texts, E'\\x1e')
-    ) with ordinality as t (txn, room, json, place)
+      unnest($txnOf), unnest($roomOf), string_to_table($texts, E'\\x1e'),
+      string_to_table($graphs, E'\\x1e')
+    ) with ordinality as t (txn, room, json, graph_text, place),
+    lateral (select string_to_array(graph_text, E'\\x1f') as graph) g
     where answers[txn] is null
   )
   select firsts, to_json(answers) as answers from known, blocks`,
@@ -57,6 +74,7 @@ const receiving = new Statement(
     txnOf: 'integer[]',
     roomOf: 'integer[]',
     texts: 'text',
+    graphs: 'text',
   },
 )
 
@@ -77,13 +95,15 @@ export async function receive(
   const txnOf: number[] = []
   const roomOf: number[] = []
   const texts: string[] = []
+  const graphs: string[] = []
   for (const [index, { rows }] of transactions.entries())
-    for (const { shard, roomId, json } of rows) {
+    for (const { shard, roomId, json, graph } of rows) {
       let room = rooms.get(roomId)
       if (room === undefined) rooms.set(roomId, (room = shards.push(shard)))
       txnOf.push(index + 1)
       roomOf.push(room)
       texts.push(json)
+      graphs.push(graph ? graphText(graph) : '')
     }
   // As JSON, because the driver reads a null in an array of texts as a text.
   const [row] = await receiving.run<{ firsts: number[] | null; answers: (string | null)[] }>(sql, {
@@ -97,6 +117,8 @@ export async function receive(
     txnOf: arrayText(txnOf),
     roomOf: arrayText(roomOf),
     texts: jsonTexts(texts),
+    // Mostly there are none.
+    graphs: graphs.every((graph) => graph === '') ? '' : jsonTexts(graphs),
   })
   const firsts = row!.firsts ?? []
   let place = 0
@@ -105,6 +127,16 @@ export async function receive(
     const answer = row!.answers[index]
     return typeof answer === 'string' ? { answer } : { ids }
   })
+}
+
+/** Text that is taken apart by `\x1f`; nothing for IDs that such a text cannot hold, which peers may choose. */
+function graphText({ eventId, prevEvents, isState }: InboxGraph): string {
+  const ids = [eventId, ...prevEvents].join('\x1f')
+  const isPlain =
+    !ids.includes('\0') &&
+    !ids.includes('\x1e') &&
+    ids.split('\x1f').length === prevEvents.length + 1
+  return isPlain && ids.isWellFormed() ? `${isState ? 's' : 'm'}\x1f${ids}` : ''
 }
 
 export type InboxRow = { inbox_id: number; origin: string; json: string; attempts: number }

@@ -42,11 +42,12 @@ describe('a flood', () => {
     stage = await Stage.open(db.pool, Object.values(transactions), [peer, other], limits)
     await plant(db.pool, stage.snapshots, room)
   }
+  const insert = (count: number) => db.pool`
+    insert into inbox (shard, room_id, origin, json, received_at)
+    select 1, ${room.roomId}, 'peer.test', '{}', 1 from generate_series(1, ${count}::integer)`
   /** As many events of the room that wait already, once they are counted. */
   const wait = async (count: number) => {
-    await db.pool`
-      insert into inbox (shard, room_id, origin, json, received_at)
-      select 1, ${room.roomId}, 'peer.test', '{}', 1 from generate_series(1, ${count}::integer)`
+    await insert(count)
     await send([])
     await until(() => gauge('backlog') === count)
   }
@@ -75,6 +76,26 @@ describe('a flood', () => {
     stage.ctx.intake.stop()
     expect((await late).status).toBe(200)
     expect(gauge('paused')).toBe(0)
+  })
+
+  test('leaves with each row what it cites, so that the room can be thinned; other rooms do without', async () => {
+    const graphs = () =>
+      db.pool`select event_id, prev_events, is_state from inbox where json <> '{}' order by inbox_id`
+    await open({ roomSlow: 2, roomRefuse: 6, maxPauseMs: 0 })
+    await send([room.say(alice, 'calm').text])
+    await insert(4)
+    await until(async () => {
+      await send([])
+      return gauge('roomsBehind') === 1
+    })
+    const { event, text } = room.say(alice, 'behind')
+    const topic = room.add(alice, 'm.room.topic', { topic: 'x' }, { stateKey: '' })
+    await send([text, topic.text])
+    expect(await graphs()).toEqual([
+      { event_id: null, prev_events: null, is_state: null },
+      { event_id: event.eventId, prev_events: event.prevEvents, is_state: false },
+      { event_id: topic.event.eventId, prev_events: [event.eventId], is_state: true },
+    ])
   })
 
   test('that goes on is refused with a time to wait, where it floods', async () => {
