@@ -79,8 +79,10 @@ describe('a flood', () => {
   })
 
   test('leaves with each row what it cites, so that the room can be thinned; other rooms do without', async () => {
-    const graphs = () =>
-      db.pool`select event_id, prev_events, is_state from inbox where json <> '{}' order by inbox_id`
+    const graphs = async () => [
+      ...(await db.pool<{ event_id: string | null; prev_events: string[]; is_state: boolean }[]>`
+        select event_id, prev_events, is_state from inbox where json <> '{}' order by inbox_id`),
+    ]
     await open({ roomSlow: 2, roomRefuse: 6, maxPauseMs: 0 })
     await send([room.say(alice, 'calm').text])
     await insert(4)
@@ -91,7 +93,7 @@ describe('a flood', () => {
     const { event, text } = room.say(alice, 'behind')
     const topic = room.add(alice, 'm.room.topic', { topic: 'x' }, { stateKey: '' })
     await send([text, topic.text])
-    expect(await graphs()).toEqual([
+    expect<unknown>(await graphs()).toEqual([
       { event_id: null, prev_events: null, is_state: null },
       { event_id: event.eventId, prev_events: event.prevEvents, is_state: false },
       { event_id: topic.event.eventId, prev_events: [event.eventId], is_state: true },
