@@ -46,6 +46,10 @@ export class People {
     this.#renames = ledger.renames()
   }
 
+  get mode(): PeopleMode {
+    return this.#plan.mode
+  }
+
   /** Who speaks for a person; null for those who are left out. */
   speaker(person: string): Speaker | null {
     const known = this.#known.get(person)

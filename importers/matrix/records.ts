@@ -39,6 +39,9 @@ export type MapperOptions = {
 
 export type Mapped = { records: OutRecord[]; speakers: Speaker[] }
 
+/** Of one message; a batch takes no more records than a few times this. */
+const mostReactions = 2000
+
 const nothing: Mapped = { records: [], speakers: [] }
 
 /** The files that a record carries, so that they can be uploaded before it is mapped. */
@@ -273,7 +276,7 @@ export class Mapper {
       for (const person of people) {
         const speaker = this.#options.people.speaker(person)
         const once = `${key} ${speaker?.userId}`
-        if (!speaker || seen.has(once) || speaker.isShared) continue
+        if (!speaker || seen.has(once) || speaker.isShared || seen.size >= mostReactions) continue
         seen.add(once)
         speakers.push(speaker)
         const ts = time !== undefined && Number.isFinite(time) ? Math.floor(time) : timeOf(item)

@@ -24,6 +24,8 @@ export type RequestOptions = {
   query?: { [name: string]: string | number | undefined }
   /** For one answer, in milliseconds. */
   deadline?: number
+  /** Not sent again if it is not known whether it arrived. */
+  once?: boolean
 }
 
 const usualDeadline = 120_000
@@ -80,7 +82,7 @@ export class Server {
         pause = typeof asked === 'number' ? asked : waitOf(attempt)
         why = refused.message
       } catch (error) {
-        if (error instanceof Refused || this.#signal.aborted) throw error
+        if (error instanceof Refused || this.#signal.aborted || options.once) throw error
         pause = waitOf(attempt)
         why = String(error)
       }

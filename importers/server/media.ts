@@ -49,6 +49,11 @@ export class Uploader {
     this.#options = options
   }
 
+  /** Whether files are left out, so that none of them is missing. */
+  get isOff(): boolean {
+    return this.#options.off
+  }
+
   /** What is known of a file; call `bring` before. */
   get(content: FileContent): Media | undefined {
     return this.#options.ledger.media(keyOf(content))
@@ -164,7 +169,7 @@ export class Uploader {
     const url = URL.parse(address)
     if (!url || !/^https?:$/.test(url.protocol)) throw new Gone('its address is none of the web')
     if (!this.#options.privateHosts) await requirePublic(url.hostname)
-    const response = await fetch(url, {
+    const response = await fetch(url.href, {
       headers,
       redirect: 'manual',
       signal: AbortSignal.any([this.#options.signal, AbortSignal.timeout(fetchDeadline)]),
@@ -175,7 +180,7 @@ export class Uploader {
     const target = response.headers.get('location')
     if (response.status >= 300 && response.status < 400 && target) {
       if (redirects === 0) throw new Gone(`${url.host} sends from one address to the next`)
-      const next = URL.parse(target, url)
+      const next = URL.parse(target, url.href)
       // What was meant for one host is for no other.
       const same = next?.host === url.host
       return this.#fetch(String(next), same ? headers : {}, redirects - 1)

@@ -57,7 +57,7 @@ const schema = `
   ) without rowid, strict;
   create table problem (
     number integer primary key,
-    -- 'read' or 'send': those of reading go when it begins again.
+    -- 'read', 'send' or 'dry': those of a stage that is done again go before.
     stage text not null,
     class text not null, reason text not null, done text not null,
     file text not null, line integer, offset integer, room text, id text
@@ -72,6 +72,8 @@ const schema = `
     mode text not null,
     -- What it sends: records of the room up to this one, between these times.
     until_seq integer not null, since real not null, until real not null,
+    -- How its records were made: the same again is what verify compares with.
+    people text not null, moves integer not null,
     state text not null default 'open',
     accepted integer not null default 0
   ) strict;

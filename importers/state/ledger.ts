@@ -1,5 +1,6 @@
 import type { Database } from 'bun:sqlite'
 import type { Person, Room } from '#importers/format.ts'
+import type { PeopleMode } from '#importers/matrix/people.ts'
 import type { Cursor, SpooledRow } from './spool.ts'
 
 export type RoomRow = { number: number; id: string; roomId: string | null } & Omit<
@@ -25,6 +26,9 @@ export type Session = {
   until_seq: number
   since: number
   until: number
+  people: PeopleMode
+  /** 1: with comings and goings. */
+  moves: number
   state: 'open' | 'committed' | 'undone' | 'aborted'
   accepted: number
 }
@@ -155,6 +159,33 @@ export class Ledger {
       )
   }
 
+  /** What a published session brought, in its order. */
+  sent(session: Session, after: Cursor | undefined, limit: number): SpooledRow[] {
+    const from = after ?? { time: -1, tie: '', seq: -1 }
+    return this.db
+      .query<SpooledRow, (number | string)[]>(
+        `select seq, id, kind, time, tie, thread, target, json from record
+         where room = ? and (time, tie, seq) > (?, ?, ?) and session = ?
+         order by time, tie, seq limit ?`,
+      )
+      .all(session.room, from.time, from.tie, from.seq, session.number, limit)
+  }
+
+  roomOf(session: Session): string | undefined {
+    return this.db
+      .query<{ id: string }, [number]>('select id from room where number = ?')
+      .get(session.room)?.id
+  }
+
+  /** Files that are on the server, in no order. */
+  uploaded(limit: number): { key: string; mxc: string }[] {
+    return this.db
+      .query<{ key: string; mxc: string }, [number]>(
+        'select key, mxc from media where mxc is not null order by random() limit ?',
+      )
+      .all(limit)
+  }
+
   lastSeq(): number {
     return this.db
       .query<{ seq: number }, []>('select ifnull(max(seq), 0) as seq from record')
@@ -176,8 +207,8 @@ export class Ledger {
   addSession(session: Omit<Session, 'number' | 'state' | 'accepted'>): Session {
     return this.db
       .query<Session, (string | number)[]>(
-        `insert into session (room, room_id, session_id, mode, until_seq, since, until)
-         values (?, ?, ?, ?, ?, ?, ?) returning *`,
+        `insert into session (room, room_id, session_id, mode, until_seq, since, until, people, moves)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?) returning *`,
       )
       .get(
         session.room,
@@ -187,6 +218,8 @@ export class Ledger {
         session.until_seq,
         session.since,
         session.until,
+        session.people,
+        session.moves,
       )!
   }
 
@@ -228,6 +261,15 @@ export class Ledger {
     this.db
       .query('insert or replace into batch values (?, ?, ?, ?, ?, ?)')
       .run(session.number, n, last.time, last.tie, last.seq, records)
+  }
+
+  /** How many records went in batches before this one. */
+  recordsBefore(session: Session, n: number): number {
+    return this.db
+      .query<{ records: number }, [number, number]>(
+        'select ifnull(sum(records), 0) as records from batch where session = ? and n < ?',
+      )
+      .get(session.number, n)!.records
   }
 
   /** People of whom the server heard in batches before this one. */

@@ -2,7 +2,7 @@ import type { Database } from 'bun:sqlite'
 import type { Problem, ProblemClass } from '#importers/format.ts'
 import { Stop } from '#importers/stop.ts'
 
-type Stage = 'read' | 'send'
+export type Stage = 'read' | 'send' | 'dry'
 
 type Row = {
   class: ProblemClass
@@ -60,9 +60,9 @@ export class Problems {
     }
   }
 
-  /** Forgets what reading told: it is about to be told again. */
-  readAgain(): void {
-    this.#db.run(`delete from problem where stage = 'read'`)
+  /** Forgets what a stage told: it is about to be told again. */
+  again(stage: Stage): void {
+    this.#db.query('delete from problem where stage = ?').run(stage)
     this.skipped = this.#countSkipped()
   }
 

@@ -1,0 +1,92 @@
+import type { FileContent } from '#importers/format.ts'
+import type { People } from '#importers/matrix/people.ts'
+import { Mapper } from '#importers/matrix/records.ts'
+import { largestContent, weightOf } from '#importers/matrix/size.ts'
+import type { PlannedRoom } from '#importers/plan/plan.ts'
+import { grouped, type Progress } from '#importers/report/progress.ts'
+import type { Source } from '#importers/source.ts'
+import type { Ledger, Media, RoomRow } from '#importers/state/ledger.ts'
+import type { Problems } from '#importers/state/problems.ts'
+import type { Stamped } from '#importers/state/spool.ts'
+
+export type Work = { planned: PlannedRoom; room: RoomRow }
+
+export type RehearsalParts = {
+  ledger: Ledger
+  problems: Problems
+  source: Source
+  progress: Progress
+  people: People
+  since: number
+  until: number
+  withMoves: boolean
+  media: boolean
+  stop: AbortSignal
+}
+
+const rowsOfPage = 500
+
+/** Maps every record of a room and weighs what comes of it, as a run does, and sends nothing. */
+export async function rehearseRoom({ planned, room }: Work, parts: RehearsalParts): Promise<void> {
+  const { ledger, problems, progress, people, since, until, withMoves, stop } = parts
+  const session = {
+    number: -1,
+    room: room.number,
+    room_id: '',
+    session_id: '',
+    mode: planned.mode,
+    until_seq: ledger.lastSeq(),
+    since,
+    until,
+    people: people.mode,
+    moves: 0,
+    state: 'open' as const,
+    accepted: 0,
+  }
+  const name = planned.name ?? room.id
+  const track = progress.begin(name, ledger.pending(room.number, session))
+  const mapper = new Mapper({
+    people,
+    roomId: () => undefined,
+    media: (content) => presumed(content, parts),
+    withMentions: true,
+    withMoves,
+    problem: (problem) => problems.add('dry', problem),
+  })
+  let events = 0
+  for (let page = ledger.page(session, undefined, rowsOfPage); page.length > 0;) {
+    for (const row of page) {
+      const item = JSON.parse(row.json) as Stamped
+      const { records } = mapper.map(row, item)
+      events += records.length
+      if (records.every(({ content }) => weightOf(content) <= largestContent)) continue
+      problems.add('dry', {
+        class: 'too_large',
+        reason: 'Too large for an event',
+        place: item.place ?? { file: '' },
+        room: item.room,
+        id: item.id,
+        done: 'skipped',
+      })
+    }
+    track.done += page.length
+    page = ledger.page(session, page.at(-1), rowsOfPage)
+    // Lets the progress be told, and a signal arrive.
+    await Bun.sleep(0)
+    stop.throwIfAborted()
+  }
+  progress.end(track)
+  progress.say(`${name}: would be ${grouped(events)} events (${planned.mode})`)
+}
+
+/** A file as if it had been brought: only what is not even in the export is missing already. */
+function presumed(content: FileContent, { source, media }: RehearsalParts): Media {
+  const missing = 'entry' in content && !source.has(content.entry)
+  const gone = !media
+    ? 'files were not to be imported'
+    : missing
+      ? 'the file is not in the export'
+      : null
+  const mxc = gone === null ? 'mxc://dry/run' : null
+  return { mxc, type: null, size: null, width: null, height: null, gone }
+}

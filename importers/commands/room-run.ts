@@ -1,0 +1,235 @@
+import type { Problem } from '#importers/format.ts'
+import { Mapper } from '#importers/matrix/records.ts'
+import type { People } from '#importers/matrix/people.ts'
+import type { PlannedRoom } from '#importers/plan/plan.ts'
+import { grouped, type Progress, type Track } from '#importers/report/progress.ts'
+import { type Server } from '#importers/server/client.ts'
+import { type ImportApi, type Mode, type SessionState } from '#importers/server/import-api.ts'
+import type { Uploader } from '#importers/server/media.ts'
+import { createRoom, putState, roomIdOf } from '#importers/server/rooms.ts'
+import type { Meta } from '#importers/state/database.ts'
+import type { Ledger, RoomRow, Session } from '#importers/state/ledger.ts'
+import type { Problems } from '#importers/state/problems.ts'
+import { Stop } from '#importers/stop.ts'
+import { type Batch, Batches, problemOf } from './batches.ts'
+import type { Pace } from './pace.ts'
+
+export type RoomParts = {
+  server: Server
+  api: ImportApi
+  ledger: Ledger
+  meta: Meta
+  problems: Problems
+  uploader: Uploader
+  progress: Progress
+  peopleOf(room: PlannedRoom): People
+  pace: Pace
+  total: Track
+  /** The name under which the server keeps what came from this export. */
+  source: string
+  since: number
+  until: number
+  federate: boolean
+  withMoves: boolean
+  finish: AbortSignal
+}
+
+/** Sends one room of an export: what waits of it, in a session, which is published in the end. */
+export class RoomRun {
+  readonly #parts: RoomParts
+  readonly #planned: PlannedRoom
+  readonly #room: RoomRow
+  readonly #people: People
+
+  constructor(parts: RoomParts, planned: PlannedRoom, room: RoomRow) {
+    this.#parts = parts
+    this.#planned = planned
+    this.#room = room
+    this.#people = parts.peopleOf(planned)
+  }
+
+  /** Sends all; a session that was broken off first, and then what is new since. */
+  async run(): Promise<void> {
+    for (;;) {
+      const session = await this.#session()
+      if (!session) return
+      await this.#send(session)
+      await this.#publish(session)
+    }
+  }
+
+  async #session(): Promise<Session | undefined> {
+    const { api, ledger, since, until, source, federate } = this.#parts
+    const before = ledger.openSession(this.#room.number)
+    if (before) {
+      const { state, accepted } = await api.session(before.session_id)
+      if (state === 'open') return before
+      // Published, but the answer did not arrive; or dropped by somebody else.
+      if (state === 'committed') ledger.committed(before, accepted)
+      else ledger.dropped(before, state)
+      return this.#session()
+    }
+    const scope = { until_seq: ledger.lastSeq(), since, until }
+    if (ledger.pending(this.#room.number, scope) === 0) return undefined
+    const roomId = await this.#target()
+    const mode = this.#mode()
+    const opened = await api.open({
+      room_id: roomId,
+      source,
+      mode,
+      ...(mode === 'insert' && { position: { by_time: true as const } }),
+      ...(federate && { federate }),
+    })
+    if (opened.session_id === undefined) throw new Error('The server opened no session')
+    for (const warning of opened.warnings) this.#say(warning)
+    return ledger.addSession({
+      room: this.#room.number,
+      room_id: roomId,
+      session_id: opened.session_id,
+      mode,
+      ...scope,
+      people: this.#people.mode,
+      moves: this.#parts.withMoves ? 1 : 0,
+    })
+  }
+
+  /** The mode of the plan; what comes later into a room that has its history goes where it belongs. */
+  #mode(): Mode {
+    const { mode } = this.#planned
+    const again = this.#parts.ledger
+      .sessions()
+      .some((each) => each.room === this.#room.number && each.state === 'committed')
+    return again && mode !== 'append' ? 'insert' : mode
+  }
+
+  async #target(): Promise<string> {
+    const { server, meta, ledger } = this.#parts
+    const { roomId, number } = this.#room
+    if (roomId !== null) return roomId
+    const { to, mode, name, topic, visibility } = this.#planned
+    const isNew = to === 'create' || mode === 'archive'
+    const title = name ?? this.#room.name ?? this.#room.id
+    const found = isNew
+      ? await createRoom(server, meta, {
+          key: `${this.#parts.source}/${this.#room.id}`,
+          name: mode === 'archive' ? `${title} (history)` : title,
+          ...(topic && { topic }),
+          visibility: visibility ?? 'private',
+        })
+      : await roomIdOf(server, to)
+    ledger.putRoomId(number, found)
+    this.#room.roomId = found
+    return found
+  }
+
+  async #send(session: Session): Promise<void> {
+    const { api, ledger, progress, finish } = this.#parts
+    const state = await api.session(session.session_id)
+    const track = progress.begin(
+      this.#planned.name ?? this.#room.id,
+      ledger.pending(this.#room.number, session),
+    )
+    track.done = ledger.recordsBefore(session, state.next_batch)
+    track.sample()
+    const batches = new Batches(
+      {
+        ledger,
+        session,
+        mapper: this.#mapper(session.mode),
+        uploader: this.#parts.uploader,
+        problem: (problem) => this.#problem(problem),
+      },
+      state.next_batch,
+    )
+    let flying: Promise<void> | undefined
+    try {
+      for (let n = state.next_batch; ; n++) {
+        const batch = await batches.next()
+        await flying
+        flying = undefined
+        if (!batch) return
+        if (finish.aborted)
+          throw new Stop('Stopped between two batches; the same command goes on from here')
+        ledger.putBatch(session, n, batch.last, batch.rows)
+        ledger.introduce(
+          session,
+          n,
+          batch.newcomers.map(({ person }) => person),
+        )
+        await this.#parts.pace.take(batch.records.length)
+        flying = this.#put(session, n, batch, track)
+        // Failures are met where it is waited for.
+        flying.catch(() => undefined)
+      }
+    } finally {
+      await flying?.catch(() => undefined)
+      progress.end(track)
+    }
+  }
+
+  async #put(session: Session, n: number, batch: Batch, track: Track): Promise<void> {
+    const { api, problems, total, uploader } = this.#parts
+    const { records, people } = batch
+    const answer = await api.put(session.session_id, n, { people, records })
+    for (const failed of answer.failed) problems.add('send', problemOf(failed, batch.places))
+    track.done += batch.rows
+    total.done += batch.rows
+    const media = uploader.files > 0 ? `media ${grouped(uploader.files)}  ` : ''
+    const skipped = problems.skipped > 0 ? `${grouped(problems.skipped)} skipped` : ''
+    track.note = total.note = (media + skipped).trim()
+  }
+
+  #mapper(mode: string): Mapper {
+    const { ledger, uploader, withMoves } = this.#parts
+    const rooms = new Map(ledger.rooms().map(({ id, roomId }) => [id, roomId ?? undefined]))
+    return new Mapper({
+      people: this.#people,
+      roomId: (id) => rooms.get(id),
+      media: (content) => uploader.get(content),
+      withMentions: mode !== 'append',
+      withMoves,
+      problem: (problem) => this.#problem(problem),
+    })
+  }
+
+  async #publish(session: Session): Promise<void> {
+    const { api, ledger } = this.#parts
+    const state = await api.session(session.session_id)
+    const counts = await api.commit(session.session_id)
+    tellWaiting(state, (text) => this.#say(text))
+    ledger.committed(session, state.accepted)
+    if (session.mode === 'archive') await this.#link(session.room_id)
+    this.#say(
+      `published ${grouped(state.accepted)} events into ${session.room_id} (${session.session_id})`,
+      { counts },
+    )
+  }
+
+  /** The history and the room that goes on name each other. */
+  async #link(historyId: string): Promise<void> {
+    const { server } = this.#parts
+    if (this.#planned.to === 'create') return
+    const liveId = await roomIdOf(server, this.#planned.to)
+    await putState(server, historyId, 'm.room.tombstone', {
+      body: 'The conversation goes on in another room',
+      replacement_room: liveId,
+    })
+    // MSC3946: a room's predecessor that it was not created with.
+    await putState(server, liveId, 'org.matrix.msc3946.room_predecessor', {
+      predecessor_room_id: historyId,
+    })
+  }
+
+  #problem(problem: Problem): void {
+    this.#parts.problems.add('send', problem)
+  }
+
+  #say(text: string, event: { [name: string]: unknown } = {}): void {
+    this.#parts.progress.say(`${this.#planned.name ?? this.#room.id}: ${text}`, event)
+  }
+}
+
+function tellWaiting({ waiting }: SessionState, say: (text: string) => void): void {
+  if (waiting > 0)
+    say(`${grouped(waiting)} events refer to what did not arrive; they stand without it`)
+}

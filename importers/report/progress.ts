@@ -1,0 +1,157 @@
+import { MultiBar, type SingleBar } from 'cli-progress'
+
+export type ProgressOptions = {
+  /** Bars; else a line every ten seconds, or JSON. */
+  isTerminal: boolean
+  json: boolean
+  write(line: string): void
+}
+
+const tellEvery = 10_000
+/** What the rate is taken over. */
+const window = 30_000
+
+/** How far something is. */
+export class Track {
+  done = 0
+  note = ''
+  readonly name: string
+  readonly total: number
+  readonly unit: string
+  readonly #samples: { at: number; done: number }[] = []
+
+  constructor(name: string, total: number, unit: string) {
+    this.name = name
+    this.total = total
+    this.unit = unit
+    this.sample()
+  }
+
+  sample(now = performance.now()): void {
+    this.#samples.push({ at: now, done: this.done })
+    while (this.#samples.length > 2 && this.#samples[0]!.at < now - window) this.#samples.shift()
+  }
+
+  /** A second, over the last half minute. */
+  get rate(): number {
+    const [first] = this.#samples
+    const last = this.#samples.at(-1)
+    if (!first || !last || last.at === first.at) return 0
+    return ((last.done - first.done) * 1000) / (last.at - first.at)
+  }
+
+  get eta(): number | undefined {
+    return this.rate > 0 ? Math.max(0, this.total - this.done) / this.rate : undefined
+  }
+}
+
+/** Tells how far everything is: bars on a terminal, lines or JSON elsewhere. */
+export class Progress {
+  readonly #options: ProgressOptions
+  readonly #bars: MultiBar | undefined
+  readonly #tracks = new Map<Track, SingleBar | undefined>()
+  readonly #timer: Timer
+
+  constructor(options: ProgressOptions) {
+    this.#options = options
+    const { isTerminal, json } = options
+    this.#bars =
+      isTerminal && !json
+        ? new MultiBar({
+            format: '{name} [{bar}] {percentage} %  {value}/{total}  {rate}  {note}  ETA {left}',
+            barsize: 24,
+            hideCursor: true,
+            clearOnComplete: false,
+            emptyOnZero: true,
+          })
+        : undefined
+    this.#timer = setInterval(() => this.#tell(), this.#bars ? 250 : tellEvery)
+  }
+
+  begin(name: string, total: number, unit = 'records'): Track {
+    const track = new Track(name, total, unit)
+    this.#tracks.set(track, this.#bars?.create(total, 0, barFields(track)))
+    return track
+  }
+
+  end(track: Track): void {
+    track.sample()
+    this.#show(track)
+    const bar = this.#tracks.get(track)
+    bar?.stop()
+    this.#tracks.delete(track)
+  }
+
+  /** A line of its own, above the bars. */
+  say(text: string, event: { [name: string]: unknown } = {}): void {
+    if (this.#options.json) this.#options.write(JSON.stringify({ event: 'note', text, ...event }))
+    else if (this.#bars) this.#bars.log(`${text}\n`)
+    else this.#options.write(text)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#bars?.stop()
+  }
+
+  #tell(): void {
+    for (const track of this.#tracks.keys()) {
+      track.sample()
+      this.#show(track)
+    }
+  }
+
+  #show(track: Track): void {
+    const bar = this.#tracks.get(track)
+    if (bar) {
+      bar.update(Math.min(track.done, track.total), barFields(track))
+      return
+    }
+    const { name, done, total, rate, eta, note, unit } = track
+    if (this.#options.json) {
+      this.#options.write(
+        JSON.stringify({
+          event: 'progress',
+          name,
+          done,
+          total,
+          unit,
+          rate: Math.round(rate),
+          ...(eta !== undefined && { eta_s: Math.round(eta) }),
+          ...(note && { note }),
+        }),
+      )
+    } else {
+      const percent = total > 0 ? Math.floor((done / total) * 100) : 100
+      this.#options.write(
+        `${name}: ${percent} %, ${grouped(done)}/${grouped(total)} ${unit}, ${rateText(track)}` +
+          `${note ? `, ${note}` : ''}${eta === undefined ? '' : `, ${timeText(eta)} to go`}`,
+      )
+    }
+  }
+}
+
+function barFields(track: Track): { [name: string]: string } {
+  return {
+    name: track.name.length > 24 ? `${track.name.slice(0, 23)}…` : track.name.padEnd(24),
+    rate: rateText(track),
+    note: track.note,
+    left: track.eta === undefined ? '--:--' : timeText(track.eta),
+  }
+}
+
+const rateText = ({ rate, unit }: Track) =>
+  unit === 'bytes' ? `${(rate / 1e6).toFixed(1)} MB/s` : `${grouped(Math.round(rate))} ${unit}/s`
+
+/** A number with commas between its thousands. */
+export function grouped(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+/** Seconds as `h:mm:ss` or `mm:ss`. */
+export function timeText(seconds: number): string {
+  const whole = Math.round(seconds)
+  const part = (value: number) => String(value).padStart(2, '0')
+  const rest = `${part(Math.floor(whole / 60) % 60)}:${part(whole % 60)}`
+  return whole >= 3600 ? `${Math.floor(whole / 3600)}:${rest}` : rest
+}
