@@ -6,7 +6,7 @@ import { grouped, type Progress, type Track } from '#importers/report/progress.t
 import { type Server } from '#importers/server/client.ts'
 import { type ImportApi, type Mode, type SessionState } from '#importers/server/import-api.ts'
 import type { Uploader } from '#importers/server/media.ts'
-import { createRoom, putState, roomIdOf } from '#importers/server/rooms.ts'
+import { createRoom, roomIdOf } from '#importers/server/rooms.ts'
 import type { Meta } from '#importers/state/database.ts'
 import type { Ledger, RoomRow, Session } from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
@@ -59,7 +59,7 @@ export class RoomRun {
   }
 
   async #session(): Promise<Session | undefined> {
-    const { api, ledger, since, until, source, federate } = this.#parts
+    const { server, api, ledger, since, until, source, federate } = this.#parts
     const before = ledger.openSession(this.#room.number)
     if (before) {
       const { state, accepted } = await api.session(before.session_id)
@@ -78,6 +78,7 @@ export class RoomRun {
       source,
       mode,
       ...(mode === 'insert' && { position: { by_time: true as const } }),
+      ...(mode === 'archive' && { live_room_id: await roomIdOf(server, this.#planned.to) }),
       ...(federate && { federate }),
     })
     if (opened.session_id === undefined) throw new Error('The server opened no session')
@@ -107,6 +108,8 @@ export class RoomRun {
     const { roomId, number } = this.#room
     if (roomId !== null) return roomId
     const { to, mode, name, topic, visibility } = this.#planned
+    if (mode === 'archive' && to === 'create')
+      throw new Stop(`${this.#room.id}: an archive needs a room that it belongs to`)
     const isNew = to === 'create' || mode === 'archive'
     const title = name ?? this.#room.name ?? this.#room.id
     const found = isNew
@@ -198,26 +201,10 @@ export class RoomRun {
     const counts = await api.commit(session.session_id)
     tellWaiting(state, (text) => this.#say(text))
     ledger.committed(session, state.accepted)
-    if (session.mode === 'archive') await this.#link(session.room_id)
     this.#say(
       `published ${grouped(state.accepted)} events into ${session.room_id} (${session.session_id})`,
       { counts },
     )
-  }
-
-  /** The history and the room that goes on name each other. */
-  async #link(historyId: string): Promise<void> {
-    const { server } = this.#parts
-    if (this.#planned.to === 'create') return
-    const liveId = await roomIdOf(server, this.#planned.to)
-    await putState(server, historyId, 'm.room.tombstone', {
-      body: 'The conversation goes on in another room',
-      replacement_room: liveId,
-    })
-    // MSC3946: a room's predecessor that it was not created with.
-    await putState(server, liveId, 'org.matrix.msc3946.room_predecessor', {
-      predecessor_room_id: historyId,
-    })
   }
 
   #problem(problem: Problem): void {

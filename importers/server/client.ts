@@ -19,6 +19,7 @@ export class Refused extends Error {
 
 export type RequestOptions = {
   body?: unknown
+  text?: { content: string; type: string }
   /** Bytes instead of JSON. */
   file?: { content: Bun.BunFile; type: string }
   query?: { [name: string]: string | number | undefined }
@@ -98,17 +99,18 @@ export class Server {
   async #once(
     method: string,
     path: string,
-    { body, file, query, deadline = usualDeadline }: RequestOptions,
+    { body, text: lines, file, query, deadline = usualDeadline }: RequestOptions,
   ): Promise<{ status: number; body: unknown }> {
     const url = new URL(this.url + path)
     for (const [name, value] of Object.entries(query ?? {}))
       if (value !== undefined) url.searchParams.set(name, String(value))
-    const content = file ? file.content : body === undefined ? undefined : JSON.stringify(body)
+    const raw = file ?? lines
+    const content = raw ? raw.content : body === undefined ? undefined : JSON.stringify(body)
     const response = await fetch(url, {
       method,
       headers: {
         ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
-        ...(content !== undefined && { 'content-type': file?.type ?? 'application/json' }),
+        ...(content !== undefined && { 'content-type': raw?.type ?? 'application/json' }),
       },
       ...(content !== undefined && { body: content }),
       redirect: 'manual',

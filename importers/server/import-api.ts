@@ -1,6 +1,8 @@
 import type { Server } from './client.ts'
 
 const prefix = '/_laneway/import/v1/sessions'
+/** What is waiting for others may be made only then. */
+const ending = 600_000
 
 export type Mode = 'fresh' | 'archive' | 'insert' | 'append'
 
@@ -29,6 +31,8 @@ export type SessionWish = {
   position?: { before: string } | { after: string } | { at_start: true } | { by_time: true }
   federate?: boolean
   dry_run?: boolean
+  /** Of an archive: the room in which people go on. */
+  live_room_id?: string
 }
 
 export type Opened = {
@@ -87,11 +91,21 @@ export class ImportApi {
     n: number,
     batch: { people: OutPerson[]; records: OutRecord[] },
   ): Promise<BatchAnswer> {
-    return (await this.#server.put(`${path(id)}/batches/${n}`, batch)) as BatchAnswer
+    // Lines, which the server need not take apart to know how many there are.
+    const lines = [
+      ...batch.people.map((person) => JSON.stringify({ person })),
+      ...batch.records.map((record) => JSON.stringify({ record })),
+    ]
+    return (await this.#server.request('PUT', `${path(id)}/batches/${n}`, {
+      text: { content: lines.join('\n'), type: 'application/x-ndjson' },
+    })) as BatchAnswer
   }
 
   async commit(id: string): Promise<{ [name: string]: unknown }> {
-    return (await this.#server.post(`${path(id)}/commit`)) as { [name: string]: unknown }
+    return (await this.#server.request('POST', `${path(id)}/commit`, {
+      body: {},
+      deadline: ending,
+    })) as { [name: string]: unknown }
   }
 
   async abort(id: string): Promise<void> {
@@ -99,7 +113,10 @@ export class ImportApi {
   }
 
   async undo(id: string): Promise<{ [name: string]: unknown }> {
-    return (await this.#server.post(`${path(id)}/undo`)) as { [name: string]: unknown }
+    return (await this.#server.request('POST', `${path(id)}/undo`, {
+      body: {},
+      deadline: ending,
+    })) as { [name: string]: unknown }
   }
 
   /** The events that records became. */

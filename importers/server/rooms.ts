@@ -65,18 +65,3 @@ async function findCreated(server: Server, key: string): Promise<string | undefi
   }
   return undefined
 }
-
-/** Puts a state event in a room, if it does not stand there already. */
-export async function putState(
-  server: Server,
-  roomId: string,
-  type: string,
-  content: { [name: string]: unknown },
-): Promise<void> {
-  const path = `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/state/${encodeURIComponent(type)}`
-  const before = await server.get(path).catch((error: unknown) => {
-    if (error instanceof Refused && error.status === 404) return undefined
-    throw error
-  })
-  if (!Bun.deepEquals(before, content)) await server.put(path, content)
-}
