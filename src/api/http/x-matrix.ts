@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { notJson, unauthorized } from '#core/error.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import type { Json } from '#core/json.ts'
@@ -26,8 +27,8 @@ export function serverCheck(
   heardFrom: (server: string) => void,
   waits = new KeyWaits(),
 ): ServerCheck {
-  const keys = new LRUCache<string, KnownKey>({ max: 10_000, ttl: 3_600_000 })
-  const heard = new LRUCache<string, true>({ max: 20_000, ttl: heardEveryMs })
+  const keys = new LRUCache<string, KnownKey>({ ...atMost(10_000), ttl: 3_600_000 })
+  const heard = new LRUCache<string, true>({ ...atMost(20_000), ttl: heardEveryMs })
 
   return async (ctx, request) => {
     const header = request.headers.get('authorization')

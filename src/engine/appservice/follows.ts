@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { type Appservice, type NamespaceKind, covers } from '#core/appservice.ts'
 
 /** An application service that may be sent what interests it, and the number of its rows. */
@@ -20,7 +21,7 @@ export class Follows {
   readonly hasAliases: boolean
   /** Whether rooms have to be known by their IDs. */
   readonly knowsRooms: boolean
-  readonly #users = new LRUCache<string, Places>({ max: maxUsers })
+  readonly #users = new LRUCache<string, Places>(atMost(maxUsers))
   /** Those who are sent anything: some only from when they first connect. */
   readonly #active: Set<number>
 

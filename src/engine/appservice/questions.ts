@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import { type Appservice, covers } from '#core/appservice.ts'
 import { MatrixError } from '#core/error.ts'
@@ -35,7 +36,7 @@ const maxTold = 5_000
 export class Questions {
   readonly #asked: readonly Asked[]
   readonly #under = new Map<string, Promise<boolean>>()
-  readonly #unknown = new LRUCache<string, true>({ max: 10_000, ttl: unknownMs })
+  readonly #unknown = new LRUCache<string, true>({ ...atMost(10_000), ttl: unknownMs })
   readonly #networks = new LRUCache<string, { value: JsonObject | undefined }>({
     max: 200,
     ttl: networkMs,
@@ -118,7 +119,9 @@ export class Questions {
    */
   async ping(id: string, transactionId: string | undefined): Promise<number> {
     const found = this.#asked.find(({ appservice }) => appservice.id === id)
-    if (!found) throw new MatrixError(400, 'M_URL_NOT_SET', 'It has no address to be reached at')
+    const { connects } = found?.appservice ?? {}
+    if (!found || (connects === 'maybe' && !found.link.isUp))
+      throw new MatrixError(400, 'M_URL_NOT_SET', 'It has no address to be reached at')
     const body = JSON.stringify(
       transactionId === undefined ? {} : { transaction_id: transactionId },
     )

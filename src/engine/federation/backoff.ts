@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as destinations from '#store/federation/destinations.ts'
@@ -32,7 +33,7 @@ const trustMs = 24 * hour
  */
 export class Backoff {
   readonly #options: BackoffOptions
-  readonly #states = new LRUCache<string, State>({ max: maxServers })
+  readonly #states = new LRUCache<string, State>(atMost(maxServers))
   readonly #dirty = new Set<string>()
   readonly #onCleared: ((server: string) => void)[] = []
   #writing: Promise<void> | undefined

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 
 type Bucket = { tokens: number; at: number }
 
@@ -9,7 +10,7 @@ type Bucket = { tokens: number; at: number }
 export class Debts {
   readonly #perSecond: number
   readonly #atOnce: number
-  readonly #buckets = new LRUCache<string, Bucket>({ max: 20_000 })
+  readonly #buckets = new LRUCache<string, Bucket>(atMost(20_000))
 
   constructor(perSecond: number, atOnce: number) {
     this.#perSecond = perSecond

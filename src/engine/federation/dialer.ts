@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { type AddressPolicy, firstReachable } from '#engine/federation/addresses.ts'
 import type { Target } from '#engine/federation/discovery.ts'
 import type { Dns } from '#engine/federation/dns.ts'
@@ -42,7 +43,7 @@ const keepAddressMs = 60_000
 export class Dialer {
   readonly #options: DialerOptions
   readonly #authorities: readonly string[] | undefined
-  readonly #addresses = new LRUCache<string, string>({ max: 20_000, ttl: keepAddressMs })
+  readonly #addresses = new LRUCache<string, string>({ ...atMost(20_000), ttl: keepAddressMs })
 
   constructor(options: DialerOptions) {
     this.#options = options

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { isIpLiteral, parseServerName } from '#core/ids.ts'
 import { type Dns, orderSrv } from '#engine/federation/dns.ts'
 import { unlessAborted } from '#engine/federation/waiting.ts'
@@ -38,7 +39,7 @@ const keepMs = 300_000
  */
 export class Discovery {
   readonly #options: DiscoveryOptions
-  readonly #found = new LRUCache<string, Target[]>({ max: 20_000, ttl: keepMs })
+  readonly #found = new LRUCache<string, Target[]>({ ...atMost(20_000), ttl: keepMs })
 
   constructor(options: DiscoveryOptions) {
     this.#options = options

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { RemoteError } from '#core/error.ts'
 import { isServerName } from '#core/ids.ts'
 import type { KeyDocument, ServerKey } from '#core/server-keys.ts'
@@ -40,8 +41,8 @@ type Asked = { again: number; failures: number }
  */
 export class Keyring {
   readonly #options: KeyringOptions
-  readonly #known = new LRUCache<string, KnownKey>({ max: 50_000 })
-  readonly #asked = new LRUCache<string, Asked>({ max: 20_000 })
+  readonly #known = new LRUCache<string, KnownKey>(atMost(50_000))
+  readonly #asked = new LRUCache<string, Asked>(atMost(20_000))
   readonly #asking = new Map<string, Promise<void>>()
 
   readonly #own: Map<string, KnownKey>

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { Pool } from '#store/db.ts'
 import * as outbox from '#store/federation/outbox.ts'
 
@@ -8,7 +9,7 @@ export class ServerSets {
     maxSize: 2_000_000,
     sizeCalculation: (servers) => servers.size + 1,
   })
-  readonly #nids = new LRUCache<string, number>({ max: 20_000 })
+  readonly #nids = new LRUCache<string, number>(atMost(20_000))
 
   /** A test whether a server is in one of these sets. */
   async of(

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import { isServerName, parseServerName } from '#core/ids.ts'
 import { isObject } from '#core/json.ts'
@@ -41,7 +42,7 @@ type Known = {
  */
 export class WellKnown {
   readonly #options: WellKnownOptions
-  readonly #known = new LRUCache<string, Known>({ max: 20_000 })
+  readonly #known = new LRUCache<string, Known>(atMost(20_000))
   readonly #asking = new Map<string, Promise<string | undefined>>()
 
   constructor(options: WellKnownOptions) {

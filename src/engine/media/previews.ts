@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { MatrixError, invalidParam, unrecognized } from '#core/error.ts'
 import type { Caller } from '#engine/worker/protocol.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
@@ -43,7 +44,7 @@ const maxUrl = 2048
 export class Previews {
   readonly #options: PreviewsOptions
   readonly #underWay = new Map<string, Promise<string>>()
-  readonly #failures = new LRUCache<string, true>({ max: 10_000, ttl: keepFailureMs })
+  readonly #failures = new LRUCache<string, true>({ ...atMost(10_000), ttl: keepFailureMs })
 
   constructor(options: PreviewsOptions) {
     this.#options = options

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { MatrixError, RemoteError, notFound } from '#core/error.ts'
 import { answerTooLarge } from '#engine/federation/answer.ts'
 import type { Download, Downloaded } from '#engine/federation/options.ts'
@@ -38,7 +39,7 @@ export class RemoteMedia {
   readonly #options: RemoteMediaOptions
   readonly #underWay = new Map<string, Promise<Fetched>>()
   readonly #failures = new LRUCache<string, MatrixError | RemoteError>({
-    max: 10_000,
+    ...atMost(10_000),
     ttl: keepFailureMs,
   })
 

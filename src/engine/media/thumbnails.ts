@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { MatrixError } from '#core/error.ts'
 import type { Caller } from '#engine/worker/protocol.ts'
 import type { MediaFiles } from '#engine/media/files.ts'
@@ -33,7 +34,7 @@ const endless = 1_000_000
 export class Thumbnails {
   readonly #options: ThumbnailsOptions
   readonly #underWay = new Map<string, Promise<Thumbnail | Refusal>>()
-  readonly #refused = new LRUCache<string, Refusal>({ max: 10_000, ttl: keepRefusalMs })
+  readonly #refused = new LRUCache<string, Refusal>({ ...atMost(10_000), ttl: keepRefusalMs })
 
   constructor(options: ThumbnailsOptions) {
     this.#options = options

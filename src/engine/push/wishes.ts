@@ -32,9 +32,10 @@ const maxSize = 1_000_000
 export class UserWishes {
   readonly #usersAt: (shard: number) => number
   readonly #kept = new LRUCache<string, Kept>({
-    max: maxKept,
     maxSize,
-    sizeCalculation: ({ rules, ignored }) => 1 + (rules?.length ?? 0) + ignored.size,
+    // The first part bounds how many there are: with `max`, room for all would be taken at once.
+    sizeCalculation: ({ rules, ignored }) =>
+      maxSize / maxKept + (rules?.length ?? 0) + ignored.size,
     // One alone that is larger than all is read each time.
     maxEntrySize: maxSize / 10,
   })

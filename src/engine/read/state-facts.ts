@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import {
   type HistoryVisibility,
@@ -20,8 +21,8 @@ type StateKey = { readonly type: string; readonly stateKey: string }
 
 /** What never changes of state: the numbers of keys, and what single events say. Bounded. */
 export class StateFacts {
-  readonly #keys = new LRUCache<string, number>({ max: 50_000 })
-  readonly #events = new LRUCache<number, StateFact>({ max: 100_000 })
+  readonly #keys = new LRUCache<string, number>(atMost(50_000))
+  readonly #events = new LRUCache<number, StateFact>(atMost(100_000))
 
   /** The numbers of some keys; undefined: no event ever had it. */
   async keys(sql: Sql, keys: readonly StateKey[]): Promise<(number | undefined)[]> {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { NeededKeys } from '#core/event/signatures.ts'
 import type { ServerKey } from '#core/server-keys.ts'
 import type { SigningKey } from '#core/signing.ts'
@@ -14,8 +15,8 @@ const askAgainMs = 60_000
 export class KeyCache {
   readonly #federation: Federation
   readonly #clock: () => number
-  readonly #known = new LRUCache<string, ServerKey>({ max: 20_000 })
-  readonly #askedAt = new LRUCache<string, number>({ max: 20_000 })
+  readonly #known = new LRUCache<string, ServerKey>(atMost(20_000))
+  readonly #askedAt = new LRUCache<string, number>(atMost(20_000))
   readonly #asking = new Map<string, Promise<void>>()
 
   constructor(

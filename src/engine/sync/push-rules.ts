@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { Json } from '#core/json.ts'
 import { type PushRuleset, defaultRules, ruleKinds } from '#core/push/default-rules.ts'
 import { type CompiledRules, compileRules } from '#core/push/evaluate.ts'
@@ -22,7 +23,7 @@ type Compiled = Pick<OwnRules, 'position' | 'compiled'> & { at: number; asksName
 
 /** The rules of users, made ready once. */
 export class PushRules {
-  readonly #compiled = new LRUCache<string, Compiled>({ max: 10_000 })
+  readonly #compiled = new LRUCache<string, Compiled>(atMost(10_000))
 
   /** Those of a user at a position of their stream. */
   async of(sql: Sql, userId: string, at: number, news?: News): Promise<OwnRules> {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 
 /** Which member event of each (room, user) a client was given, by `room user`. */
 type Sent = ReadonlyMap<string, number>
@@ -32,7 +33,7 @@ const maxMembers = 2000
  * Spec: client-server-api/#lazy-loading-room-members
  */
 export class SentMembers {
-  readonly #clients = new LRUCache<string, Client>({ max: 5000, ttl: 3_600_000 })
+  readonly #clients = new LRUCache<string, Client>({ ...atMost(5000), ttl: 3_600_000 })
 
   /** Begins an answer to a client that holds `token`; undefined at its first sync. */
   begin(userId: string, deviceId: string, token: string | undefined): Memory {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import { type JsonObject, isObject } from '#core/json.ts'
 import { evaluate } from '#core/push/evaluate.ts'
@@ -48,10 +49,10 @@ type Reading = {
  * Spec: client-server-api/#receiving-notifications
  */
 export class UnreadCounts {
-  readonly #kept = new LRUCache<string, Kept>({ max: 50_000 })
+  readonly #kept = new LRUCache<string, Kept>(atMost(50_000))
   /** Roots of threads by event, which never change. */
-  readonly #roots = new LRUCache<number, string>({ max: 100_000 })
-  readonly #read = new LRUCache<string, { at: number; reads: Reads }>({ max: 50_000 })
+  readonly #roots = new LRUCache<number, string>(atMost(100_000))
+  readonly #read = new LRUCache<string, { at: number; reads: Reads }>(atMost(50_000))
   readonly #rules = new PushRules()
 
   /** By room number; four statements at most, however many rooms there are. */

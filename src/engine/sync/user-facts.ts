@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { News } from '#engine/read/news.ts'
 import type { KeySupply } from './to-device.ts'
 
@@ -18,11 +19,11 @@ export type Wishes = {
  */
 export class UserFacts {
   /** By user ID. */
-  readonly wishes = new LRUCache<string, Wishes>({ max: 50_000 })
+  readonly wishes = new LRUCache<string, Wishes>(atMost(50_000))
   /** By user and device: up to where nothing waits for it. */
-  readonly emptyUpTo = new LRUCache<string, number>({ max: 50_000 })
+  readonly emptyUpTo = new LRUCache<string, number>(atMost(50_000))
   /** By user and device. */
-  readonly supplies = new LRUCache<string, { at: number; supply: KeySupply }>({ max: 50_000 })
+  readonly supplies = new LRUCache<string, { at: number; supply: KeySupply }>(atMost(50_000))
 }
 
 export const deviceName = (userId: string, deviceId: string): string => `${userId} ${deviceId}`

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { Appservice } from '#core/appservice.ts'
 import { shardOf } from '#core/shard.ts'
 import { AppserviceSessions } from '#engine/user/appservice-sessions.ts'
@@ -71,7 +72,7 @@ export class AccessTokens {
 
   constructor(sql: Sql, { max = 50_000, onFault = () => {}, users }: AccessTokensOptions = {}) {
     this.#sql = sql
-    this.#known = new LRUCache({ max })
+    this.#known = new LRUCache(atMost(max))
     this.acting = new AppserviceSessions(sql, max)
     this.#onFault = onFault
     this.#users = users

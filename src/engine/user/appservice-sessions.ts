@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { type Appservice, covers } from '#core/appservice.ts'
 import { MatrixError, forbidden, userDeactivated } from '#core/error.ts'
 import { isShortText, isUserId } from '#core/ids.ts'
@@ -20,7 +21,7 @@ export class AppserviceSessions {
 
   constructor(sql: Sql, max: number) {
     this.#sql = sql
-    this.#known = new LRUCache({ max })
+    this.#known = new LRUCache(atMost(max))
   }
 
   /** The session of a registered user in its namespace, perhaps on a device that the user has. */

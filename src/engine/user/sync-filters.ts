@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { invalidParam } from '#core/error.ts'
 import { type Filter, parseFilter } from '#core/filter.ts'
 import type { Sql } from '#store/db.ts'
@@ -19,7 +20,7 @@ export class SyncFilters {
     sizeCalculation: (_, text) => text.length + 100,
   })
   /** By user and ID. What an ID stands for never changes. */
-  readonly #named = new LRUCache<string, Filter>({ max: maxNamed })
+  readonly #named = new LRUCache<string, Filter>(atMost(maxNamed))
 
   constructor(sql: Sql) {
     this.#sql = sql

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { Sql } from '#store/db.ts'
 import { byteaText } from './event-id.ts'
 
@@ -18,10 +19,10 @@ export class Interner {
   /** `entries` bounds each cache, by number; a text is at most 255 bytes (512 for a state key). */
   constructor(sql: Sql, entries = 50_000) {
     this.#sql = sql
-    this.#types = new LRUCache({ max: Math.min(entries, 10_000) })
-    this.#stateKeys = new LRUCache({ max: entries })
-    this.#users = new LRUCache({ max: entries })
-    this.#servers = new LRUCache({ max: entries })
+    this.#types = new LRUCache(atMost(Math.min(entries, 10_000)))
+    this.#stateKeys = new LRUCache(atMost(entries))
+    this.#users = new LRUCache(atMost(entries))
+    this.#servers = new LRUCache(atMost(entries))
   }
 
   /** Everything that events of a batch need, in as few statements as may be; users bring their servers. */

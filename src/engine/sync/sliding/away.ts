@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import type { JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
 import { forgottenOf } from '#engine/read/forgotten.ts'
@@ -24,7 +25,7 @@ type Said = Place & { readonly eventNid: number }
 
 /** Rooms that users are asked into, or that they left: kept by the member event. */
 export class AwayRooms {
-  readonly #kept = new LRUCache<number, Away>({ max: 200_000 })
+  readonly #kept = new LRUCache<number, Away>(atMost(200_000))
 
   /** By room number. The number of statements does not grow with the rooms. */
   async read(sql: Sql, userId: string, places: readonly Place[]): Promise<Map<number, Away>> {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import { shardOf } from '#core/shard.ts'
 import type { Vector } from '#engine/read/vector.ts'
@@ -17,7 +18,7 @@ const nothing: Own = { at: 0, direct: new Set(), tags: new Map() }
 
 /** Which rooms of users are direct, and how they are tagged: kept, and only what is new is read. */
 export class OwnLists {
-  readonly #users = new LRUCache<string, Own>({ max: 20_000 })
+  readonly #users = new LRUCache<string, Own>(atMost(20_000))
 
   async read(sql: Sql, userId: string, { users }: Vector): Promise<Own> {
     const shard = shardOf(userId)

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '#core/at-most.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import { roomTypeOf } from '#core/content/m.room.create.ts'
 import { roomNameOf } from '#core/content/m.room.name.ts'
@@ -62,7 +63,7 @@ export class RoomIndex {
   readonly #rooms: LRUCache<number, RoomFacts>
 
   constructor(max = 200_000) {
-    this.#rooms = new LRUCache({ max })
+    this.#rooms = new LRUCache(atMost(max))
   }
 
   /**
