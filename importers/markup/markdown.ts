@@ -1,6 +1,7 @@
 import MarkdownIt from 'markdown-it'
 
 import type { Text } from '#importers/format.ts'
+import { addUrls } from './urls.ts'
 
 type Rules = InstanceType<typeof MarkdownIt>
 
@@ -15,9 +16,8 @@ const marks = /[\\`*_~[\]<>#|&$@:\n+=-]|^\s|^\d+[.)]/
  * adds what an export has besides. The body is the source, as people type it in Matrix too.
  */
 export function createMarkdown(configure?: (md: Rules) => void): Markdown {
-  const md = new MarkdownIt({ html: false, linkify: true, breaks: true })
-  // Only what is written as an URL is one: `main.rs` is not.
-  md.linkify.set({ fuzzyLink: false, fuzzyEmail: false })
+  const md = new MarkdownIt({ html: false, breaks: true })
+  addUrls(md)
   configure?.(md)
   return (source, env = {}) => {
     if (!marks.test(source)) return { body: source }
