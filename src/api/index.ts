@@ -88,6 +88,9 @@ import * as versions from '#api/client-server/versions.ts'
 import * as voip from '#api/client-server/voip.ts'
 import * as wellknown from '#api/client-server/wellknown.ts'
 import * as whoami from '#api/client-server/whoami.ts'
+import * as importBatches from '#api/import/batches.ts'
+import * as importEnding from '#api/import/ending.ts'
+import * as importSessions from '#api/import/sessions.ts'
 import * as emailPage from '#api/pages/email.ts'
 import * as lettersPage from '#api/pages/letters.ts'
 import * as uiaFallback from '#api/pages/uia-fallback.ts'
@@ -205,6 +208,9 @@ export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'client-server/voip': voip,
   'client-server/wellknown': wellknown,
   'client-server/whoami': whoami,
+  'import/batches': importBatches,
+  'import/ending': importEnding,
+  'import/sessions': importSessions,
   'pages/email': emailPage,
   'pages/letters': lettersPage,
   'pages/uia-fallback': uiaFallback,

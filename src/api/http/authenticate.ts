@@ -41,6 +41,13 @@ export const authenticators = (checkServer: ServerCheck = refuseServer): Checks 
     if (!session.admin) throw forbidden('Only an administrator of this server may do this')
     return session
   },
+
+  async importer(ctx, request) {
+    const session = await requireSession(ctx, request)
+    if (!session.admin && !session.appservice)
+      throw forbidden('Only an administrator or an application service may import history')
+    return session
+  },
 })
 
 const refuseServer: ServerCheck = async () => {

@@ -28,6 +28,8 @@ export type Auths = {
   scraper: null
   /** A local user who is an administrator of this server; an application service acts as none. */
   admin: OwnSession
+  /** Who may bring history into rooms: an administrator, or an application service as one of its users. */
+  importer: Session
 }
 export type Auth = keyof Auths
 

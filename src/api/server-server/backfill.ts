@@ -34,7 +34,7 @@ export const backfillRoom = op({
     const room = await requireInRoom(ctx, params.roomId, who.origin)
     const start = await nidsOf(ctx, room, query.v)
     const limit = Math.min(query.limit, maxBackfill)
-    const walk = { stop: [], minDepth: 0, limit, history: true }
+    const walk = { stop: [], minDepth: 0, limit, history: true, intoImports: true }
     const events = await walkBack(ctx, room, who.origin, start, walk)
     // Newest first, as the network does it.
     const pdus = events.sort((a, b) => b.depth - a.depth).map(({ text }) => text)

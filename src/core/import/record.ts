@@ -29,6 +29,44 @@ const maxNameLength = 255
 /** Clocks differ; nothing was said tomorrow. */
 const maxAheadMs = 24 * 60 * 60 * 1000
 
+/** As deep as an event may nest, with what is around it. */
+export const maxDepth = 1_000
+
+/** Whether a JSON text nests deeper than that; what is no JSON is for the parser to find. */
+export function nestsDeeper(text: string, max: number): boolean {
+  let depth = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === quote) {
+      while (++at < text.length && text.charCodeAt(at) !== quote)
+        if (text.charCodeAt(at) === backslash) at++
+    } else if (code === 0x7b || code === 0x5b) {
+      if (++depth > max) return true
+    } else if (code === 0x7d || code === 0x5d) depth--
+  }
+  return false
+}
+
+const quote = 0x22
+const backslash = 0x5c
+
+/** A record's text is longer than its event, though not by much: escapes apart. */
+const maxRecordLength = 400_000
+
+/** Why a text is not even parsed. */
+export function textFault(text: string): FailedRecord | undefined {
+  if (text.length > maxRecordLength)
+    return failed(nameIn(text), 'M_TOO_LARGE', 'The record is far larger than an event may be')
+  // Most have no more brackets than this in the first place.
+  if (text.length > maxDepth && nestsDeeper(text, maxDepth))
+    return failed(nameIn(text), 'M_BAD_JSON', `The record is nested deeper than ${maxDepth}`)
+  return undefined
+}
+
+/** The name of a record that is not parsed, if it is said at its beginning. */
+const nameIn = (text: string): string =>
+  /^\s*\{\s*"src_id"\s*:\s*"([^"\\]{1,255})"/.exec(text)?.[1] ?? ''
+
 /** Reads a record; the answer says what is wrong with one that makes no event. */
 export function readRecord(
   value: Json,

@@ -6,6 +6,7 @@ import { searchTextOf, searchedTypes } from '#core/search.ts'
 import type { Log } from '#src/log.ts'
 import type { Pool } from '#store/db.ts'
 import * as follow from '#store/event-index/follow.ts'
+import { ImportIndex } from './import-index.ts'
 import { packEventId } from '#store/room/event-id.ts'
 
 export type EventIndexOptions = {
@@ -38,9 +39,11 @@ export class EventIndex {
   #soon: ReturnType<typeof setTimeout> | undefined
   #waiters = new Set<() => void>()
   #stopped = false
+  readonly #imports: ImportIndex
 
   constructor(options: EventIndexOptions) {
     this.#options = options
+    this.#imports = new ImportIndex(options.sql, followedTypes, indexOf)
   }
 
   /** Begins where it ended; what came since is indexed in the background. */
@@ -55,7 +58,7 @@ export class EventIndex {
     clearTimeout(this.#timer)
     clearTimeout(this.#soon)
     for (const wake of this.#waiters) wake()
-    await this.#following
+    await Promise.all([this.#following, this.#imports.stop()])
   }
 
   /** Something was committed somewhere. */
@@ -127,6 +130,7 @@ export class EventIndex {
     if (this.#stopped) return
     this.#take(await follow.marks(this.#options.sql))
     this.#followSoon()
+    this.#imports.run((error) => this.#warn(error))
   }
 
   #take(marks: readonly follow.Mark[]): void {

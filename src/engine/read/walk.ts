@@ -37,7 +37,11 @@ export async function walk(
   const anchor = { chain, index, inclusive: side === (direction === 'b' ? 'after' : 'before') }
   const read = direction === 'b' ? readTimeline.olderSpans : readTimeline.newerSpans
   const spans = await read(sql, room.shard, room.roomNid, anchor, limit, maxSpans)
-  if (spans.length === 0) return undefined
+  if (spans.length === 0) {
+    // Nothing is left that way of an import that was undone.
+    if (!(await readTimeline.isRead(sql, room.shard, room.roomNid, chain))) return undefined
+    return { events: [], next: place, stop: 'end', missing: [], beyond: undefined }
+  }
   const events: { nid: number; chain: number; index: number }[] = []
   const far = direction === 'b' ? 'before' : 'after'
   let next = place

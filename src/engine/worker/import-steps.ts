@@ -11,7 +11,10 @@ export type ImportPosition =
 
 export type OpenImport = {
   step: 'open'
+  /** Whose session it is: the user, or their application service. */
   owner: string
+  /** Who asks for it: they invite and tie it in, if nobody else does. */
+  userId: string
   /** An administrator need not be in the room. */
   isAdmin: boolean
   source: string

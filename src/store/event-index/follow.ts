@@ -56,6 +56,10 @@ export const candidates = (sql: Sql, stretches: readonly Stretch[], types: reado
       join events e on e.shard = s.shard and e.position is null
         and e.ingest > s.ingest_low and e.ingest <= s.ingest_high
     )
+    ${described(sql, types)}`
+
+/** The candidates among the events `fresh`. */
+const described = (sql: Sql, types: readonly string[]) => sql`
     select e.shard, e.event_nid, e.room_nid, e.sender_nid, e.origin_server_ts, e.chain,
       e.chain_index, e.position, e.type_nid, t.type, e.state_key_nid is not null as is_state,
       r.version, e.event_id, j.json,
@@ -70,6 +74,19 @@ export const candidates = (sql: Sql, stretches: readonly Stretch[], types: reado
     where e.chain is not null and e.flags & ${rejected | softFailed | outlier} = 0
       and (t.type = any(${types as string[]}::text[])
         or (e.state_key_nid is null and strpos(j.json, '"m.relates_to"') > 0))`
+
+/** The same of some events of a shard. */
+export const candidatesOf = (
+  sql: Sql,
+  shard: number,
+  nids: readonly number[],
+  types: readonly string[],
+) =>
+  sql<Candidate[]>`
+    with fresh as (
+      select * from events where shard = ${shard} and event_nid = any(${nids as number[]}::bigint[])
+    )
+    ${described(sql, types)}`
 
 export type RelationRow = {
   event: Candidate
@@ -112,6 +129,67 @@ export async function write(
       where c.shard = s.shard and c.position = s.low and c.ingest = s.ingest_low`
     if (moved.count !== stretches.length) throw new CursorMoved('Another has indexed these events')
     const statements: PromiseLike<unknown>[] = []
+    if (relations.length > 0) statements.push(putRelations(sql, relations))
+    if (words.length > 0) statements.push(putWords(sql, words))
+    if (redactions.length > 0) statements.push(drop(sql, redactions))
+    await Promise.all(statements)
+  })
+}
+
+/** The chain of an import that was published or undone, and how far it was walked since. */
+export type ChainMark = { shard: number; chain: number; after: number; dropping: boolean }
+
+const lowest = -(2 ** 31)
+
+/** Chains of imports that are to be indexed, or taken out of the index again. */
+export const chains = (sql: Sql, limit: number) =>
+  sql<ChainMark[]>`
+    select c.shard, c.chain, c.hidden_at is not null as dropping,
+      case when x.dropping = (c.hidden_at is not null) then x.next_index else ${lowest} end as after
+    from import_chains c
+    left join event_index_chains x using (shard, chain)
+    where c.published_at is not null and (
+      (c.hidden_at is null and (x.chain is null or not x.done))
+      or (c.hidden_at is not null and x.chain is not null and not (x.dropping and x.done)))
+    order by c.published_at
+    limit ${limit}`
+
+/** What is next in a chain, and how far that goes; null at the end. */
+export async function nextInChain(
+  sql: Sql,
+  { shard, chain, after }: ChainMark,
+  limit: number,
+): Promise<{ nids: number[]; last: number | null }> {
+  const rows = await sql<{ event_nid: number; chain_index: number }[]>`
+    select event_nid, chain_index from events
+    where shard = ${shard} and chain = ${chain} and chain_index > ${after}
+    order by chain_index limit ${limit}`
+  return { nids: rows.map((row) => row.event_nid), last: rows.at(-1)?.chain_index ?? null }
+}
+
+/** Writes what was found in a stretch of a chain, or takes it away, and notes how far that is. */
+export async function writeChain(
+  pool: Pool,
+  mark: ChainMark,
+  { nids, last }: { nids: readonly number[]; last: number | null },
+  { relations, words, redactions }: Indexed,
+): Promise<void> {
+  const { shard, chain, dropping, after } = mark
+  await pool.begin(async (sql) => {
+    const statements: PromiseLike<unknown>[] = [
+      sql`
+        insert into event_index_chains (shard, chain, next_index, dropping, done)
+        values (${shard}, ${chain}, ${last ?? after}, ${dropping}, ${last === null})
+        on conflict (shard, chain) do update set next_index = excluded.next_index,
+          dropping = excluded.dropping, done = excluded.done`,
+    ]
+    if (dropping && nids.length > 0) {
+      const own = nids as number[]
+      statements.push(
+        sql`delete from relations where shard = ${shard} and event_nid = any(${own}::bigint[])`,
+        sql`delete from search_words where shard = ${shard} and event_nid = any(${own}::bigint[])`,
+      )
+    }
     if (relations.length > 0) statements.push(putRelations(sql, relations))
     if (words.length > 0) statements.push(putWords(sql, words))
     if (redactions.length > 0) statements.push(drop(sql, redactions))

@@ -1,4 +1,5 @@
 import { type Sql, byteaArray } from '#store/db.ts'
+import { isUndone } from './related.ts'
 
 /** A place in the reading order; with `inclusive`, what stands there is on the far side of it. */
 export type Bound = { chain: number; index: number; inclusive: boolean }
@@ -133,7 +134,7 @@ export const threads = (sql: Sql, wanted: ThreadsWanted) =>
       from latest l
       join event_ids i on i.event_id = l.target_id and i.shard = ${wanted.shard}
       join events e on e.shard = i.shard and e.event_nid = i.event_nid
-        and e.room_nid = ${wanted.roomNid}
+        and e.room_nid = ${wanted.roomNid} and not ${isUndone(sql, sql`e`)}
       ${
         wanted.participated
           ? sql`
@@ -212,6 +213,7 @@ export const bundles = (
       where r.shard = p.shard and r.room_nid = p.room_nid and r.target_id = p.event_id
         and r.rel_type = 'm.replace' and r.replaces and r.sender_nid = e.sender_nid
         and r.type_nid = e.type_nid and coalesce(r.position, 0) <= p.until
+        and not ${isUndone(sql, sql`r`)}
       -- The greatest ID as it is written; bytes have another order.
       order by r.origin_server_ts desc, ${asWritten(sql)} collate "C" desc
       limit 1
@@ -232,7 +234,7 @@ export const bundles = (
         select r.event_id, r.event_nid from relations r
         where r.shard = p.shard and r.room_nid = p.room_nid and r.target_id = p.event_id
           and r.rel_type = 'm.reference' and r.sender_nid <> all(h.nids)
-          and coalesce(r.position, 0) <= p.until
+          and coalesce(r.position, 0) <= p.until and not ${isUndone(sql, sql`r`)}
         order by r.event_nid
         limit ${maxReferences}
       ) found
@@ -259,4 +261,5 @@ export const annotation = (
       and r.rel_type = 'm.annotation' and r.key_md5 = md5(${key})::uuid
       and r.sender_nid = ${userNid(sql, sender)}
       and r.type_nid = (select type_nid from event_types where type = ${type})
+      and not ${isUndone(sql, sql`r`)}
     limit 1`

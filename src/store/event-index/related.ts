@@ -18,7 +18,7 @@ export const isRelated = (
   exists (
     select from relations found
     where found.shard = ${of.shard} and found.room_nid = ${of.room} and found.target_id = ${of.eventId}
-      and coalesce(found.position, 0) <= ${of.until}
+      and coalesce(found.position, 0) <= ${of.until} and not ${isUndone(sql, sql`found`)}
       ${relTypes ? sql`and found.rel_type = any(${relTypes as string[]}::text[])` : sql``}
       ${
         senders
@@ -26,6 +26,12 @@ export const isRelated = (
               select user_nid from user_ids where user_id = any(${senders as string[]}::text[]))`
           : sql``
       })`
+
+/** A relation that came with an import, and went with it. */
+export const isUndone = (sql: Sql, r: ReturnType<Sql>) => sql`
+  exists (
+    select from import_chains c
+    where c.shard = ${r}.shard and c.chain = ${r}.chain and c.hidden_at is not null)`
 
 export type Fragment = ReturnType<Sql>
 

@@ -1,5 +1,5 @@
 import { type Sql } from '#store/db.ts'
-import { type RelatedWanted, isRelated } from './related.ts'
+import { type RelatedWanted, isRelated, isUndone } from './related.ts'
 
 export type SearchedRoom = {
   shard: number
@@ -71,7 +71,7 @@ export const find = (sql: Sql, search: Search) =>
       join events e on e.shard = w.shard and e.event_nid = w.event_nid
       where numnode((select words from wanted)) > 0
         and w.words @@ ((select words from wanted) && ${roomWords(search)}::tsquery)
-        and coalesce(e.position, 0) <= r.until
+        and coalesce(e.position, 0) <= r.until and not ${isUndone(sql, sql`e`)}
         and w.type_nid in (
           select type_nid from event_types where type = any(${search.types as string[]}::text[]))
         ${

@@ -67,9 +67,15 @@ export async function byId(
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
     join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
-    where i.event_id = ${Buffer.from(eventId)}`
+    where i.event_id = ${Buffer.from(eventId)} and not ${isKept(sql, sql`e`)}`
   return row
 }
+
+/** Of an import that is not to be seen. Memberships of one that was undone stay part of the state. */
+const isKept = (sql: Sql, e: ReturnType<Sql>) => sql`
+  exists (
+    select from import_chains c where c.shard = ${e}.shard and c.chain = ${e}.chain
+      and (c.published_at is null or (c.hidden_at is not null and ${e}.state_key_nid is null)))`
 
 /** The numbers of events of one room by their IDs; those that are unknown are left out. */
 export async function nidsOf(
@@ -84,7 +90,7 @@ export async function nidsOf(
     from unnest(${hex}::text[]) w (hex)
     join event_ids i on i.event_id = decode(w.hex, 'hex')
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
-    where e.shard = ${shard} and e.room_nid = ${roomNid}`
+    where e.shard = ${shard} and e.room_nid = ${roomNid} and not ${isKept(sql, sql`e`)}`
   return rows.map((row) => row.event_nid)
 }
 
@@ -122,15 +128,22 @@ export const idsByNids = (sql: Sql, shard: number, nids: readonly number[]) =>
  * Walks a room's graph breadth first from some events towards its beginning: these events and their
  * ancestors, level by level, up to a number. It stops at the events of `stop`, and at those that are
  * rejected or above `minDepth`. With `history` (MSC2716) a batch comes before the insertion event on which
- * it hangs.
+ * it hangs. Of what was imported into the middle of the room it goes no further than the end, unless
+ * `intoImports`: who asks for what is missing would show it as new.
  */
 export async function walkBack(
   sql: Sql,
   shard: number,
   start: readonly number[],
-  options: { stop: readonly number[]; minDepth: number; limit: number; history?: boolean },
+  options: {
+    stop: readonly number[]
+    minDepth: number
+    limit: number
+    history?: boolean
+    intoImports?: boolean
+  },
 ): Promise<number[]> {
-  const { stop, minDepth, limit, history = false } = options
+  const { stop, minDepth, limit, history = false, intoImports = false } = options
   const [row] = await sql<{ seen: number[] }[]>`
     with recursive step as (
       select ${start as number[]}::bigint[] as frontier, ${start as number[]}::bigint[] as seen,
@@ -144,11 +157,12 @@ export async function walkBack(
           select prev.nid from events e
           cross join lateral unnest(e.prev_nids) prev (nid)
           where e.shard = ${shard} and e.event_nid = any(s.frontier)
+            ${intoImports ? sql`` : sql`and e.type_nid is distinct from ${boundaryType(sql)}`}
           ${history ? hanging(sql, shard) : sql``}
         ) prev
         join events p on p.shard = ${shard} and p.event_nid = prev.nid
         where p.event_nid <> all(s.seen) and p.event_nid <> all(${stop as number[]}::bigint[])
-          and p.depth >= ${minDepth} and p.flags & 5 = 0
+          and p.depth >= ${minDepth} and p.flags & 5 = 0 and not ${isKept(sql, sql`p`)}
       ) next
       where next.frontier is not null and cardinality(s.seen) < ${limit}
     )
@@ -157,6 +171,9 @@ export async function walkBack(
 }
 
 /** The batches that hang on insertion events. */
+const boundaryType = (sql: Sql) =>
+  sql`(select type_nid from event_types where type = 'org.laneway.import.boundary')`
+
 const hanging = (sql: Sql, shard: number) => sql`
   union all
   select b.event_nid from history_links i

@@ -198,6 +198,18 @@ export const lastLive = (sql: Sql, shard: number, roomNid: number, position: num
     order by position desc
     limit 1`
 
+/** Whether a chain is, or was, read in a room. */
+export async function isRead(
+  sql: Sql,
+  shard: number,
+  roomNid: number,
+  chain: number,
+): Promise<boolean> {
+  const rows = await sql`
+    select from spans where shard = ${shard} and room_nid = ${roomNid} and chain = ${chain} limit 1`
+  return rows.length > 0
+}
+
 /** The chain and index at which a room begins to be read. */
 export const firstSpan = (sql: Sql, shard: number, roomNid: number) =>
   sql<{ chain: number; from_index: number | null }[]>`

@@ -127,11 +127,32 @@ export const placesOf = (sql: Sql, eventIds: readonly Uint8Array[]) =>
         and p.room_nid = e.room_nid and p.position is not null
       order by p.chain_index desc
       limit 1
+    ), (
+      -- Of an import: what is read before it.
+      select p.position
+      from spans own
+      join spans s on s.shard = own.shard and s.room_nid = own.room_nid
+        and s.order_key < own.order_key
+      cross join lateral (
+        select l.position from events l
+        where l.shard = s.shard and l.chain = s.chain and l.position is not null
+          and (s.from_index is null or l.chain_index >= s.from_index)
+          and (s.to_index is null or l.chain_index <= s.to_index)
+        order by l.chain_index desc limit 1
+      ) p
+      where own.shard = e.shard and own.room_nid = e.room_nid and own.chain = e.chain
+        and (own.from_index is null or own.from_index <= e.chain_index)
+        and (own.to_index is null or own.to_index >= e.chain_index)
+      order by s.order_key desc
+      limit 1
     ), 0) as position
     from event_ids i
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
-    where i.event_id = any(${byteaArray(sql, eventIds)}::bytea[]) and i.event_nid > 0`
+    where i.event_id = any(${byteaArray(sql, eventIds)}::bytea[]) and i.event_nid > 0
+      and not exists (
+        select from import_chains c where c.shard = e.shard and c.chain = e.chain
+          and (c.published_at is null or c.hidden_at is not null))`
 
 /** Which of these users are joined to which of these rooms. */
 export const joined = (sql: Sql, pairs: readonly { roomId: string; userId: string }[]) =>

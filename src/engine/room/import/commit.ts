@@ -27,7 +27,9 @@ export async function commitImport(lane: Lane, staging: Staging, send: Send): Pr
   if (row.state === 'committed') return row.answer!
   requireOpen(staging)
   const chain = await importChains.stateOf(sql, row.shard, row.chain)
-  const leader = await ask(lane, (room) => leaderOf(lane.parts, room, room.state, [row.owner]))
+  const leader = await ask(lane, (room) =>
+    leaderOf(lane.parts, room, room.state, [staging.wish.userId]),
+  )
   if (!leader)
     throw conflict('No user of this server with power in the room is joined to it any more')
   const answer =
@@ -47,6 +49,7 @@ export async function commitImport(lane: Lane, staging: Staging, send: Send): Pr
     accepted: row.accepted,
     duplicates: row.duplicates,
     failed: row.failed,
+    leader: leader.userId,
     ...answer.told,
   })
   await sessions.setState(sql, row, 'committed', told)

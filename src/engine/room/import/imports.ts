@@ -121,7 +121,7 @@ export class Imports {
     if (open) return tell(open)
     if (wish.dryRun) return tell(undefined)
     const opened = await lane.perform<Opened>((answer) => new Open(answer))
-    const { mode, position, federate, liveRoom } = wish
+    const { mode, position, federate, liveRoom, userId } = wish
     const row: sessions.NewSession = {
       shard: lane.shard,
       session_nid: opened.sessionNid,
@@ -133,7 +133,7 @@ export class Imports {
       source: wish.source,
       owner: wish.owner,
       mode,
-      wish: JSON.stringify({ mode, position, federate, liveRoom }),
+      wish: JSON.stringify({ mode, position, federate, liveRoom, userId }),
       anchors: opened.anchors,
       created_at: this.#parts.now(),
     }

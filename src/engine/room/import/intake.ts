@@ -1,7 +1,13 @@
 import { parseJson } from '#core/canonical-json.ts'
-import { failed, type FailedRecord, type ImportRecord, readRecord } from '#core/import/record.ts'
+import {
+  failed,
+  type FailedRecord,
+  type ImportRecord,
+  readRecord,
+  textFault,
+} from '#core/import/record.ts'
 import { relatedTo } from '#core/import/relate.ts'
-import type { Json, JsonObject } from '#core/json.ts'
+import type { JsonObject } from '#core/json.ts'
 import * as records from '#store/import/records.ts'
 import * as sessions from '#store/import/sessions.ts'
 import { stage } from '#store/room/commit.ts'
@@ -136,10 +142,13 @@ export class Intake {
     const options = { serverName: parts.signing.serverName, now: parts.now() }
     const found: ImportRecord[] = []
     for (const [index, text] of texts.entries()) {
-      let value: Json | undefined
-      try {
-        value = parseJson(text) as Json
-      } catch {
+      const fault = textFault(text)
+      if (fault) {
+        this.tally.failed.push(fault)
+        continue
+      }
+      const value = parseJson(text)
+      if (value === undefined) {
         this.tally.failed.push(failed('', 'M_NOT_JSON', 'The record is not JSON'))
         continue
       }
@@ -236,7 +245,7 @@ export class Intake {
   async #join(users: readonly string[], ts: number): Promise<void> {
     const staging = this.#staging
     const leader = await this.#behind((room) =>
-      leaderOf(this.#lane.parts, room, staging.state, [staging.row.owner]),
+      leaderOf(this.#lane.parts, room, staging.state, [staging.wish.userId]),
     )
     const wishes = users.flatMap((user): MemberWish[] => {
       const person = staging.people.get(user)!

@@ -37,7 +37,7 @@ export function* preflight(
   if (room?.kind !== 'joined' || !isOurs(parts, room))
     throw notFound('No user of this server is in the room')
   // Whoever may not mark an import in the room has no business in its history.
-  if (!wish.isAdmin && !(yield* mayMark(parts, room, room.state, wish.owner)))
+  if (!wish.isAdmin && !(yield* mayMark(parts, room, room.state, wish.userId)))
     throw forbidden('You are not in the room, or may not send the marker of an import there')
   const { mode, federate, position } = wish
   const remote = [...room.servers.values()].filter(
@@ -54,7 +54,7 @@ export function* preflight(
     if (yield* wait(importChains.hasMessages(parts.sql, room.shard, room.nid)))
       throw conflict('There are messages in the room already: use `insert`, `append` or `archive`')
   }
-  const leader = yield* leaderOf(parts, room, room.state, [wish.owner])
+  const leader = yield* leaderOf(parts, room, room.state, [wish.userId])
   if (!leader)
     throw conflict(
       'No user of this server with power in the room is joined to it: somebody has to invite',

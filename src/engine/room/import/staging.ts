@@ -23,6 +23,7 @@ export type Wish = {
   position: ImportPosition | null
   federate: boolean
   liveRoom: string | null
+  userId: string
 }
 
 /** The event on which the next one of a chain stands. */

@@ -35,6 +35,7 @@ export const openImport = ({ rooms }: Line, roomId: string, wish: Wish = {}): Pr
     rooms.call('importHistory', roomId, {
       step: 'open',
       owner: alice,
+      userId: alice,
       isAdmin: true,
       source: 'gitter',
       mode: 'insert',
