@@ -110,6 +110,8 @@ export class MessageReader {
       id,
       sender: idOf(author, 'id') ?? 'unknown',
       time: this.#timeOf(value, id, place, home),
+      // IDs count up, whichever way round the export was written.
+      order: id.padStart(20, '0'),
     }
     const about = Object.hasOwn(happened, type) ? happened[type] : undefined
     if (about) {
@@ -266,7 +268,14 @@ export class MessageReader {
 
 const none: Text = { body: '' }
 
-type Stamp = { room: string; place: Place; id: string; sender: string; time: number }
+type Stamp = {
+  room: string
+  place: Place
+  id: string
+  sender: string
+  time: number
+  order: string
+}
 
 /** Everybody that a message tells something of. */
 const usersOf = (value: Fields): unknown[] => [

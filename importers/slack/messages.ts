@@ -25,7 +25,7 @@ import { parseBlocks } from './blocks.ts'
 import type { Conversation, Conversations } from './conversations.ts'
 import { Files, filesOf } from './files.ts'
 import { type SlackNames, parseMrkdwn } from './mrkdwn.ts'
-import { type People, avatarOf } from './people.ts'
+import type { People } from './people.ts'
 
 /** Subtypes that are what somebody said. */
 const said = new Set([
@@ -140,7 +140,7 @@ export class MessageReader {
     const about = subtype === 'file_comment'
     const { files, links } = about ? commentedOn(value) : this.#files.of(filesOf(value))
     const thread = idOf(value, 'thread_ts')
-    const shownAs = subtype === 'tombstone' ? undefined : shownAsOf(value)
+    const shownAs = isBot(value) ? this.#people.shownAs(stamp.sender, value) : undefined
     const edited = timeOf(idOf(fields(value, 'edited'), 'ts'))
     const reactions = reactionsOf(value)
     const body = this.#text(value, links)
@@ -210,15 +210,6 @@ function senderOf(value: Fields): string {
 
 const isBot = (value: Fields) =>
   text(value, 'subtype') === 'bot_message' || idOf(value, 'bot_id') !== undefined
-
-/** Bots and apps may call themselves anew with each message. */
-function shownAsOf(value: Fields): Message['shownAs'] {
-  if (!isBot(value)) return undefined
-  const name = text(value, 'username')
-  const avatar = avatarOf(fields(value, 'icons'))
-  if (!name && avatar === undefined) return undefined
-  return { ...(name && { name }), ...(avatar !== undefined && { avatar: { url: avatar } }) }
-}
 
 function reactionsOf(value: Fields): Reactions[] {
   return list(value, 'reactions').flatMap((reaction) => {

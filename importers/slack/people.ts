@@ -1,4 +1,4 @@
-import type { Item, Person, ReadContext } from '#importers/format.ts'
+import type { Item, Message, Person, ReadContext } from '#importers/format.ts'
 import { type Fields, fields, flag, id as idOf, isFields, text } from '#importers/read/fields.ts'
 import { readJson } from '#importers/read/json.ts'
 import type { Source } from '#importers/source.ts'
@@ -8,6 +8,7 @@ const bots = new Map([['USLACKBOT', 'Slackbot']])
 /** Everybody who is known by name: the lists of users, and who only turns up in messages. */
 export class People {
   readonly #names = new Map<string, string>()
+  readonly #faces = new Map<string, string>()
 
   name(id: string): string | undefined {
     return this.#names.get(id) ?? bots.get(id)
@@ -48,7 +49,20 @@ export class People {
     }
   }
 
+  /** How a bot called itself in a message and looked there, where that is not how it is known. */
+  shownAs(id: string, message: Fields): Message['shownAs'] {
+    const name = text(message, 'username')
+    const face = avatarOf(fields(message, 'icons'))
+    const isNew = {
+      name: !!name && name !== this.name(id),
+      face: face !== undefined && face !== this.#faces.get(id),
+    }
+    if (!isNew.name && !isNew.face) return undefined
+    return { ...(isNew.name && { name: name! }), ...(isNew.face && { avatar: { url: face! } }) }
+  }
+
   #add(person: Person): Person {
+    if (person.avatar && 'url' in person.avatar) this.#faces.set(person.id, person.avatar.url)
     this.#names.set(person.id, person.name ?? person.username ?? person.id)
     return person
   }
@@ -79,7 +93,7 @@ function personOf(id: string, user: Fields): Person {
 const filled = (value: Fields, name: string): string | undefined => text(value, name) || undefined
 
 /** The largest picture that is worth showing. */
-export function avatarOf(icons: Fields): string | undefined {
+function avatarOf(icons: Fields): string | undefined {
   const sizes = ['image_192', 'image_512', 'image_72', 'image_48', 'image_original']
   return sizes.map((size) => text(icons, size)).find((url) => url?.startsWith('https://'))
 }

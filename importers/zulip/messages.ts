@@ -60,6 +60,7 @@ export class MessageReader {
       id,
       sender: sender ?? 'unknown',
       time: (number(value, 'date_sent') ?? Number.NaN) * 1000,
+      order: id.padStart(16, '0'),
     }
     yield this.#message(value, stamp, home)
   }
@@ -182,7 +183,14 @@ const markEnd = '\uE001'
 const oneMark = /\uE000(\d+)\uE001/g
 const onlyMarks = /^\s*(?:\uE000\d+\uE001\s*)+$/
 
-type Stamp = { room: string; place: Place; id: string; sender: string; time: number }
+type Stamp = {
+  room: string
+  place: Place
+  id: string
+  sender: string
+  time: number
+  order: string
+}
 
 function decoded(path: string): string {
   try {
