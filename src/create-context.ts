@@ -241,6 +241,7 @@ async function startRooms(
       owner: `${process.pid}@${config.server_name}`,
       serverName: config.server_name,
       signingKey: { keyId, seed: encodeBase64(seed) },
+      history: config.rooms.msc2716,
       limits: {},
     },
     federation,

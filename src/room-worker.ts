@@ -55,6 +55,7 @@ async function start(start: RoomWorkerStart) {
         process.exit(1)
       },
       limits: start.limits,
+      history: start.history ?? false,
     })
     running = { engine: started, pool, log }
   } catch (error) {

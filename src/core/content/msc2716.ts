@@ -59,6 +59,26 @@ export function historyLink({
 
 export type HistoryLink = { readonly batchId: string; readonly isInsertion: boolean }
 
+/** Of some events of a room, the batch events that hang on each insertion event. */
+export function hangingOn(events: readonly RoomEvent[]): Map<string, string[]> {
+  const found = new Map<string, string[]>()
+  const links = events.flatMap((event) => {
+    const link = historyLink(event)
+    return link ? [{ ...link, id: event.eventId }] : []
+  })
+  if (links.length === 0) return found
+  for (const { id, batchId, isInsertion } of links) {
+    if (!isInsertion) continue
+    const batches = links.filter((each) => !each.isInsertion && each.batchId === batchId)
+    if (batches.length > 0)
+      found.set(
+        id,
+        batches.map((batch) => batch.id),
+      )
+  }
+  return found
+}
+
 /** The insertion event that a marker names. */
 export function markedInsertion({ type, version, content }: RoomEvent): string | undefined {
   if (type !== markerType) return undefined

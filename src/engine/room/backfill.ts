@@ -1,7 +1,10 @@
+import { hangingOn } from '#core/content/msc2716.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { domainOf } from '#core/ids.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { aside } from '#engine/room/aside.ts'
+import { followAwaited } from '#engine/room/batch-send/markers.ts'
+import { CloseOwnGaps } from '#engine/room/batch-send/own-gaps.ts'
 import { fetchBackfill } from '#engine/room/fetch/backfill.ts'
 import type { FetchedHistory } from '#engine/room/fetch/fetching.ts'
 import { fetchingIn, knownIn, serversOf } from '#engine/room/known-events.ts'
@@ -19,7 +22,13 @@ const maxEvents = 500
 const maxFrom = 10
 
 /** Where history ends, and whom to ask for what came before. */
-type Edge = { room: Room; from: string[]; servers: string[] }
+export type Edge = {
+  room: Room
+  from: string[]
+  servers: string[]
+  /** MSC2716: of these, an insertion event that nothing here leads to. */
+  base?: string
+}
 
 const underWay = new WeakMap<Lane, { wish: string; fetched: Promise<number> }>()
 
@@ -102,14 +111,15 @@ function* edgeBefore(
 }
 
 /** A page from the first server that has one which can be placed. */
-async function fetchPage(
+export async function fetchPage(
   lane: Lane,
   edge: Edge,
   limit: number,
   until: number,
 ): Promise<{ events: readonly PastEvent[]; shown: number } | undefined> {
   const { now, limits } = lane.parts
-  const { room, from } = edge
+  const { room, from, base } = edge
+  const empty = new Set<string>()
   for (const server of edge.servers) {
     const leftMs = until - now()
     if (leftMs <= 0) break
@@ -121,13 +131,21 @@ async function fetchPage(
       from,
       servers: [server],
       limit,
+      onNothing: (name) => empty.add(name),
     })
     if (!history) continue
     const events = await claimPast(lane, pastEvents(history))
     const states = await statesOf(lane, edge, history)
-    const shown = await take(lane, { events, states, judged: new Map() })
-    if (shown > 0) return { events, shown }
+    const isCut = history.events.length + history.rejected.length >= limit
+    const page = { events, states, isCut, judged: new Map(), ...(base !== undefined && { base }) }
+    const shown = await take(lane, page)
+    if (shown > 0) {
+      const arrived = events.map(({ event }) => event.eventId)
+      await followAwaited(lane, arrived)
+      return { events, shown }
+    }
   }
+  if (empty.size > 0) await lane.admit((answer) => new CloseOwnGaps(answer, from, empty))
   return undefined
 }
 
@@ -135,17 +153,22 @@ async function fetchPage(
 function pastEvents({ events, rejected }: FetchedHistory): PastEvent[] {
   const all: PastEvent[] = events.map(({ event }) => ({ event, rejection: undefined }))
   for (const { event, reason } of rejected) all.push({ event, rejection: reason })
-  return rejected.length === 0 ? all : sortByDag(all)
+  const hanging = hangingOn(all.map(({ event }) => event))
+  return rejected.length === 0 && hanging.size === 0 ? all : sortByDag(all, hanging)
 }
 
-function sortByDag(events: readonly PastEvent[]): PastEvent[] {
+function sortByDag(
+  events: readonly PastEvent[],
+  hanging: ReadonlyMap<string, readonly string[]>,
+): PastEvent[] {
   const byId = new Map(events.map((each) => [each.event.eventId, each]))
   const sorted: PastEvent[] = []
   const entered = new Set<RoomEvent>()
   const open = [...events].reverse()
   for (let at = open.at(-1); at; at = open.at(-1)) {
     const { event } = at
-    const parents = event.prevEvents.flatMap((id) => byId.get(id) ?? [])
+    const older = [...event.prevEvents, ...(hanging.get(event.eventId) ?? [])]
+    const parents = older.flatMap((id) => byId.get(id) ?? [])
     const fresh = parents.filter((parent) => !entered.has(parent.event))
     if (!entered.has(event) && fresh.length > 0) {
       entered.add(event)

@@ -72,6 +72,7 @@ export type EngineOptions = {
   limits?: { [name: string]: number }
   commit?: NonNullable<PersistOptions['commit']>
   resolve?: Parts['resolve']
+  history?: boolean
 }
 
 /** What a lane without its room takes in memory, about. */
@@ -132,6 +133,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       keys: new KeyCache(federation, signing, now),
       policies: new PolicyServers({ federation, limits, now }),
       resolve: options.resolve ?? resolve,
+      history: options.history ?? false,
       now,
       onError,
       onDrop: options.onDrop ?? (() => {}),

@@ -36,6 +36,8 @@ export type Parts = {
   readonly states: States
   readonly keys: KeyCache
   readonly policies: PolicyServers
+  /** MSC2716: whether history is taken that other servers put into rooms. */
+  readonly history: boolean
   /** State resolution of the core; tests make it slow. */
   readonly resolve: typeof resolve
   /** Milliseconds since 1970. */

@@ -2,15 +2,30 @@ import { canonicalEvent } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { createOfRoomId } from '#core/ids.ts'
 import { emptyPart, eventFlags, type RoomPart } from '#store/room/batch.ts'
+import { packEventId } from '#store/room/event-id.ts'
 import { StateMap } from '#store/room/state-map.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { noteLink } from '#engine/room/batch-send/links.ts'
+import {
+  leadIns,
+  linksOfPage,
+  openInsertions,
+  type PageLinks,
+} from '#engine/room/batch-send/past-links.ts'
 import { after, judgeBefore, stateAfter, unsigned } from '#engine/room/decide.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
 import { outlierOf } from '#engine/room/outside.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
-import { type Arrival, childrenOf, placeHistory, readSpans } from '#engine/room/place.ts'
+import {
+  type Arrival,
+  childrenOf,
+  closeOwnGap,
+  openOwnGap,
+  placeBehind,
+  placeHistory,
+  readSpans,
+} from '#engine/room/place.ts'
 import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
 import { resolveStates } from '#engine/room/resolve.ts'
 import { isOutlier, type Known, type Room } from '#engine/room/room.ts'
@@ -28,6 +43,10 @@ export type Page = {
   events: readonly PastEvent[]
   /** The state before events whose prev_events are not all there. */
   states: ReadonlyMap<string, StateMap>
+  /** MSC2716: an insertion event that nothing here leads to: it goes directly behind what it follows. */
+  base?: string
+  /** The other server gave as much as it was asked for: there may be more. */
+  isCut: boolean
   /** Filled event by event. */
   judged: Map<string, Judged>
 }
@@ -168,35 +187,63 @@ export class PlacePast extends Asked<number> {
     this.#shown = 0
     const cited = events.flatMap(({ event }) => [event.eventId, ...event.prevEvents])
     const found = yield* parts.events.byIds(room, cited)
-    const children = yield* childrenOf(parts, room, judged.keys())
+    const pdus = events.map(({ event }) => event)
+    const links = yield* linksOfPage(parts, room, pdus)
+    const children = yield* childrenOf(
+      parts,
+      room,
+      judged.keys(),
+      [...links.behind.values()].flat(),
+    )
+    const base = this.#baseIn(found)
     const redactions = new Map<string, FoundRedactions>()
     for (const { event } of events) {
       const own = judged.get(event.eventId)
       if (own) redactions.set(event.eventId, yield* redactionsOf(parts, room, event, own.before))
     }
-    yield* readSpans(parts, room, children.values())
+    yield* readSpans(parts, room, base ? [...children.values(), base.behind] : children.values())
     if (room.stale) throw new RoomReloaded()
     // From here on nothing is yielded.
-    const arriving = reachable(room, events, (id) => {
+    const starts = new Set([...links.behind.keys(), ...(base ? [base.eventId] : [])])
+    const arriving = reachable(room, pdus, { starts, links }, (id) => {
       const known = found.get(id)
       return known !== undefined && isOutlier(known) && judged.has(id)
     })
     if (arriving.size === 0) return nothing(room)
     const part = emptyPart(room.shard, room.nid)
+    const unread = leadIns(room, pdus, children)
     const arrivals: Arrival[] = []
     for (const { event } of events) {
-      if (!arriving.has(event.eventId)) continue
-      const known = found.get(event.eventId)!
+      const { eventId } = event
+      if (!arriving.has(eventId)) continue
+      const known = found.get(eventId)!
       const isMissing = (id: string) => {
         const prev = found.get(id)
         return arriving.has(id) || !prev || isOutlier(prev)
       }
-      arrivals.push({ known, cites: event.prevEvents.filter(isMissing) })
+      const hanging = (links.older.get(eventId) ?? []).filter((id) => arriving.has(id))
+      arrivals.push({
+        known,
+        cites: [...event.prevEvents.filter(isMissing), ...hanging],
+        unread: unread.has(eventId),
+        ...(links.behind.has(eventId) && { behind: links.behind.get(eventId)! }),
+        ...(base?.eventId === eventId && { before: placeBehind(room, part, base.behind) }),
+      })
+      for (const nid of links.behind.get(eventId) ?? []) closeOwnGap(room, part, children.get(nid)!)
     }
+    if (base && arriving.has(base.eventId))
+      part.history.push({ kind: 'arrived', insertionId: packEventId(base.eventId) })
     room.resolutions.clear()
     for (const { known } of arrivals)
       known.flags = judged.get(known.event.eventId)!.rejected ? eventFlags.rejected : 0
     this.#shown = placeHistory(parts, room, arrivals, children, part)
+    if (this.#page.isCut)
+      for (const known of openInsertions(
+        room,
+        arrivals.map((arrival) => arrival.known),
+        links,
+      ))
+        openOwnGap(room, part, known)
     for (const { known } of arrivals) {
       this.#revise(parts, room, known, found, part)
       const own = redactions.get(known.event.eventId)!
@@ -207,6 +254,18 @@ export class PlacePast extends Asked<number> {
     for (const id of arriving) lane.inbound.arrived(id)
     room.revision++
     return { part, positions: 0, ingests: part.revised.length }
+  }
+
+  /** The insertion event that the page begins with, and the deepest of what it follows. */
+  #baseIn(found: ReadonlyMap<string, Known>): { eventId: string; behind: Known } | undefined {
+    const { base, events } = this.#page
+    const event =
+      base === undefined ? undefined : events.find((each) => each.event.eventId === base)
+    if (!event) return undefined
+    const prevs = event.event.prevEvents.flatMap((id) => found.get(id) ?? [])
+    const placed = prevs.filter(({ chain }) => chain !== null)
+    const [behind] = placed.sort((a, b) => b.event.depth - a.event.depth)
+    return behind && { eventId: event.event.eventId, behind }
   }
 
   #revise(
@@ -249,16 +308,16 @@ export class PlacePast extends Asked<number> {
 /** Those that something missing leads to: what nothing placed descends from has no place. */
 function reachable(
   room: Room,
-  events: readonly PastEvent[],
+  events: readonly RoomEvent[],
+  { starts, links }: { starts: ReadonlySet<string>; links: PageLinks },
   arrives: (id: string) => boolean,
 ): Set<string> {
-  const reached = new Set<string>()
-  const cited = new Set<string>()
-  for (const { event } of events.toReversed()) {
-    const { eventId } = event
-    if (!arrives(eventId) || !(room.missing.has(eventId) || cited.has(eventId))) continue
-    reached.add(eventId)
-    for (const id of event.prevEvents) cited.add(id)
-  }
+  const byId = new Map(events.map((event) => [event.eventId, event]))
+  const isStart = (id: string) => room.missing.has(id) || starts.has(id)
+  const reached = new Set([...byId.keys()].filter((id) => arrives(id) && isStart(id)))
+  // A set is walked on while it grows.
+  for (const id of reached)
+    for (const older of [...byId.get(id)!.prevEvents, ...(links.older.get(id) ?? [])])
+      if (byId.has(older) && arrives(older)) reached.add(older)
   return reached
 }

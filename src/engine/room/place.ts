@@ -131,6 +131,28 @@ export type Arrival = {
   behind?: readonly number[]
   /** Where it goes directly before, whatever stands there. */
   before?: Place
+  /** Nobody is to read it. */
+  unread?: boolean
+}
+
+/** Where an event stands nothing may be missing any more that it named itself: the batches that hang on it. */
+export function closeOwnGap(room: Room, part: RoomPart, known: Known): void {
+  const { eventId } = known.event
+  if (!room.missing.delete(eventId)) return
+  part.missing.arrived.push(packEventId(eventId))
+  const place = placeOf(known)
+  if (place) passGap(room, part, place, eventId, [])
+}
+
+/** Before an insertion event batches may be missing, of which we know nothing: readers ask from the event itself on. */
+export function openOwnGap(room: Room, part: RoomPart, known: Known): void {
+  const place = placeOf(known)
+  if (!place || room.missing.has(known.event.eventId)) return
+  const { eventId } = known.event
+  const put = (span: Span) => putSpans(room, part, [span])
+  const span = room.spans.spans[splitBefore(room.spans, place, put)]!
+  put({ ...span, gap: [...(span.gap ?? []), eventId] })
+  addMissing(room, part, [eventId], known.nid)
 }
 
 /** Where what follows a placed event begins. The spans around the event must have been read. */
@@ -201,8 +223,8 @@ function lateEvents(
   part: RoomPart,
 ): LateEvent[] {
   const byId = new Map<string, { children: Place[]; lateChildren: string[] }>()
-  for (const { known } of arrivals)
-    if (isShown(known)) byId.set(known.event.eventId, { children: [], lateChildren: [] })
+  for (const arrival of arrivals)
+    if (isShown(arrival)) byId.set(arrival.known.event.eventId, { children: [], lateChildren: [] })
   for (const { known, behind = [], before } of arrivals) {
     const { eventId } = known.event
     if (before) byId.get(eventId)?.children.push(before)
@@ -236,7 +258,8 @@ function lateEvents(
 }
 
 /** Rejected and soft-failed events are kept apart from what is read, and so is what says nothing. */
-const isShown = ({ flags, event }: Known): boolean => (flags & 3) === 0 && !isDummy(event)
+const isShown = ({ known: { flags, event }, unread }: Arrival): boolean =>
+  (flags & 3) === 0 && !isDummy(event) && !unread
 
 /** What arriving events cite, through those that readers do not see. */
 class Citing {
@@ -245,11 +268,12 @@ class Citing {
 
   /** Parents come before what cites them. */
   constructor(arrivals: readonly Arrival[]) {
-    for (const { known, cites } of arrivals) {
+    for (const arrival of arrivals) {
+      const { known, cites } = arrival
       const { eventId } = known.event
       const through = (id: string) => (this.#shown.has(id) ? [id] : (this.#cites.get(id) ?? [id]))
       this.#cites.set(eventId, [...new Set(cites.flatMap(through))])
-      if (isShown(known)) this.#shown.add(eventId)
+      if (isShown(arrival)) this.#shown.add(eventId)
     }
   }
 

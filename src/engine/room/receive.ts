@@ -1,8 +1,10 @@
+import { markerType } from '#core/content/msc2716.ts'
 import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { claimEventIds } from '#store/room/intern.ts'
+import { takeMarker } from '#engine/room/batch-send/markers.ts'
 import { type Applied, applyEvent, type Judged } from '#engine/room/apply.ts'
 import { judgeBefore, stateBefore, unsigned } from '#engine/room/decide.ts'
 import { FromInbox } from '#engine/room/from-inbox.ts'
@@ -28,12 +30,22 @@ export class Receive extends FromInbox {
     const received = yield* receiveEvent(lane, room, incoming, { relayed: false })
     if ('applied' in received) {
       lane.ties.look(room)
+      this.#lookForMarkers(lane, room, received.applied)
       return received.applied
     }
     if ('missing' in received) inbound.parkEvent(incoming, received.missing)
     else if ('unsigned' in received) inbound.parkUnsigned(incoming, received.unsigned)
     else inbound.discard(incoming.inboxIds)
     return undefined
+  }
+
+  /** MSC2716: also one that has come into the state by a resolution. */
+  #lookForMarkers(lane: Lane, room: Room, { changes }: Applied): void {
+    if (!lane.parts.history) return
+    for (const { newEventNid } of changes.state) {
+      const known = newEventNid === null ? undefined : lane.parts.events.get(newEventNid)
+      if (known?.event.type === markerType) takeMarker(lane, room, known.event)
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import type { Housekeeping } from '#engine/room/housekeeping.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/local-member.ts'
 import { putIn } from '#engine/room/take-member.ts'
+import { takeMarkers } from '#engine/room/batch-send/markers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { takeIn } from '#engine/room/take-in.ts'
 import * as pendingJoins from '#store/room/pending-joins.ts'
@@ -151,7 +152,11 @@ export class RemoteJoins {
 
   async #enter(lane: Lane, joined: JoinedRoom, userId: string): Promise<Landed> {
     const room = await this.#parts.turns.seat(true).run(lane.load())
-    if (room?.kind !== 'joined' || !isOurs(this.#parts, room)) return takeIn(lane, joined, userId)
+    if (room?.kind !== 'joined' || !isOurs(this.#parts, room)) {
+      const landed = await takeIn(lane, joined, userId)
+      takeMarkers(lane).catch((error: unknown) => this.#parts.onError(error, 'markers of a room'))
+      return landed
+    }
     // We are in the room, and only another server could let this user in: one more event of it. What
     // it cites may be on its way to us.
     const { join: event, json: text, server } = joined

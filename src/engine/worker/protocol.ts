@@ -206,6 +206,8 @@ export type RoomWorkerStart = {
   serverName: string
   /** `ed25519:…`, and the seed in unpadded base64. */
   signingKey: { keyId: string; seed: string }
+  /** MSC2716: whether history is taken that other servers put into rooms. */
+  history?: boolean
   /** Entries of `engine/room/limits.ts` that the operator changed. */
   limits: { [name: string]: number }
 }

@@ -171,3 +171,15 @@ export async function depthFrom(
     order by chain_index limit 1`
   return row?.depth
 }
+
+/** The newest state events of a type that are part of a room's state. */
+export const stateOfType = (sql: Sql, shard: number, roomNid: number, type: string) =>
+  sql<{ event_id: Uint8Array; json: string }[]>`
+    select e.event_id, j.json from rooms r
+    join event_types t on t.type = ${type}
+    join current_state c on c.shard = r.shard and c.room_nid = r.room_nid
+      and c.generation = r.generation and c.type_nid = t.type_nid
+    join events e on e.shard = c.shard and e.event_nid = c.event_nid
+    join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
+    where r.shard = ${shard} and r.room_nid = ${roomNid}
+    order by e.event_nid desc limit 20`

@@ -1,4 +1,5 @@
 import { RemoteError } from '#core/error.ts'
+import { hangingOn } from '#core/content/msc2716.ts'
 import { parsePdu } from '#core/event/check.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { createOfRoomId } from '#core/ids.ts'
@@ -32,6 +33,8 @@ export type Backfill = Fetching &
     from: readonly string[]
     servers: readonly string[]
     limit: number
+    /** Told of each server that answered, and had nothing new. */
+    onNothing?: (server: string) => void
     /** Of what is known, what has its place in the graph: auth events beside it are no history yet. */
     placed?: KnownEvents
   }>
@@ -57,6 +60,7 @@ export async function fetchBackfill(wanted: Backfill): Promise<FetchedHistory | 
       }
       const page = await receiveMany(wanted.version, jsons, fetching)
       if (page.events.length > 0) return await complete(server, wanted, page, deadline)
+      wanted.onNothing?.(server)
     } catch (error) {
       if (!(error instanceof RemoteError)) throw error
     }
@@ -80,10 +84,12 @@ async function pageOf(
     const parsed = parsePdu(version, json, { roomId, anyListLength: true })
     if ('ok' in parsed) given.set(parsed.ok.eventId, { json, event: parsed.ok })
   }
+  const hanging = hangingOn(Array.from(given.values(), ({ event }) => event))
   const reached = new Set(from)
   // A set is walked on while it grows.
   for (const id of reached)
-    for (const prev of given.get(id)?.event.prevEvents ?? []) reached.add(prev)
+    for (const older of [...(given.get(id)?.event.prevEvents ?? []), ...(hanging.get(id) ?? [])])
+      reached.add(older)
   // One that gives more than was asked for is believed that much.
   const wanted = new Set([...reached].filter((id) => given.has(id)).slice(0, asked))
   return [...given].filter(([id]) => wanted.has(id)).map(([, { json }]) => json)
