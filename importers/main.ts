@@ -128,7 +128,7 @@ program
     end((console) =>
       verify(
         session,
-        { ...options, token: token(), readerToken: process.env['LANEWAY_READER_TOKEN'] },
+        { ...options, token: token(), readerToken: process.env['LANEWAY_READER_TOKEN'] || undefined },
         console,
       ),
     ),
@@ -157,7 +157,7 @@ program
 for (const command of program.commands) command.showHelpAfterError()
 
 function token(): string | undefined {
-  return process.env['LANEWAY_TOKEN']
+  return process.env['LANEWAY_TOKEN'] || undefined
 }
 
 /** Runs a command, and ends with its exit code. */

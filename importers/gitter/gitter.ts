@@ -1,4 +1,4 @@
-import type { Format, Item, Message, Person, Place, ReadContext } from '#importers/format.ts'
+import type { Format, Item, Message, Person, Place, ReadContext, Room } from '#importers/format.ts'
 import { plainOf } from '#importers/markup/html.ts'
 import {
   type Fields,
@@ -33,10 +33,15 @@ export const gitter: Format = {
   },
   async *read(source, context) {
     const reader = new GitterReader(context)
+    const files: { name: string; kind: FileKind }[] = []
     for (const { name } of source.entries) {
       const kind = await kindOf(source, name)
-      if (kind !== undefined) yield* reader.file(source, name, kind)
+      if (kind !== undefined) files.push({ name, kind })
     }
+    // Rooms first, as files of messages are named by what rooms are called.
+    for (const first of [true, false])
+      for (const { name, kind } of files)
+        if ((kind === 'rooms') === first) yield* reader.file(source, name, kind)
   },
 }
 
@@ -47,6 +52,8 @@ class GitterReader {
   readonly #context: ReadContext
   /** People who were told already; forgotten now and then, as telling twice does no harm. */
   readonly #told = new Set<string>()
+  /** IDs of rooms by their names. */
+  readonly #rooms = new Map<string, string>()
 
   constructor(context: ReadContext) {
     this.#context = context
@@ -59,7 +66,7 @@ class GitterReader {
       : readJson(source, name, ['messages', 'users', 'rooms'], this.#context)
     for await (const { value, place } of lines) {
       if (kind === 'users') yield* this.#person(value)
-      else if (kind === 'rooms') yield* roomItem(value)
+      else if (kind === 'rooms') yield* this.#room(value)
       else if (isFields(value)) yield* this.#message(value, room, place, kind)
       else this.#malformed('A message was expected here', place)
     }
@@ -72,6 +79,7 @@ class GitterReader {
       id(value, 'roomId') ??
       id(value, 'room') ??
       id(fields(value, 'room'), 'id') ??
+      this.#rooms.get(fileRoom) ??
       fileRoom
     if (own === undefined) return this.#malformed('The message has no ID', place, { room })
     if (isFields(value['virtualUser'])) {
@@ -128,6 +136,13 @@ class GitterReader {
     return Number.parseInt(own.slice(0, 8), 16) * 1000
   }
 
+  *#room(value: unknown): Generator<Item> {
+    const room = roomItem(value)
+    if (!room) return
+    if (room.name !== undefined && room.type !== 'direct') this.#rooms.set(room.name, room.id)
+    yield room
+  }
+
   *#person(value: unknown, bot = false): Generator<Person> {
     const own = id(value, 'id') ?? id(value, '_id')
     if (own === undefined || this.#told.has(own)) return
@@ -180,15 +195,16 @@ function contentOf(
   return { ...said, ...(others.length > 0 && { mentions: others }), form: 'emote' }
 }
 
-function* roomItem(value: unknown): Generator<Item> {
+function roomItem(value: unknown): Room | undefined {
   const own = id(value, 'id')
-  if (own === undefined) return
+  if (own === undefined) return undefined
   const users = list(value, 'users')
   const direct = flag(value, 'oneToOne') ?? false
   const partners = users.map((each) => text(each, 'displayName') ?? text(each, 'username') ?? '')
-  const name = text(value, 'uri') ?? text(value, 'name') ?? partners.filter(Boolean).join(', ')
+  const name =
+    text(value, 'uri') ?? (text(value, 'name') || undefined) ?? partners.filter(Boolean).join(', ')
   const topic = text(value, 'topic')
-  yield {
+  return {
     kind: 'room',
     id: own,
     ...(name && { name }),

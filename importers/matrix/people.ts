@@ -71,7 +71,8 @@ export class People {
   #find(person: string): Speaker | null {
     const found = this.#ledger.person(person)
     const wish = this.#plan.map[person]
-    if (wish === 'skip') return null
+    // In the mode real nobody speaks but users that are known.
+    if (wish === 'skip' || (wish === undefined && this.#plan.mode === 'real')) return null
     const fallback = found?.removed ? 'Deleted user' : person
     const speaker = {
       person,
