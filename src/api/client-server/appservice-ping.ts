@@ -1,6 +1,6 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
-import { MatrixError, forbidden } from '#core/error.ts'
+import { forbidden } from '#core/error.ts'
 import { open } from '#core/schema.ts'
 
 export const pingAppservice = op({
@@ -16,8 +16,6 @@ export const pingAppservice = op({
 
   async run({ who: { appservice }, params: { appserviceId: id }, body }, ctx) {
     if (appservice.id !== id) throw forbidden('The access token is that of another')
-    if (appservice.url === null && appservice.connects === 'never')
-      throw new MatrixError(400, 'M_URL_NOT_SET', 'It has no address to be reached at')
     const took = await ctx.bridges.questions.ping(id, body.transaction_id)
     ctx.bridges.heardFrom(appservice)
     return { duration_ms: took }

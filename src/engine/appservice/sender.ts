@@ -273,7 +273,7 @@ export class AppserviceSender {
       log.warn({ appservice: line.appservice.id }, 'an application service takes nothing')
     await known.noteFailures(sql, line.nid, line.failures, line.retryAt)
     // One that connects to us says itself when it is there again.
-    return line.link.isUp ? wait : undefined
+    return line.link.isUp ? line.retryAt - clock() : undefined
   }
 
   async #recovered(line: Line): Promise<void> {
