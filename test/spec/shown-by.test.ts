@@ -4,7 +4,8 @@ import { readLedger, readNotYet } from '#test/spec/ledger.ts'
 
 /**
  * shown-by.tsv says which test shows each route between servers, served and called, each rule that
- * implementers get wrong, and what newer versions of the spec ask of servers. What it names must be there.
+ * implementers get wrong, what newer versions of the spec ask of servers, and what docs/security.md
+ * claims. What it names must be there.
  */
 type Row = {
   kind: 'route' | 'rule' | 'version'
@@ -52,7 +53,7 @@ test('every row is whole, and says what no other says', () => {
   for (const [index, line] of lines.entries()) {
     const { kind, what, how } = rows[index]!
     expect({ line, cells: line.split('\t').length }).toEqual({ line, cells: columns.length })
-    expect(['route', 'rule', 'version']).toContain(kind)
+    expect(['route', 'rule', 'version', 'claim']).toContain(kind)
     expect(what).not.toBe('')
     expect(kind === 'route' ? ['served', 'called'] : ['–']).toContain(how)
   }

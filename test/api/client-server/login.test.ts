@@ -114,7 +114,7 @@ describe('logging in', () => {
     expect(body.well_known).toEqual({ 'm.homeserver': { base_url: 'https://matrix.example' } })
   })
 
-  test('keeps no token and no password that can be used', async () => {
+  test('keeps no token and no password that can be used (CVE-2019-5885, CVE-2019-11842)', async () => {
     const { body } = await byPassword(localpart)
     const [{ dump } = { dump: '' }] = await db.pool<{ dump: string }[]>`
       select string_agg(t::text, '') || (select string_agg(u::text, '') from users u) as dump

@@ -248,7 +248,7 @@ describe('registration by e-mail', () => {
     expect((await raw(client, 'GET', late)).status).toBe(400)
   })
 
-  test('refuses what is no address, no secret and no link (CVE-2021-21394)', async () => {
+  test('refuses what is no address, no secret and no link (CVE-2021-21393, CVE-2021-21394)', async () => {
     const faults: [string, object][] = [
       ['no address', {}],
       ['a@b@c', {}],

@@ -53,7 +53,7 @@ describe('registration', () => {
     expect(body).toEqual({ user_id: expect.stringMatching(/^@[a-z]{12}:here\.example$/) })
   })
 
-  test('gives a name out once, and only one that can be had', async () => {
+  test('gives a name out once, and only one that can be had (Dendrite 0.3.11)', async () => {
     expect((await open.get('/register/available?username=fred')).body).toEqual({ available: true })
     await open.post('/register', { username: 'Fred', password: 'p', ...dummy })
     const taken = [

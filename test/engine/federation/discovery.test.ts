@@ -266,7 +266,7 @@ describe('SRV records', () => {
 describe('addresses', () => {
   const blocked = { blockedRanges: ['127.0.0.0/8', '::1/128', '10.0.0.0/8'] }
 
-  test('in blocked ranges are not dialled, whatever name leads there (CVE-2024-52594)', async () => {
+  test('in blocked ranges are not dialled, whatever name leads there (CVE-2024-52594, CVE-2021-21273, Palpo #190)', async () => {
     const dns = fixedDns({ 'named.test': ['127.0.0.2'], 'six.test': ['::ffff:127.0.0.2'] })
     await start({ dns }, blocked)
     expect(await reason(`127.0.0.2:${target.port}`)).toContain('blocked')

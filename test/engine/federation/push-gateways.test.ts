@@ -31,7 +31,7 @@ const serve = (fetch: (request: Request) => Response | Promise<Response>) =>
   Bun.serve({ hostname: '127.0.0.1', port: 0, fetch })
 
 describe('a push gateway', () => {
-  test('at a private address is not asked, by whatever name', async () => {
+  test('at a private address is not asked, by whatever name (CVE-2021-21392, Palpo #190)', async () => {
     let asked = 0
     const server = serve(() => {
       asked++

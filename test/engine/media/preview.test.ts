@@ -134,7 +134,7 @@ describe('nothing is fetched', () => {
     expect(asked).toEqual([])
   }
 
-  test('from addresses that are blocked, however they are written (CVE-2021-21392)', async () => {
+  test('from addresses that are blocked, however they are written (CVE-2021-21392, continuwuity SEC11)', async () => {
     const port = site.port
     for (const host of [
       '127.0.0.1',

@@ -62,7 +62,7 @@ test('a look-up that began before a logout does not bring the session back', asy
   expect(await tokens.find(token)).toBeUndefined()
 })
 
-test('a deactivated account has no sessions (CVE-2023-32682)', async () => {
+test('a deactivated account has no sessions (CVE-2023-32682, continuwuity SEC16)', async () => {
   const { token, userId } = await loggedIn()
   await db.pool`update users set deactivated = true where user_id = ${userId}`
   expect(await new AccessTokens(db.pool).find(token)).toBeUndefined()

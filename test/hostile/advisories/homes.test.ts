@@ -149,7 +149,7 @@ test('CVE-2023-32323: an invite to a room of large state stops nothing to the ot
   await until(async () => (await carol.texts(calm)).includes('it came'))
 })
 
-test('CVE-2020-26891, CVE-2021-21332: pages say nothing that a link says, and stand in no other', async () => {
+test('CVE-2020-26891, CVE-2021-21332, Synapse 1.15.2: pages say nothing that a link says, and stand in no other', async () => {
   const link = encodeURIComponent('"><script>alert(1)</script>')
   for (const path of [
     `/_matrix/client/v3/auth/m.login.terms/fallback/web?session=${link}`,

@@ -174,7 +174,7 @@ test('of an event with a wrong hash the redacted copy is taken', async () => {
   expect(state.find((event) => event.type === type)!.content).toEqual({ join_rule: 'public' })
 })
 
-test('what the auth rules forbid is no state', async () => {
+test('what the auth rules forbid is no state (continuwuity 0.5.4)', async () => {
   const all = scene('10')
   const bob = second.user('bob')
   all.room.join(bob)
