@@ -38,6 +38,8 @@ export type Missing = {
   latest: readonly string[]
   limit: number
   minDepth?: number
+  /** Of the answer. */
+  maxBytes?: number
 }
 
 /** The ancestors of events, as far as the other server has and shows them. */
@@ -45,7 +47,7 @@ export async function getMissingEvents(
   federation: Federation,
   destination: string,
   roomId: string,
-  { earliest, latest, limit, minDepth = 0 }: Missing,
+  { earliest, latest, limit, minDepth = 0, maxBytes = Infinity }: Missing,
   ask: Ask = {},
 ): Promise<JsonObject[]> {
   const max = Math.min(limit, maxMissingEvents)
@@ -60,7 +62,7 @@ export async function getMissingEvents(
       min_depth: minDepth,
     }),
     deadlineMs: 20_000,
-    maxBytes: max * bytesPerEvent,
+    maxBytes: Math.min(max * bytesPerEvent, maxBytes),
     ...ask,
   })
   return objectsOf(destination, answer, 'events', max)

@@ -34,6 +34,7 @@ export class InboxMemory {
   #asideBytes = 0
   #parked = 0
   #remembered = 0
+  #foundBytes = 0
   #settling = false
 
   constructor(limits: Limits) {
@@ -49,6 +50,7 @@ export class InboxMemory {
       asideBytes: this.#asideBytes,
       parkedInAll: this.#parked,
       putOffRemembered: this.#remembered,
+      searchBytes: this.#foundBytes,
     }
   }
 
@@ -141,6 +143,17 @@ export class InboxMemory {
 
   unremember(rows: number): void {
     this.#remembered -= rows
+  }
+
+  /** Counts what searches for missing events have found; false if it is too much. */
+  find(bytes: number): boolean {
+    if (this.#foundBytes + bytes > this.#limits.searchBytesInAll) return false
+    this.#foundBytes += bytes
+    return true
+  }
+
+  unfind(bytes: number): void {
+    this.#foundBytes -= bytes
   }
 
   #wait(lane: Reader): 0 {

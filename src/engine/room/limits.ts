@@ -71,6 +71,9 @@ export const defaultLimits = {
   leaveMs: 30_000,
   /** Ancestors fetched for one parked event before its state is fetched instead. */
   missingEvents: 200,
+  /** Bytes of what one search has found, and all of a worker; then the state is fetched instead. */
+  searchBytes: 2 * 2 ** 20,
+  searchBytesInAll: 16 * 2 ** 20,
   /** Searches for missing events at once: in all, in one room, and of one origin in all rooms. */
   searches: 64,
   searchesPerRoom: 4,

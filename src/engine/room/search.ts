@@ -3,7 +3,7 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import { createOfRoomId } from '#core/ids.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { fetchAuth } from '#engine/room/fetch/auth.ts'
-import type { CheckedEvent, Fetching } from '#engine/room/fetch/fetching.ts'
+import type { CheckedEvent, FetchedEvents, Fetching } from '#engine/room/fetch/fetching.ts'
 import { fetchMissing } from '#engine/room/fetch/missing.ts'
 import { orderByParents } from '#engine/room/fetch/order.ts'
 import { withEvents } from '#engine/room/fetch/overlay.ts'
@@ -23,7 +23,7 @@ const maxFrom = 20
 const maxStateServers = 3
 
 type Root = { event: Incoming; missing: readonly string[] }
-type Found = { event: RoomEvent; rejection: string | undefined; server: string }
+type Found = { event: RoomEvent; text: string; rejection: string | undefined; server: string }
 
 /**
  * Looks for what some parked events of a room lack, from one server after the other. What comes goes
@@ -41,6 +41,9 @@ export class Search {
   readonly #servers: string[]
   readonly #asked = new Set<string>()
   readonly #found = new Map<string, Found>()
+  #bytes = 0
+  /** What more is found has no room in memory. */
+  #isFull = false
   /** Given to the lane. */
   readonly #released = new Set<string>()
   /** prev_events that are neither found nor known, and auth events likewise. */
@@ -97,6 +100,14 @@ export class Search {
   }
 
   async run(): Promise<void> {
+    try {
+      await this.#run()
+    } finally {
+      this.lane.parts.memory.unfind(this.#bytes)
+    }
+  }
+
+  async #run(): Promise<void> {
     const { lane } = this
     const { parts } = lane
     const { missingMs, requestMs, missingEvents } = parts.limits
@@ -105,7 +116,7 @@ export class Search {
     for (const server of serversOf(lane, room, this.#servers))
       if (!this.#servers.includes(server)) this.#servers.push(server)
     const until = parts.now() + missingMs
-    while (!this.#stopped && this.#wants && this.#found.size < missingEvents) {
+    while (!this.#stopped && this.#wants && !this.#isFull && this.#found.size < missingEvents) {
       const leftMs = until - parts.now()
       const server = this.#servers.shift()
       if (server === undefined || leftMs <= 0) break
@@ -147,18 +158,33 @@ export class Search {
       lacking,
       servers: [server],
       limit: parts.limits.missingEvents - this.#found.size,
+      maxBytes: parts.limits.searchBytes - this.#bytes,
     })
-    for (const { event } of fetched.events) this.#find(event, undefined, server)
-    for (const { event, reason } of fetched.rejected) this.#find(event, reason, server)
-    this.#lacking = new Set(fetched.lacking.filter((id) => !this.#found.has(id)))
+    const left = this.#findAll(fetched, server)
+    this.#lacking = new Set([...fetched.lacking.filter((id) => !this.#found.has(id)), ...left])
     for (const id of lacking) if (!this.#found.has(id)) this.#lacking.add(id)
     // Some may have come by themselves.
     for (const id of (await this.#known.standing([...this.#lacking])).keys())
       this.#lacking.delete(id)
   }
 
-  #find(event: RoomEvent, rejection: string | undefined, server: string): void {
-    this.#found.set(event.eventId, { event, rejection, server })
+  /** Keeps what was found, the newest first; answers what there is no room for. */
+  #findAll({ events, rejected }: FetchedEvents, server: string): string[] {
+    const reasons = new Map(rejected.map(({ event, reason }) => [event.eventId, reason]))
+    const left: string[] = []
+    for (const { event } of [...rejected, ...events].toReversed()) {
+      const text = canonicalEvent(event.version, event.pdu)!
+      this.#isFull ||= !this.lane.parts.memory.find(text.length)
+      if (this.#isFull) {
+        left.push(event.eventId)
+        continue
+      }
+      this.#bytes += text.length
+      const rejection = reasons.get(event.eventId)
+      this.#found.set(event.eventId, { event, text, rejection, server })
+    }
+    this.#isFull ||= this.#bytes >= this.lane.parts.limits.searchBytes
+    return left
   }
 
   /** Events that wait for others: what was found and is not given to the lane, and the parked ones. */
@@ -213,7 +239,7 @@ export class Search {
     const ready: Incoming[] = []
     for (const id of order) {
       if (this.#released.has(id)) continue
-      const { event, rejection, server: origin } = this.#found.get(id)!
+      const { event, text, rejection, server: origin } = this.#found.get(id)!
       const before = befores.get(id)
       const lacks =
         event.authEvents.some((auth) => this.#lackingAuth.has(auth) || blocked.has(auth)) ||
@@ -223,7 +249,6 @@ export class Search {
         continue
       }
       this.#released.add(id)
-      const text = canonicalEvent(event.version, event.pdu)!
       const incoming: Incoming = {
         eventId: id,
         event,

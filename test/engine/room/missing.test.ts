@@ -306,3 +306,24 @@ test('an endless chain is followed only so far', async () => {
     idOf(all[39]!),
   ])
 })
+
+test.each([{ searchBytes: 10_000 }, { searchBytesInAll: 10_000 }])(
+  'what is found is bounded in bytes, and the state is fetched instead: %p',
+  async (limits) => {
+    const { stage, roomId, told, many } = await scene('12', { limits })
+    await using _ = stage
+    const all = many(60)
+    await deliver(stage, database, roomId, there, [textOf(all.at(-1)!)])
+    await arrived(stage, roomId, all.at(-1)!)
+    const order = await readingOrder(database, roomId)
+    const gaps = order.filter((each) => each.startsWith('gap'))
+    expect(gaps).toHaveLength(1)
+    // The newest are there, without a hole.
+    const kept = order.slice(order.indexOf(gaps[0]!) + 1)
+    expect(kept).toEqual(all.slice(-kept.length).map(idOf))
+    expect(kept.length).toBeGreaterThan(5)
+    expect(kept.length).toBeLessThan(40)
+    expect(told.asked('state_ids')).toHaveLength(1)
+    await until(() => stage.engine.counters()['searchBytes'] === 0)
+  },
+)

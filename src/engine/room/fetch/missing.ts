@@ -3,6 +3,7 @@ import { parsePdu } from '#core/event/check.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
+import { answerTooLarge } from '#engine/federation/answer.ts'
 import { getMissingEvents } from '#engine/federation/remote-events.ts'
 import { Deadline } from '#engine/room/fetch/deadline.ts'
 import type { FetchedEvents, Fetching } from '#engine/room/fetch/fetching.ts'
@@ -25,14 +26,18 @@ export type MissingEvents = Fetching &
     lacking: readonly string[]
     /** Servers of the room, the one first that sent the event. */
     servers: readonly string[]
-    /** At most so many events; each has at most 64 KiB. */
+    /** At most so many events, and so many bytes of them. */
     limit: number
+    maxBytes?: number
     minDepth?: number
     rounds?: number
   }>
 
 /** An answer is at most so long; what is behind it is for the next round. */
 const perRequest = 100
+const bytesPerAnswer = 2 ** 20
+/** Of events so large that they do not fit into one: these do. */
+const fewPerRequest = 15
 const maxLatest = 50
 const defaultRounds = 10
 
@@ -44,7 +49,7 @@ export async function fetchMissing(missing: MissingEvents): Promise<FetchedEvent
   const servers = [...missing.servers]
   for (let round = 0; round < rounds && servers.length > 0 && !deadline.over; round++) {
     const left = limit - gap.size
-    if (left <= 0 || gap.closed) break
+    if (left <= 0 || gap.isFull || gap.closed) break
     // One that does not bring us on is not asked again.
     if (!(await askOne(servers[0]!, missing, deadline, gap, left))) servers.shift()
   }
@@ -69,24 +74,28 @@ async function askOne(
   gap: Gap,
   left: number,
 ): Promise<boolean> {
-  try {
-    const jsons = await getMissingEvents(deadline.federation, server, roomId, {
-      earliest: from,
-      latest: gap.latest.slice(0, maxLatest),
-      limit: Math.min(left, perRequest),
-      ...(minDepth !== undefined && { minDepth }),
-    })
-    return await gap.add(jsons)
-  } catch (error) {
-    if (error instanceof RemoteError) return false
-    throw error
-  }
+  for (const most of [perRequest, fewPerRequest])
+    try {
+      const wanted = {
+        earliest: from,
+        latest: gap.latest.slice(0, maxLatest),
+        limit: Math.min(left, most),
+        maxBytes: bytesPerAnswer,
+        ...(minDepth !== undefined && { minDepth }),
+      }
+      return await gap.add(await getMissingEvents(deadline.federation, server, roomId, wanted))
+    } catch (error) {
+      if (!(error instanceof RemoteError)) throw error
+      if (error.errcode !== answerTooLarge) return false
+    }
+  return false
 }
 
 /** What lies between the events that we have and those that came, as far as it was fetched. */
 class Gap {
   readonly #missing: MissingEvents
   readonly #found = new Map<string, { json: JsonObject; event: RoomEvent }>()
+  #bytes = 0
   /** Neither found nor known, and who cites it. */
   readonly #lacking: Map<string, string | undefined>
 
@@ -97,6 +106,10 @@ class Gap {
 
   get size(): number {
     return this.#found.size
+  }
+
+  get isFull(): boolean {
+    return this.#bytes >= (this.#missing.maxBytes ?? Infinity)
   }
 
   get closed(): boolean {
@@ -134,7 +147,8 @@ class Gap {
     for (let id = open.pop(); id !== undefined; id = open.pop()) {
       const found = given.get(id)
       if (standing?.has(id)) this.#lacking.delete(id)
-      else if (found && this.#found.size < limit) {
+      else if (found && this.#found.size < limit && !this.isFull) {
+        this.#bytes += JSON.stringify(found.json).length
         this.#lacking.delete(id)
         this.#found.set(id, found)
         for (const prev of found.event.prevEvents) {

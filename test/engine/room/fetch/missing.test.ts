@@ -1,6 +1,9 @@
 import { expect, test } from 'bun:test'
+import { RemoteError } from '#core/error.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { JsonObject } from '#core/json.ts'
+import { answerTooLarge } from '#engine/federation/answer.ts'
+import type { Federation, OutgoingRequest } from '#engine/worker/protocol.ts'
 import { fetchAuth } from '#engine/room/fetch/auth.ts'
 import { fetchBackfill } from '#engine/room/fetch/backfill.ts'
 import { fetchMissing } from '#engine/room/fetch/missing.ts'
@@ -51,6 +54,32 @@ const body =
     question.server === server
       ? { status: answer.status, body: change(answer.body as JsonObject, question) }
       : answer
+
+test('of events that do not fit into one answer fewer are asked for at once', async () => {
+  const { later, residents, missing } = scene('12', 40)
+  const limits: number[] = []
+  const forward = residents.call as (method: string, ...args: unknown[]) => Promise<unknown>
+  const call = ((method: string, request: OutgoingRequest) => {
+    if (method !== 'request') return forward(method, request)
+    const { limit } = JSON.parse(request.body!) as { limit: number }
+    limits.push(limit)
+    if (limit > 15) throw new RemoteError(first.name, 200, answerTooLarge, 'It is too large')
+    return forward(method, request)
+  }) as Federation['call']
+  const fetched = await fetchMissing({ ...missing, federation: { call } })
+  expect(idsOf(fetched.events)).toEqual(idsOf(later.slice(0, -1)))
+  expect(limits).toEqual([100, 15, 100, 15, 100, 15])
+})
+
+test('no more bytes are kept than are allowed', async () => {
+  const { later, missing } = scene('12', 40)
+  const fetched = await fetchMissing({ ...missing, maxBytes: 5_000 })
+  const ids = idsOf(fetched.events)
+  expect(ids).toEqual(idsOf(later.slice(-1 - ids.length, -1)))
+  expect(ids.length).toBeGreaterThan(1)
+  expect(ids.length).toBeLessThan(20)
+  expect(fetched.lacking).toEqual([later.at(-2 - ids.length)!.eventId])
+})
 
 test.each(['1', '6', '12'])('missing events of version %s come oldest first', async (version) => {
   const { later, residents, missing } = scene(version)
