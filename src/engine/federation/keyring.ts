@@ -1,7 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import { atMost } from '#core/at-most.ts'
+import { parseJson } from '#core/canonical-json.ts'
 import { RemoteError } from '#core/error.ts'
 import { isServerName } from '#core/ids.ts'
+import { isObject } from '#core/json.ts'
 import type { KeyDocument, ServerKey } from '#core/server-keys.ts'
 import { askNotary, askServer } from '#engine/federation/key-requests.ts'
 import { type OwnKeys, ownKeyDocument } from '#engine/federation/own-keys.ts'
@@ -28,6 +30,9 @@ export type KeyringOptions = {
 const againMs = 5_000
 const firstWaitMs = 400
 const longestWaitMs = 600_000
+/** Not spec: what is kept of a server that takes one key after the other. */
+const maxFormer = 10
+const maxFormerChars = 16 * 1024
 const sevenDays = 7 * 24 * 60 * 60 * 1000
 
 /** When a server may be asked again, and how often it failed in a row. */
@@ -67,29 +72,56 @@ export class Keyring {
     )
   }
 
-  /** The documents of servers, as they signed them; of those that can be had before the deadline. */
+  /**
+   * The documents of servers, as they signed them, of those that can be had before the deadline: what
+   * they say now, last, and what they said before of keys that are asked for and not in it.
+   */
   async documents(wanted: readonly WantedKey[], deadlineMs: number): Promise<string[]> {
-    const { serverName, ownKeys, clock, sql } = this.#options
+    const { serverName, ownKeys, clock } = this.#options
     const own = wanted.some(({ server }) => server === serverName)
       ? [JSON.stringify(ownKeyDocument(serverName, ownKeys, clock()))]
       : []
     const others = wanted.filter(({ server }) => server !== serverName)
-    const names = others.map(({ server }) => server)
-    const before = new Map(
-      (await serverKeys.documents(sql, names)).map((row) => [row.server, row] as const),
-    )
+    const before = await this.#stored(others)
     const lacking = others.filter(({ server, keyIds, minimumValidUntilTs }) => {
-      const row = before.get(server)
-      return (
-        !row ||
-        isStale(row, clock()) ||
-        row.valid_until_ts < minimumValidUntilTs ||
-        keyIds.some((keyId) => !row.json.includes(JSON.stringify(keyId)))
-      )
+      const { row, former } = before.get(server)!
+      if (!row || isStale(row, clock())) return true
+      const isFormer = (keyId: string) => former.some(({ json }) => mentions(json, keyId))
+      const isGood = row.valid_until_ts >= minimumValidUntilTs
+      if (keyIds.length === 0) return !isGood
+      return keyIds.some((keyId) => (mentions(row.json, keyId) ? !isGood : !isFormer(keyId)))
     })
-    if (lacking.length === 0) return [...own, ...jsonOf(before.values())]
-    await this.#askAll(lacking, deadlineMs)
-    return [...own, ...jsonOf(await serverKeys.documents(sql, names))]
+    if (lacking.length > 0) await this.#askAll(lacking, deadlineMs)
+    const after = lacking.length > 0 ? await this.#stored(others) : before
+    const found = Array.from(after.values(), ({ row, former }) => [
+      ...former,
+      ...(row ? [row] : []),
+    ])
+    return [...own, ...found.flat().map(({ json }) => json)]
+  }
+
+  /** What the database has of servers; of what they said before, what names a key that the last does not. */
+  async #stored(wanted: readonly WantedKey[]): Promise<Map<string, StoredDocuments>> {
+    const { sql } = this.#options
+    const names = wanted.map(({ server }) => server)
+    const rows = new Map((await serverKeys.documents(sql, names)).map((row) => [row.server, row]))
+    const gone = new Map(
+      wanted.map(({ server, keyIds }) => {
+        const json = rows.get(server)?.json ?? ''
+        return [server, keyIds.filter((keyId) => !mentions(json, keyId))]
+      }),
+    )
+    const askedFor = names.filter((server) => gone.get(server)!.length > 0)
+    const former = askedFor.length > 0 ? await serverKeys.formerDocuments(sql, askedFor) : []
+    return new Map(
+      names.map((server) => {
+        const keyIds = gone.get(server)!
+        const own = former.filter(
+          (each) => each.server === server && keyIds.some((keyId) => mentions(each.json, keyId)),
+        )
+        return [server, { row: rows.get(server), former: own }]
+      }),
+    )
   }
 
   #find(server: string, keyId: string): KnownKey | undefined {
@@ -217,6 +249,12 @@ export class Keyring {
       fetched_at: now,
     }
     const known = await sql.begin(async (transaction) => {
+      const last = await serverKeys.lockDocument(transaction, server)
+      const isNews = !isHeard || !last || validUntilTs > last.valid_until_ts
+      // The older of the two, if it names a key that the other does not.
+      const [older, newer] = isNews ? [last, row] : [row, last]
+      if (older && namesMore(older.json, newer.json))
+        await serverKeys.putFormer(transaction, older, maxFormer)
       await serverKeys.putDocument(transaction, row, isHeard)
       return isHeard ? serverKeys.putHeard(transaction, said) : serverKeys.put(transaction, said)
     })
@@ -242,7 +280,20 @@ const rowOf = (
 const isStale = (row: serverKeys.KeyDocumentRow, now: number): boolean =>
   now >= row.fetched_at + Math.min(row.valid_until_ts - row.fetched_at, sevenDays) / 2
 
-const jsonOf = (rows: Iterable<{ json: string }>) => [...rows].map(({ json }) => json)
+type StoredDocuments = {
+  row: serverKeys.KeyDocumentRow | undefined
+  former: serverKeys.FormerDocumentRow[]
+}
+
+const mentions = (json: string, keyId: string): boolean => json.includes(JSON.stringify(keyId))
+
+/** Whether a document has a current key that another does not mention. */
+function namesMore(json: string, other: string): boolean {
+  if (json.length > maxFormerChars) return false
+  const document = parseJson(json)
+  const keys = isObject(document) ? document['verify_keys'] : undefined
+  return isObject(keys) && Object.keys(keys).some((keyId) => !mentions(other, keyId))
+}
 
 /** A key as the checks of events and requests want it. */
 export const serverKeyOf = ({ key, validUntilTs, expiredTs }: KnownKey): ServerKey => ({

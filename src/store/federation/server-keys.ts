@@ -86,3 +86,40 @@ export async function putDocument(
       fetched_at = excluded.fetched_at
     where not ${isHeard} or excluded.valid_until_ts > server_key_documents.valid_until_ts`
 }
+
+/** The document of one server, which no other transaction changes meanwhile. */
+export async function lockDocument(sql: Sql, server: string): Promise<KeyDocumentRow | undefined> {
+  const [row] = await sql<KeyDocumentRow[]>`
+    select server, json, valid_until_ts, fetched_at from server_key_documents
+    where server = ${server} for update`
+  return row
+}
+
+export type FormerDocumentRow = Omit<KeyDocumentRow, 'fetched_at'>
+
+/** Documents of some servers that were replaced, the oldest first. */
+export function formerDocuments(
+  sql: Sql,
+  servers: readonly string[],
+): PromiseLike<FormerDocumentRow[]> {
+  return sql<FormerDocumentRow[]>`
+    select server, json, valid_until_ts from former_key_documents
+    where server = any(${servers as string[]}) order by server, valid_until_ts`
+}
+
+/** Keeps a document that was replaced; of one server as many as `most`, the newest. */
+export async function putFormer(
+  sql: Sql,
+  { server, json, valid_until_ts: validUntilTs }: FormerDocumentRow,
+  most: number,
+): Promise<void> {
+  await sql`
+    insert into former_key_documents (server, valid_until_ts, json)
+    values (${server}, ${validUntilTs}, ${json})
+    on conflict (server, valid_until_ts) do nothing`
+  await sql`
+    delete from former_key_documents f
+    where f.server = ${server} and f.valid_until_ts <= (
+      select o.valid_until_ts from former_key_documents o
+      where o.server = ${server} order by o.valid_until_ts desc offset ${most} limit 1)`
+}

@@ -25,7 +25,7 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   await engine?.stop()
-  await db.pool`truncate server_keys, server_key_documents, destinations, signing_keys`
+  await db.pool`truncate server_keys, server_key_documents, former_key_documents, destinations, signing_keys`
   for (const each of [peer, notary]) {
     each.seen.length = 0
     each.answer = (request) => each.usual(request)
@@ -271,68 +271,6 @@ describe('a notary', () => {
     peer.answer = (request) => peer.usual(request)
     expect(await find(peer.key.keyId)).toHaveLength(1)
     expect(notary.seen).toHaveLength(0)
-  })
-})
-
-describe('as a notary, this server', () => {
-  const documents = (server: string, keyIds: string[] = [], minimumValidUntilTs = now) =>
-    engine!.keyDocuments([{ server, keyIds, minimumValidUntilTs }], patienceMs)
-
-  test('passes on what a server signed, asking it when that is not good enough any more', async () => {
-    says(peer.keyDocument(now + day))
-    const [first] = await documents('peer.test')
-    expect(checkKeyDocument(parseJson(first!), 'peer.test')).toBeObject()
-    await documents('peer.test')
-    expect(peer.seen).toHaveLength(1)
-    now += 2 * day
-    says(peer.keyDocument(now + day))
-    const [second] = await documents('peer.test')
-    expect((parseJson(second!) as JsonObject)['valid_until_ts']).toBe(now + day)
-  })
-
-  test.each([
-    ['half of its time', day, day / 2],
-    ['half a week, however long it is good', 300 * day, 3.5 * day],
-  ])('asks for a document again after %s', async (_name, good, after) => {
-    says(peer.keyDocument(now + good))
-    await documents('peer.test', [], 0)
-    now += after - 1
-    await documents('peer.test', [], 0)
-    expect(peer.seen).toHaveLength(1)
-    const next = newKey()
-    says(buildKeyDocument('peer.test', [next], [], now + day))
-    now += 1
-    const [second] = await documents('peer.test', [], 0)
-    expect(Object.keys((parseJson(second!) as JsonObject)['verify_keys']!)).toEqual([next.keyId])
-    expect(peer.seen).toHaveLength(2)
-  })
-
-  test('answers for many servers at once, each with what can be had of it', async () => {
-    says(peer.keyDocument(now + day))
-    const wanted = ['here.test', 'peer.test', 'unknown.invalid'].map((server) => ({
-      server,
-      keyIds: [],
-      minimumValidUntilTs: now,
-    }))
-    const names = (await engine!.keyDocuments(wanted, patienceMs)).map(
-      (text) => (parseJson(text) as JsonObject)['server_name'],
-    )
-    expect(new Set(names)).toEqual(new Set(['here.test', 'peer.test']))
-    expect(names).toHaveLength(2)
-  })
-
-  test('passes on what it has of a server that is gone, and nothing of one it never knew', async () => {
-    says(peer.keyDocument(now + day))
-    await documents('peer.test')
-    now += 2 * day
-    peer.answer = () => new Response('', { status: 503 })
-    expect(await documents('peer.test')).toHaveLength(1)
-    expect(await documents('unknown.invalid')).toEqual([])
-  })
-
-  test('has its own document too', async () => {
-    const [own] = await documents('here.test')
-    expect(checkKeyDocument(parseJson(own!), 'here.test')).toBeObject()
   })
 })
 
