@@ -78,6 +78,7 @@ export class Server {
         const { status, body } = await this.#once(method, path, options)
         if (status < 300) return body
         const refused = new Refused(status, body)
+        if (options.once) throw refused
         if (status !== 429 && status !== 502 && status !== 503 && status !== 504) throw refused
         const asked = refused.fields['retry_after_ms']
         pause = typeof asked === 'number' ? asked : waitOf(attempt)

@@ -12,8 +12,7 @@ import { Refused, type Server } from './client.ts'
 
 export type UploaderOptions = {
   source: Source
-  /** Nothing for a dry run: files are looked at, and not sent. */
-  server: Server | undefined
+  server: Server
   ledger: Ledger
   /** A folder for files on their way. */
   folder: string
@@ -41,6 +40,8 @@ export class Uploader {
   files = 0
   readonly #options: UploaderOptions
   readonly #under = new Map<string, Promise<void>>()
+  /** By the hash of what is being sent. */
+  readonly #sending = new Map<string, Promise<string>>()
   #free = atOnce
   readonly #waiting: (() => void)[] = []
   #number = 0
@@ -95,31 +96,38 @@ export class Uploader {
   }
 
   async #transfer(key: string, content: FileContent, path: string): Promise<void> {
-    const { server, ledger, off } = this.#options
+    const { ledger, off } = this.#options
     if (off) throw new Gone('files were not to be imported')
     const { hash, size } = await this.#store(await this.#open(content), path)
     const head = new Uint8Array(await Bun.file(path).slice(0, 8192).arrayBuffer())
     const name = key.split(/[?#]/)[0]!
     const type = (await fileTypeFromBuffer(head))?.mime ?? Bun.file(name).type.split(';')[0]!
     const shape = type.startsWith('image/') ? await shapeOf(path) : {}
-    let mxc = ledger.mxcOfHash(hash)
-    if (mxc === undefined && server) {
-      try {
-        const answer = (await server.request('POST', '/_matrix/media/v3/upload', {
-          file: { content: Bun.file(path), type },
-          query: { filename: decodeName(name) },
-        })) as { content_uri: string }
-        mxc = answer.content_uri
-      } catch (error) {
-        if (error instanceof Refused) throw new Gone(`the server refused it: ${error.message}`)
-        throw error
-      }
-      ledger.putHash(hash, mxc)
-    }
+    const known = ledger.mxcOfHash(hash)
+    const sending =
+      known !== undefined
+        ? Promise.resolve(known)
+        : (this.#sending.get(hash) ?? this.#upload(path, hash, { type, name: decodeName(name) }))
+    this.#sending.set(hash, sending)
+    const mxc = await sending.finally(() => this.#sending.delete(hash))
     this.files++
     this.bytes += size
-    // Not real, and not remembered: a dry run leaves nothing behind.
-    if (mxc !== undefined) this.#remember(key, { mxc, type, size, ...shape })
+    this.#remember(key, { mxc, type, size, ...shape })
+  }
+
+  async #upload(path: string, hash: string, file: { type: string; name: string }): Promise<string> {
+    try {
+      const answer = await this.#options.server.request('POST', '/_matrix/media/v3/upload', {
+        file: { content: Bun.file(path), type: file.type },
+        query: { filename: file.name },
+      })
+      const { content_uri: mxc } = answer as { content_uri: string }
+      this.#options.ledger.putHash(hash, mxc)
+      return mxc
+    } catch (error) {
+      if (error instanceof Refused) throw new Gone(`the server refused it: ${error.message}`)
+      throw error
+    }
   }
 
   #remember(key: string, known: Partial<Media>): void {

@@ -1,0 +1,294 @@
+import { expect, test } from 'bun:test'
+import { appendFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Console } from '#importers/commands/console.ts'
+import { plan } from '#importers/commands/plan.ts'
+import { run, type RunOptions } from '#importers/commands/run.ts'
+import { report, status, undo } from '#importers/commands/sessions.ts'
+import { verify } from '#importers/commands/verify.ts'
+import { readPlan } from '#importers/plan/plan.ts'
+import { FakeServer } from '#test/importers/fake-server.ts'
+import { exportFolder } from '#test/importers/items.ts'
+
+const start = Date.UTC(2020, 0, 1)
+const line = (id: number, more: object = {}) =>
+  `${JSON.stringify({
+    kind: 'message',
+    room: 'general',
+    id: `m${id}`,
+    sender: `u${id % 3}`,
+    time: start + id * 1000,
+    body: `text ${id}`,
+    ...more,
+  })}\n`
+const people = [0, 1, 2]
+  .map((each) => `${JSON.stringify({ kind: 'person', id: `u${each}`, name: `User ${each}` })}\n`)
+  .join('')
+const lines = (count: number) => Array.from({ length: count }, (_, id) => line(id)).join('')
+
+/** A console that keeps what it is told. */
+function quiet(): Console & { told: string[]; finishing: AbortController } {
+  const told: string[] = []
+  const finishing = new AbortController()
+  const write = (text: string) => void told.push(text)
+  return {
+    told,
+    finishing,
+    write,
+    warn: write,
+    isTerminal: false,
+    json: true,
+    finish: finishing.signal,
+    stop: new AbortController().signal,
+  }
+}
+
+const access = { token: 'secret', tokenFile: undefined }
+
+/** An export, a server, and a plan of the one for the other. */
+async function prepared(content: string, more: { [name: string]: string | Uint8Array } = {}) {
+  const folder = await exportFolder({ 'export/chat.ndjson': people + content, ...more })
+  const server = new FakeServer()
+  const planPath = join(folder.path, 'plan.toml')
+  const exportPath = join(folder.path, 'export')
+  const planned = await plan(
+    exportPath,
+    { ...access, server: server.url, out: planPath, format: 'auto' },
+    quiet(),
+  )
+  return {
+    server,
+    planned,
+    planPath,
+    exportPath,
+    file: join(exportPath, 'chat.ndjson'),
+    run: (options: Partial<RunOptions> = {}, console = quiet()) =>
+      run(planPath, { ...access, jobs: 2, media: true, ...options }, console),
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const [roomId] = ['!room0:home.test']
+const texts = (count: number) => Array.from({ length: count }, (_, id) => `text ${id}`)
+
+test('a plan says what goes where and why, and a run does it, and again changes nothing', async () => {
+  await using it = await prepared(lines(30))
+  expect(it.planned).toBe(0)
+  expect(await readPlan(it.planPath)).toMatchObject({
+    export: { format: 'ndjson', source: 'ndjson' },
+    rooms: [{ from: 'general', to: 'create', mode: 'fresh', messages: 30 }],
+  })
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(30))
+  expect(it.server.people.get('@_import_ndjson_u1:home.test')).toMatchObject({
+    displayname: 'User 1',
+  })
+  const asked = it.server.asked.length
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(30))
+  expect(it.server.asked.slice(asked).filter((each) => !each.startsWith('GET'))).toEqual([])
+})
+
+test('a newer export adds only what is new', async () => {
+  await using it = await prepared(lines(10))
+  await it.run()
+  await appendFile(it.file, line(10) + line(11))
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(12))
+  expect([...it.server.sessions.values()].map(({ accepted, mode }) => [accepted, mode])).toEqual([
+    [10, 'fresh'],
+    [2, 'insert'],
+  ])
+})
+
+test('a rehearsal tells what a run would tell, and writes nothing to the server', async () => {
+  await using it = await prepared(
+    line(0, { files: [{ name: 'a', content: { entry: 'gone.png' } }] }) +
+      line(1, { replyTo: 'no' }),
+  )
+  const console = quiet()
+  expect(await it.run({ dryRun: true }, console)).toBe(0)
+  expect(it.server.asked.filter((each) => !each.startsWith('GET'))).toEqual([])
+  const told = console.told.map(
+    (each) => JSON.parse(each) as { event: string; problems?: object[] },
+  )
+  expect(told.find(({ event }) => event === 'report')!.problems).toEqual([
+    { class: 'media_gone', done: 'degraded', count: 1 },
+    { class: 'missing_parent', done: 'degraded', count: 1 },
+  ])
+})
+
+test('what cannot be imported is told with its place, and the rest goes in: exit code 3', async () => {
+  await using it = await prepared(`${line(0)}not json\n${line(1, { body: 'refuse me' })}${line(2)}`)
+  expect(await it.run()).toBe(3)
+  expect(it.server.texts(roomId)).toEqual(['text 0', 'text 2'])
+  const console = quiet()
+  expect(await report(it.planPath, console)).toBe(3)
+  expect(console.told.map((each) => JSON.parse(each) as unknown)).toMatchObject([
+    { class: 'malformed', place: { file: 'chat.ndjson', line: 5 } },
+    { class: 'forbidden', reason: 'Not that', place: { line: 6 }, room: 'general', id: 'm1' },
+  ])
+  const html = await Bun.file(it.planPath.replace('.toml', '.state/report.html')).text()
+  expect(html).toContain('chat.ndjson:6 (m1)')
+})
+
+test('--max-skips stops before more is lost', async () => {
+  await using it = await prepared(`x\ny\nz\n${line(0)}`)
+  const stopped = await it.run({ maxSkips: 2, restart: true }).catch((error: unknown) => error)
+  expect(String(stopped)).toContain('--max-skips')
+  expect(it.server.sessions.size).toBe(0)
+})
+
+test('who may not import is told so before anything is read', async () => {
+  await using it = await prepared(lines(3))
+  it.server.onRequest = (_, path) =>
+    path.startsWith('/_laneway/import')
+      ? { status: 403, body: { errcode: 'M_FORBIDDEN', error: 'You may not' } }
+      : undefined
+  // Reading it would say that it is not there.
+  await Bun.$`rm -r ${it.exportPath}`.quiet()
+  const refused = await it.run().catch((error: unknown) => error)
+  expect(String(refused)).toContain('You may not')
+})
+
+test('answers that are lost and servers that are busy change nothing', async () => {
+  await using it = await prepared(lines(50))
+  const seen = new Map<string, number>()
+  it.server.onRequest = (method, path) => {
+    const count = (seen.get(`${method} ${path}`) ?? 0) + 1
+    seen.set(`${method} ${path}`, count)
+    if (count === 1 && method !== 'GET') return 'lost'
+    if (count === 2 && method === 'PUT')
+      return { status: 429, body: { errcode: 'M_LIMIT_EXCEEDED', retry_after_ms: 1 } }
+    return undefined
+  }
+  expect(await it.run()).toBe(0)
+  expect(it.server.rooms.size).toBe(1)
+  expect(it.server.texts(roomId)).toEqual(texts(50))
+})
+
+test('stopped between two batches, it goes on where it was', async () => {
+  const long = 'x'.repeat(40_000)
+  const many = Array.from({ length: 300 }, (_, id) => line(id, { html: long })).join('')
+  await using it = await prepared(many)
+  const console = quiet()
+  it.server.onRequest = (method) => {
+    if (method === 'PUT') console.finishing.abort()
+    return undefined
+  }
+  const stopped = await it.run({}, console).catch((error: unknown) => error)
+  expect(String(stopped)).toContain('goes on')
+  const [session] = it.server.sessions.values()
+  expect(session).toMatchObject({ state: 'open' })
+  expect(session!.next_batch).toBeGreaterThan(0)
+  expect(session!.accepted).toBeLessThan(300)
+  it.server.onRequest = undefined
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(300))
+  expect(session).toMatchObject({ accepted: 300, duplicates: 0 })
+})
+
+test('--rooms, --since and --until choose; what was left out comes later', async () => {
+  await using it = await prepared(lines(10) + line(10, { room: 'other', body: 'elsewhere' }))
+  await it.run({ rooms: 'gen*', since: start + 3000, until: start + 6000 })
+  expect(it.server.rooms.size).toBe(1)
+  expect(it.server.texts(roomId)).toEqual(['text 3', 'text 4', 'text 5'])
+  await it.run()
+  expect(it.server.texts(roomId)).toEqual(texts(10))
+  expect(it.server.rooms.size).toBe(2)
+})
+
+test('files are brought once, with their names and types; too large ones are told', async () => {
+  const file = (name: string) => ({ files: [{ name, content: { entry: `files/${name}` } }] })
+  const png = Buffer.from(
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
+    'base64',
+  )
+  await using it = await prepared(
+    line(0, file('a b.png')) + line(1, file('copy.png')) + line(2, file('large.txt')),
+    {
+      'export/files/a b.png': png,
+      'export/files/copy.png': png,
+      'export/files/large.txt': 'x'.repeat(1001),
+    },
+  )
+  expect(await it.run()).toBe(0)
+  expect(it.server.uploads).toMatchObject([{ type: 'image/png' }])
+  const { events } = it.server.rooms.get(roomId)!
+  const shown = events.map(({ content }) => [content['msgtype'], content['url'] ?? content['body']])
+  expect(shown).toEqual([
+    ['m.text', 'text 0'],
+    ['m.image', 'mxc://home.test/1'],
+    ['m.text', 'text 1'],
+    ['m.image', 'mxc://home.test/1'],
+    ['m.text', 'text 2'],
+    ['m.text', '[large.txt: it is larger than the 1000 bytes that the server takes]'],
+  ])
+})
+
+test('files at addresses within private networks are not fetched unless it is said', async () => {
+  await using it = await prepared('')
+  const content = { url: `${it.server.url}/_matrix/client/v1/media/config` }
+  await Bun.write(it.file, people + line(0, { body: '', files: [{ name: 'a', content }] }))
+  const console = quiet()
+  await plan(
+    it.exportPath,
+    { ...access, server: it.server.url, out: it.planPath, format: 'auto', force: true },
+    console,
+  )
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)[0]).toContain('private network')
+  expect(it.server.uploads).toEqual([])
+})
+
+test('verify finds everything in place, and what is lost, moved or changed', async () => {
+  await using it = await prepared(
+    Array.from({ length: 250 }, (_, id) =>
+      line(id, id % 10 > 5 ? { thread: `m${id - (id % 10)}` } : {}),
+    ).join(''),
+  )
+  await it.run()
+  const look = async () => {
+    const console = quiet()
+    const code = await verify(undefined, { ...access, plan: it.planPath, sample: 5 }, console)
+    return { code, told: console.told.join('\n') }
+  }
+  expect(await look()).toMatchObject({ code: 0, told: expect.stringContaining('All is there') })
+  const { events } = it.server.rooms.get(roomId)!
+  const whole = [...events]
+  const faults: [string, () => void][] = [
+    ['Missing', () => events.splice(100, 1)],
+    ['Missing where it should be', () => events.splice(100, 2, events[101]!, events[100]!)],
+    [
+      'otherwise than it was sent',
+      () => (events[7] = { ...events[7]!, sender: '@other:home.test' }),
+    ],
+    ['Read twice', () => events.splice(50, 0, events[49]!)],
+    ['in no thread', () => (events[8] = { ...events[8]!, content: { body: 'text 8' } })],
+  ]
+  for (const [what, spoil] of faults) {
+    spoil()
+    expect(await look()).toMatchObject({ code: 3, told: expect.stringContaining(what) })
+    events.splice(0, events.length, ...whole)
+  }
+})
+
+test('undo takes a session back, and it can be imported again', async () => {
+  await using it = await prepared(lines(5))
+  await it.run()
+  const refused = await undo(undefined, { ...access, plan: it.planPath }, quiet()).catch(String)
+  expect(refused).toContain('--all')
+  expect(await undo('s0', { ...access, plan: it.planPath }, quiet())).toBe(0)
+  expect(it.server.texts(roomId)).toEqual([])
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(5))
+  const console = quiet()
+  expect(await status(undefined, { ...access, plan: it.planPath }, console)).toBe(0)
+  expect(console.told.map((each) => JSON.parse(each) as unknown)).toMatchObject([
+    { session_id: 's0', state: 'undone' },
+    { session_id: 's1', state: 'committed', accepted: 5 },
+  ])
+})
