@@ -24,6 +24,8 @@ export type LanewayOptions = {
   requestTimeoutSeconds?: number
   /** Whether whoever has a token may register; nobody may otherwise. */
   registrationByToken?: boolean
+  /** Registration files of application services. */
+  appservices?: readonly string[]
 }
 
 /** Laneway as an operator runs it: a process of its own with one configuration file. */
@@ -187,6 +189,7 @@ const configuration = (
     retrySeconds: [retryMin, retryMax] = [0.5, 5],
     requestTimeoutSeconds = 30,
     registrationByToken = false,
+    appservices = [],
   }: LanewayOptions,
 ) => `
 server_name = "${serverName}"
@@ -227,4 +230,7 @@ iterations = 1
 
 [rate_limits]
 enabled = false
+
+[appservices]
+files = ${JSON.stringify(appservices)}
 `
