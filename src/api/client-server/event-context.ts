@@ -10,7 +10,7 @@ import { op } from '#api/http/op.ts'
 import { Content, EventId, RoomId, open } from '#core/schema.ts'
 import { readContext } from '#engine/read/context.ts'
 import { writeEvent } from '#engine/read/events.ts'
-import { stateBefore } from '#engine/read/state-before.ts'
+import { membersOfHistory, stateBefore } from '#engine/read/state-before.ts'
 
 export const getEventContext = op({
   id: 'getEventContext',
@@ -43,12 +43,14 @@ export const getEventContext = op({
       writeEvents(ctx, who, all, seen),
       stateBefore(ctx, after.at(-1) ?? event, filter.lazyLoadMembers ? senders : undefined),
     ])
+    const members = state.filter(({ event: each }) => each.type === 'm.room.member')
+    const more = await membersOfHistory(ctx, [event, ...after, ...before], members)
     const audience = audienceOf(ctx, who)
     return {
       event: written[0]!,
       events_before: written.slice(1, 1 + before.length),
       events_after: written.slice(1 + before.length),
-      state: state.map((each) => writeEvent(each, audience)),
+      state: [...state, ...more].map((each) => writeEvent(each, audience)),
       ...(start !== '' && { start }),
       ...(end !== '' && { end }),
     }

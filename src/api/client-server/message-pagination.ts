@@ -11,7 +11,7 @@ import { missingParam } from '#core/error.ts'
 import { Content, RoomId, open } from '#core/schema.ts'
 import { writeEvent } from '#engine/read/events.ts'
 import { stateHorizon } from '#engine/read/state-at.ts'
-import { membersBefore } from '#engine/read/state-before.ts'
+import { membersBefore, membersOfHistory } from '#engine/read/state-before.ts'
 import { readPage } from '#engine/read/timeline.ts'
 
 export const getRoomEvents = op({
@@ -57,12 +57,20 @@ export const getRoomEvents = op({
       writeEvents(ctx, who, events, seen),
       newest && filter.lazyLoadMembers ? membersBefore(ctx, newest, senders) : [],
     ])
+    const more = await membersOfHistory(
+      ctx,
+      query.dir === 'b' ? events : events.toReversed(),
+      state,
+    )
+    const told = [...state, ...more]
     const audience = audienceOf(ctx, who)
     return {
       chunk,
       start,
       ...(end !== undefined && { end }),
-      ...(filter.lazyLoadMembers && { state: state.map((each) => writeEvent(each, audience)) }),
+      ...((filter.lazyLoadMembers || told.length > 0) && {
+        state: told.map((each) => writeEvent(each, audience)),
+      }),
     }
   },
 })

@@ -57,8 +57,9 @@ const firstTs = 1_600_000_000_000
 export class Importer extends Person {
   readonly #home: WholeServer
 
-  constructor(home: WholeServer) {
-    super(home, `@importer:${home.name}`, `as-${home.name}`)
+  /** Or somebody who acts as if they were one. */
+  constructor(home: WholeServer, other?: Person) {
+    super(home, other?.userId ?? `@importer:${home.name}`, other?.token ?? `as-${home.name}`)
     this.#home = home
   }
 

@@ -67,18 +67,18 @@ type Answer = { status: number; body: any }
 export class Person {
   readonly userId: string
   readonly #home: WholeServer
-  readonly #token: string
+  readonly token: string
 
   constructor(home: WholeServer, userId: string, token: string) {
     this.#home = home
     this.userId = userId
-    this.#token = token
+    this.token = token
   }
 
   /** A request with the user's token, to any path. */
   fetch(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers)
-    headers.set('authorization', `Bearer ${this.#token}`)
+    headers.set('authorization', `Bearer ${this.token}`)
     return fetch(`http://127.0.0.1:${this.#home.clientPort}${path}`, { ...init, headers })
   }
 
