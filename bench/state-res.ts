@@ -3,27 +3,27 @@ import type { JsonObject } from '#core/json.ts'
 import { roomVersions, type RoomVersion } from '#core/room-version.ts'
 import { findConflicts } from '#core/state-res/conflicts.ts'
 import { resolve } from '#core/state-res/resolve.ts'
-import type { Steps } from '#core/state-res/steps.ts'
 import { placeOf, RoomGraph, type NamedState } from '#test/differential/graph.ts'
 import { makeEvent } from '#test/differential/make-event.ts'
 import { openBench } from './figures.ts'
+import { stepThrough } from './stepping.ts'
 
 const help = `
 What it costs to merge two branches of a room of 10,000 members, on which 600 events of every kind were
-sent: ms of wall time on one core, the median of the rounds, and the longest time between two yields, after
-which another room gets its turn. The auth difference is found by walking here; the store has an index
-instead (bun run bench auth-graph).
+sent, and two of which each has changed all of --conflicts members: ms of processor time, the median of the
+rounds, and of the longest step between two yields, after which another room gets its turn. The auth
+difference is found by walking here; the store has an index instead (bun run bench auth-graph).
 
-  bun run bench state-res [--members 10000] [--rounds 9]
+  bun run bench state-res [--members 10000] [--conflicts 10000] [--rounds 9]
 `
 
 const bench = openBench(
   'state-res',
   help,
-  { members: 10_000, rounds: 9 },
-  { members: 6_000, rounds: 1 },
+  { members: 10_000, conflicts: 10_000, rounds: 9 },
+  { members: 6_000, conflicts: 500, rounds: 1 },
 )
-const { members } = bench.options
+const { members, conflicts } = bench.options
 const perBranch = 300
 const admin = '@admin:a.example'
 const user = (index: number) => `@user${index}:s${index % 50}.example`
@@ -98,18 +98,14 @@ class Town {
     }
     return branch.state
   }
-}
 
-/** Runs some work, and keeps the longest time between two yields. */
-function timed<T>(steps: Steps<T>): { value: T; ms: number; longest: number } {
-  const started = performance.now()
-  let longest = 0
-  for (let before = started; ;) {
-    const { done, value } = steps.next()
-    const now = performance.now()
-    longest = Math.max(longest, now - before)
-    if (done) return { value, ms: now - started, longest }
-    before = now
+  /** Every member says something of themselves, or is kicked by who may. */
+  forkAll(kicks: boolean): NamedState {
+    const branch = { state: new Map(this.trunk.state), tip: this.trunk.tip }
+    for (let n = 0; n < Math.min(conflicts, members); n++)
+      if (kicks) this.member(branch, admin, user(n), 'leave')
+      else this.member(branch, user(n), user(n), 'join')
+    return branch.state
   }
 }
 
@@ -119,10 +115,8 @@ const median = (name: string, numbers: number[]) => ({
   unit: 'ms',
 })
 
-for (const id of ['10', '12']) {
-  const version = roomVersions.get(id)!
-  const town = new Town(version)
-  const states = [town.fork(0), town.fork(37)].map((state) => town.graph.pack(state))
+function measure(title: string, version: RoomVersion, graph: RoomGraph, forks: NamedState[]): void {
+  const states = forks.map((state) => graph.pack(state))
   const times = { conflicts: [], difference: [], resolve: [], longest: [] } as Record<
     string,
     number[]
@@ -130,9 +124,9 @@ for (const id of ['10', '12']) {
   let keys = 0
   let full = 0
   for (let round = 0; round < bench.options.rounds; round++) {
-    const found = timed(findConflicts(states))
-    const given = timed(town.graph.resolution(states, found.value))
-    const resolved = timed(resolve(version, given.value))
+    const found = stepThrough(findConflicts(states))
+    const given = stepThrough(graph.resolution(states, found.value))
+    const resolved = stepThrough(resolve(version, given.value))
     keys = found.value.candidates.size
     full = new Set([...found.value.perState.flat(), ...given.value.authDifference]).size
     times['conflicts']!.push(found.ms)
@@ -140,7 +134,7 @@ for (const id of ['10', '12']) {
     times['resolve']!.push(resolved.ms)
     times['longest']!.push(Math.max(found.longest, resolved.longest))
   }
-  bench.tell(`version ${id}, ${members} members`, [
+  bench.tell(title, [
     median('finding conflicts', times['conflicts']!),
     median('resolving', times['resolve']!),
     median('the longest turn', times['longest']!),
@@ -148,6 +142,16 @@ for (const id of ['10', '12']) {
     { name: 'conflicted keys', value: keys, unit: '' },
     { name: 'events to judge', value: full, unit: '' },
   ])
+}
+
+for (const id of ['1', '10', '12']) {
+  const version = roomVersions.get(id)!
+  const town = new Town(version)
+  const { graph } = town
+  measure(`version ${id}, ${members} members`, version, graph, [town.fork(0), town.fork(37)])
+  const all = (kicks: boolean) => [town.forkAll(false), town.forkAll(kicks)]
+  measure(`version ${id}, ${conflicts} members in conflict`, version, graph, all(false))
+  measure(`version ${id}, ${conflicts} members kicked and not`, version, graph, all(true))
 }
 bench.chart('Merging two branches', ['finding conflicts', 'resolving', 'the longest turn'])
 bench.finish()

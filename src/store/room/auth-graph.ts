@@ -5,6 +5,8 @@ import { NidIndex } from './nid-index.ts'
 export type AuthNode = { eventNid: number; order: number; parents: ArrayLike<number> }
 
 const nodesPerStep = 8192
+/** The same of numbers that are looked up. */
+const looksPerStep = 2048
 /** States that one pass can tell apart: a bit each. */
 const statesPerPass = 30
 
@@ -88,11 +90,12 @@ export class AuthGraph {
   *difference(perState: readonly (readonly number[])[], shared: Iterable<number>): Steps<number[]> {
     const outside = yield* this.#outsideDifference(perState)
     const common = yield* this.#mark(shared)
-    if (perState.length <= statesPerPass) {
-      const found = yield* this.#paint(perState, common)
-      return [...found.map((order) => this.#nids[order]!), ...outside]
-    }
-    return [...(yield* this.#differenceOfMany(perState, common)), ...outside]
+    const found =
+      perState.length <= statesPerPass
+        ? yield* this.#paint(perState, common)
+        : yield* this.#differenceOfMany(perState, common)
+    for (const nid of outside) found.push(nid)
+    return found
   }
 
   /** Events that are not in the graph are in the difference unless every state has them. */
@@ -102,7 +105,7 @@ export class AuthGraph {
       const outside = new Set<number>()
       for (const [index, nid] of events.entries()) {
         if (!this.has(nid)) outside.add(nid)
-        if (index % nodesPerStep === nodesPerStep - 1) yield
+        if (index % looksPerStep === looksPerStep - 1) yield
       }
       for (const nid of outside) counts.set(nid, (counts.get(nid) ?? 0) + 1)
     }
@@ -120,7 +123,7 @@ export class AuthGraph {
     let step = 0
     for (const [state, events] of perState.entries())
       for (const nid of events) {
-        if (++step % nodesPerStep === 0) yield
+        if (++step % looksPerStep === 0) yield
         const order = this.#orders.get(nid)
         if (order < 0) continue
         colours[order]! |= 1 << state
@@ -135,7 +138,7 @@ export class AuthGraph {
       if ((this.#length - order) % nodesPerStep === 0) yield
       const colour = common[order] === 1 ? full : colours[order]!
       if (colour === 0) continue
-      if (colour !== full) found.push(order)
+      if (colour !== full) found.push(this.#nids[order]!)
       const end = this.#starts[order + 1]!
       for (let at = this.#starts[order]!; at < end; at++) {
         const parent = parents[at]!
@@ -159,9 +162,12 @@ export class AuthGraph {
       yield
     }
     const found: number[] = []
-    for (const [order, count] of counts.entries())
+    for (let order = 0; order < counts.length; order++) {
+      if (order % nodesPerStep === 0) yield
+      const count = counts[order]!
       if (count > 0 && count < perState.length && shared[order] === 0)
         found.push(this.#nids[order]!)
+    }
     return found
   }
 
@@ -176,7 +182,7 @@ export class AuthGraph {
     const ends = yield* this.#mark(given)
     const below = yield* this.#below(yield* this.#mark([...given, ...above]))
     const between = ends.slice()
-    const found: number[] = given.filter((nid) => !this.has(nid))
+    const found = yield* this.#strangers(given)
     for (let order = 0; order < this.#length; order++) {
       if (order % nodesPerStep === 0) yield
       if (below[order] === 0) continue
@@ -205,15 +211,29 @@ export class AuthGraph {
         const end = this.#starts[order + 1]!
         for (let at = this.#starts[order]!; at < end; at++) inner[this.#parents[at]!] = 1
       }
-      return this.#list(inner)
+      return yield* this.#list(inner)
     }
-    return [...this.#list(chain), ...given.filter((nid) => !this.has(nid))]
+    const found = yield* this.#list(chain)
+    for (const nid of yield* this.#strangers(given)) found.push(nid)
+    return found
   }
 
-  #list(marked: Uint8Array): number[] {
+  *#list(marked: Uint8Array): Steps<number[]> {
     const found: number[] = []
-    for (let order = 0; order < this.#length; order++)
+    for (let order = 0; order < marked.length; order++) {
+      if (order % nodesPerStep === 0) yield
       if (marked[order] === 1) found.push(this.#nids[order]!)
+    }
+    return found
+  }
+
+  /** Those that are not in the graph. */
+  *#strangers(given: readonly number[]): Steps<number[]> {
+    const found: number[] = []
+    for (const [index, nid] of given.entries()) {
+      if (index % looksPerStep === 0) yield
+      if (!this.has(nid)) found.push(nid)
+    }
     return found
   }
 
@@ -223,7 +243,7 @@ export class AuthGraph {
     for (const nid of events) {
       const order = this.#orders.get(nid)
       if (order >= 0) marked[order] = 1
-      if (++step % nodesPerStep === 0) yield
+      if (++step % looksPerStep === 0) yield
     }
     return marked
   }
