@@ -93,13 +93,16 @@ function sortKeys(value: Json): Json | undefined {
   const copy: JsonObject = {}
   for (const key of Object.keys(value).sort()) {
     const first = key.charCodeAt(0)
-    if (first >= 0x30 && first <= 0x39) return undefined
+    // Many keys are addresses.
+    if (first >= 0x30 && first <= 0x39 && digits.test(key)) return undefined
     const sorted = sortKeys(value[key]!)
     if (sorted === undefined) return undefined
     setKey(copy, key, sorted)
   }
   return copy
 }
+
+const digits = /^\d+$/
 
 /** The slow path, exact for every value that `inspect` let through. */
 function write(value: Json): string {
