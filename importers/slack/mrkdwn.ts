@@ -11,6 +11,9 @@ export interface SlackNames {
 const marks = { '*': 'b', _: 'i', '~': 'del' } as const
 type Mark = keyof typeof marks
 
+/** Where anything but text may begin. */
+const signs = /[<`*_~]/g
+
 /** Slack escapes these three and nothing else. */
 export function unescapeSlack(text: string): string {
   return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
