@@ -30,6 +30,10 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
   http_requests_under_way: ['gauge', 'Requests that are not answered yet'],
   sync_waiting: ['gauge', 'Clients that wait for news in a /sync'],
   queue_length: ['gauge', 'What waits for its turn in the main thread, by the queue'],
+  device_messages_not_kept_total: [
+    'counter',
+    'Messages to devices for which very many wait already',
+  ],
   user_changes_waiting: ['gauge', 'Changes of users that are not yet in a commit'],
 
   // What other servers send

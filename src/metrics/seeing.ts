@@ -24,7 +24,7 @@ export type SeeingParts = {
   rooms: Pick<RoomPool, 'measure' | 'lanes' | 'workers'>
   federation: Pick<FederationThread, 'measure' | 'isUp'>
   positions: Pick<Positions, 'waiting'>
-  users: Pick<UserShards, 'waiting'>
+  users: Pick<UserShards, 'waiting' | 'notKept'>
   intake: Pick<Intake, 'counts' | 'gauges' | 'lagMs' | 'isShedding'>
   push: Pick<PushSender, 'counts'>
   bridges: Pick<Bridges, 'counts'>
@@ -136,6 +136,7 @@ export class Seeing {
       ...meter.samples(),
       { name: 'sync_waiting', value: positions.waiting },
       { name: 'user_changes_waiting', value: users.waiting },
+      { name: 'device_messages_not_kept_total', value: users.notKept },
       { name: 'intake_transactions_in_hand', value: inHand },
       { name: 'intake_lag_seconds', value: intake.lagMs / 1000 },
       ...Object.entries(refused).map(([reason, value]) => ({

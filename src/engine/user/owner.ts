@@ -62,6 +62,8 @@ export class UserShards implements Users {
   readonly #busy = new Set<number>()
   readonly #commits = new Set<Promise<void>>()
   #count = 0
+  /** Messages to devices that were not kept, because very many wait already. */
+  notKept = 0
   #closed = false
 
   constructor(sql: Pool, options: UserShardsOptions) {
@@ -137,6 +139,7 @@ export class UserShards implements Users {
     const commit: Commit = {
       deviceNames: this.#options.deviceNames ?? false,
       outbox: new Set(),
+      notKept: 0,
     }
     try {
       outcomes = await this.#commitSurely(batch, commit)
@@ -153,6 +156,7 @@ export class UserShards implements Users {
       await this.#settle(batch.slice(middle))
       return
     }
+    this.notKept += commit.notKept
     this.#options.onCommit(lastPositions(outcomes))
     if (commit.outbox.size > 0) this.#options.onOutbox?.([...commit.outbox])
     for (const { call, result } of outcomes)

@@ -46,24 +46,74 @@ export type Message = {
   content: string
 }
 
-/** Leaves messages for the devices that there are; a device that is named gets its own rather than that for all. */
-export const add = (sql: Sql, rows: readonly Message[]) =>
-  sql`
-    insert into to_device (shard, user_id, device_id, position, sender, type, content)
-    select distinct on (m.shard, m.user_id, d.device_id, m.position)
-      m.shard, m.user_id, d.device_id, m.position, m.sender, m.type, m.content
-    from unnest(
-      ${rows.map((row) => row.shard)}::smallint[],
-      ${rows.map((row) => row.userId)}::text[],
-      ${rows.map((row) => row.deviceId)}::text[],
-      ${rows.map((row) => row.position)}::bigint[],
-      ${rows.map((row) => row.sender)}::text[],
-      ${rows.map((row) => row.type)}::text[],
-      ${rows.map((row) => row.content)}::text[]
-    ) as m (shard, user_id, device_id, position, sender, type, content)
-    join devices d on d.shard = m.shard and d.user_id = m.user_id
-      and (m.device_id = '*' or d.device_id = m.device_id)
-    order by m.shard, m.user_id, d.device_id, m.position, m.device_id = '*'`
+/** So many messages wait for one device; of one source that brought a tenth of them no more is kept then. */
+const mostWaiting = 10_000
+
+/**
+ * Leaves messages for the devices that there are; a device that is named gets its own rather than that for all.
+ * Where very many wait already those are not kept whose source, another server or a user of ours, brought much
+ * of them: what others send, keys of rooms above all, must not be lost for it. At twice as many nobody's are.
+ * Answers how many were not kept.
+ */
+export async function add(
+  sql: Sql,
+  rows: readonly Message[],
+  most: number = mostWaiting,
+): Promise<number> {
+  const [row] = await sql<{ not_kept: number }[]>`
+    with wanted as materialized (
+      select distinct on (m.shard, m.user_id, d.device_id, m.position)
+        m.shard, m.user_id, d.device_id, m.position, m.sender, m.type, m.content,
+        case when substr(m.sender, strpos(m.sender, ':')) = substr(m.user_id, strpos(m.user_id, ':'))
+          then m.sender else substr(m.sender, strpos(m.sender, ':')) end as source
+      from unnest(
+        ${rows.map((row) => row.shard)}::smallint[],
+        ${rows.map((row) => row.userId)}::text[],
+        ${rows.map((row) => row.deviceId)}::text[],
+        ${rows.map((row) => row.position)}::bigint[],
+        ${rows.map((row) => row.sender)}::text[],
+        ${rows.map((row) => row.type)}::text[],
+        ${rows.map((row) => row.content)}::text[]
+      ) as m (shard, user_id, device_id, position, sender, type, content)
+      join devices d on d.shard = m.shard and d.user_id = m.user_id
+        and (m.device_id = '*' or d.device_id = m.device_id)
+      order by m.shard, m.user_id, d.device_id, m.position, m.device_id = '*'
+    ), laden as materialized (
+      select shard, user_id, device_id
+      from (select distinct shard, user_id, device_id from wanted) w
+      where (
+        select count(*) from (
+          select 1 from to_device t
+          where t.shard = w.shard and t.user_id = w.user_id and t.device_id = w.device_id
+          limit ${most}::integer
+        ) waiting
+      ) >= ${most}::integer
+    ), loads as materialized (
+      select shard, user_id, device_id, source, count(*) as own,
+        sum(count(*)) over (partition by shard, user_id, device_id) as total
+      from (
+        select l.shard, l.user_id, l.device_id,
+          case when substr(t.sender, strpos(t.sender, ':')) = substr(t.user_id, strpos(t.user_id, ':'))
+            then t.sender else substr(t.sender, strpos(t.sender, ':')) end as source
+        from laden l
+        join to_device t on t.shard = l.shard and t.user_id = l.user_id and t.device_id = l.device_id
+      ) waiting
+      group by shard, user_id, device_id, source
+    ), kept as (
+      insert into to_device (shard, user_id, device_id, position, sender, type, content)
+      select shard, user_id, device_id, position, sender, type, content
+      from wanted w
+      where not exists (
+        select from loads l
+        where l.shard = w.shard and l.user_id = w.user_id and l.device_id = w.device_id
+          and (l.total >= 2 * ${most}::integer
+            or (l.source = w.source and l.own >= ${most}::integer / 10))
+      )
+      returning 1
+    )
+    select ((select count(*) from wanted) - (select count(*) from kept))::integer as not_kept`
+  return row!.not_kept
+}
 
 /** The device that a client speaks for. */
 export type Recipient = { shard: number; userId: string; deviceId: string }

@@ -45,6 +45,7 @@ async function claimFresh(sql: Sql, claims: readonly toDevice.Received[]): Promi
 async function deliverToDevice(
   sql: Sql,
   calls: CallsOf<ToDeviceCalls['deliverToDevice']>,
+  commit: Commit,
 ): Promise<void> {
   const claims = calls.flatMap(({ shard, userId, args: [{ received }] }) =>
     received ? [{ shard, userId, ...received }] : [],
@@ -64,7 +65,7 @@ async function deliverToDevice(
       content,
     }))
   })
-  if (rows.length > 0) await toDevice.add(sql, rows)
+  if (rows.length > 0) commit.notKept = await toDevice.add(sql, rows)
 }
 
 async function sendToDevice(

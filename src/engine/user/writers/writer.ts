@@ -32,6 +32,8 @@ export type Commit = {
   readonly deviceNames: boolean
   /** Servers that have new EDUs in the outbox; they are told of after the commit. */
   readonly outbox: Set<string>
+  /** Messages to devices for which very many wait already. */
+  notKept: number
 }
 
 export type Writer<F> = {
