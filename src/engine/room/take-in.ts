@@ -6,7 +6,7 @@ import { emptyPart, type RoomPart, type StagedState } from '#store/room/batch.ts
 import { packEventId } from '#store/room/event-id.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { openChain } from '#store/room/plan-spans.ts'
-import { makeWhole } from '#store/room/snapshots.ts'
+import { makingWhole } from '#store/room/snapshots.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { after } from '#engine/room/decide.ts'
@@ -20,7 +20,7 @@ import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { claim } from '#engine/room/receive.ts'
 import { type JoinedServer, type Known, Room } from '#engine/room/room.ts'
 import { countMembers, type Intake, stageEntry, stateOf } from '#engine/room/staged.ts'
-import type { Task } from '#engine/room/task.ts'
+import { steps, type Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Landed } from '#engine/worker/protocol.ts'
 
@@ -88,6 +88,7 @@ class Stage extends Asked<null> {
     )
     const numbers = yield* numbersFor(parts.interner, all)
     const claimed = new Set<string>()
+    const texts = yield* textsOf(all.filter(({ eventId }) => !found.has(eventId)))
     for (const event of all)
       if (!found.has(event.eventId) && (yield* claim(lane, event))) claimed.add(event.eventId)
     if (room.stale || (!loaded && lane.room)) throw new RoomReloaded()
@@ -108,7 +109,12 @@ class Stage extends Asked<null> {
       const there = found.get(event.eventId)
       if (!there && !claimed.has(event.eventId)) return
       const known = !there
-        ? this.#put(parts, room, event, { numbers, part, ...(rejection && { rejection }) })
+        ? this.#put(parts, room, event, {
+            numbers,
+            part,
+            text: texts.get(event.eventId)!,
+            ...(rejection && { rejection }),
+          })
         : lacksAuth(there)
           ? this.#complete(parts, room, there, part)
           : there
@@ -137,17 +143,19 @@ class Stage extends Asked<null> {
     {
       numbers,
       part,
+      text,
       rejection,
     }: {
       numbers: Interned
       part: ReturnType<typeof emptyPart>
+      text: string
       rejection?: string
     },
   ): Known {
     const cited = event.authEvents.map((id) => this.#intake.staged.get(id))
     const { known, row } = outlierOf(parts, room, event, {
       numbers,
-      text: canonicalEvent(event.version, event.pdu)!,
+      text,
       authNids: cited.flatMap((each) => each?.nid ?? []),
       ...(rejection !== undefined && { rejection }),
     })
@@ -170,6 +178,19 @@ class Stage extends Asked<null> {
   answerFor(): null {
     return null
   }
+}
+
+/** Texts that are written out between two yields. */
+const perText = 50
+
+/** What is stored of some events. */
+function* textsOf(events: readonly RoomEvent[]): Task<Map<string, string>> {
+  const texts = new Map<string, string>()
+  for (const [index, { eventId, version, pdu }] of events.entries()) {
+    if (index % perText === perText - 1) yield
+    texts.set(eventId, canonicalEvent(version, pdu)!)
+  }
+  return texts
 }
 
 /** The join itself, and with it the state: from here on the room is one of ours. */
@@ -197,8 +218,7 @@ class Enter extends Asked<Landed> {
     yield* claim(lane, join)
     const counts = yield* countMembers(this.#intake, this.#userId)
     const state = yield* stateOf(this.#intake)
-    // Tens of thousands of entries take milliseconds to be packed.
-    const whole = makeWhole(shardOfRoom(parts, old).nextNid(), old.nid, state)
+    const whole = yield* steps(makingWhole(shardOfRoom(parts, old).nextNid(), old.nid, state))
     yield
     if (old.stale) throw new RoomReloaded()
     const { known, row } = outlierOf(parts, old, join, {

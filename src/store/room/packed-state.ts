@@ -1,4 +1,5 @@
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import type { Steps } from '#core/state-res/steps.ts'
 
 /**
  * A list of (state key, event) pairs as bytes: sorted by key, keys as differences, events as signed
@@ -17,7 +18,19 @@ const worthwhile = 256
 /** Numbers of a shard are as far apart as there are shards: the remainder is written once. */
 const usualStep = 64
 
-export function pack({ keys, events }: Pairs): Uint8Array {
+/** Entries between two yields. */
+const perStep = 2_000
+
+/** The same at once. */
+export function pack(pairs: Pairs): Uint8Array {
+  for (const steps = packing(pairs); ;) {
+    const { done, value } = steps.next()
+    if (done) return value
+  }
+}
+
+/** Packs some entries at a time: tens of thousands take milliseconds. */
+export function* packing({ keys, events }: Pairs): Steps<Uint8Array> {
   const bytes = new Writer(20 + 12 * keys.length)
   bytes.byte(plain)
   bytes.unsigned(keys.length)
@@ -31,12 +44,16 @@ export function pack({ keys, events }: Pairs): Uint8Array {
   bytes.unsigned(remainder)
   // Keys and events apart: alike follows alike, which compresses better.
   let last = 0
-  for (const key of keys) {
+  for (let at = 0; at < keys.length; at++) {
+    const key = keys[at]!
     bytes.unsigned(key - last)
     last = key
+    if (at % perStep === perStep - 1) yield
   }
   last = 0
-  for (const event of events) {
+  for (let at = 0; at < events.length; at++) {
+    if (at % perStep === perStep - 1) yield
+    const event = events[at]!
     const counter = event === 0 ? 0 : Math.floor(event / step)
     bytes.signed(counter - last)
     last = counter

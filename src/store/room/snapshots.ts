@@ -1,6 +1,7 @@
+import type { Steps } from '#core/state-res/steps.ts'
 import type { Sql } from '#store/db.ts'
 import type { NewSnapshot } from './batch.ts'
-import { pack, type Pairs, unpack } from './packed-state.ts'
+import { pack, packing, type Pairs, unpack } from './packed-state.ts'
 import type { SnapshotCache } from './snapshot-cache.ts'
 import { hashBytes, hashFromBytes } from './state-hash.ts'
 import { StateMap } from './state-map.ts'
@@ -31,7 +32,15 @@ export type Layer = {
 export type Made = { snapshot: Snapshot; row: NewSnapshot }
 
 /** The snapshot of a state that no older one leads to. */
-export function makeWhole(nid: number, roomNid: number, state: StateMap): Made {
+export const makeWhole = (nid: number, roomNid: number, state: StateMap): Made =>
+  whole(nid, roomNid, state, pack(state.packed()))
+
+/** The same of a large state, some of it at a time. */
+export function* makingWhole(nid: number, roomNid: number, state: StateMap): Steps<Made> {
+  return whole(nid, roomNid, state, yield* packing(state.packed()))
+}
+
+function whole(nid: number, roomNid: number, state: StateMap, packed: Uint8Array): Made {
   const layer = { nid, height: 0, changes: undefined }
   return {
     snapshot: { nid, roomNid, state, height: 0, layers: [layer] },
@@ -41,7 +50,7 @@ export function makeWhole(nid: number, roomNid: number, state: StateMap): Made {
       height: 0,
       entries: state.size,
       hash: hashBytes(state.hash),
-      packed: pack(state.packed()),
+      packed,
     },
   }
 }
