@@ -68,7 +68,7 @@ export class MautrixBridge {
   /** Has it do something, and answers what came of it. */
   async do<T = unknown>(command: Command): Promise<T> {
     const number = ++this.#count
-    this.#process.stdin.write(`${JSON.stringify({ number, ...command })}\n`)
+    void this.#process.stdin.write(`${JSON.stringify({ number, ...command })}\n`)
     await this.#process.stdin.flush()
     await until(() => this.#answers.has(number))
     const { value, error } = this.#answers.get(number)!

@@ -62,7 +62,7 @@ export const queryUserByProtocol = op({
 })
 
 /** What of the query is for us, and nobody else's business. */
-const ours = ['access_token', 'user_id', 'device_id']
+const ours = ['access_token', 'user_id', 'device_id', 'org.matrix.msc3202.device_id']
 
 async function find(
   ctx: Context,

@@ -85,7 +85,9 @@ function actingSession(
   { appservice, userId: sender }: Acting,
 ): Session | Promise<Session> {
   const userId = request.query.get('user_id') ?? sender
-  const deviceId = request.query.get('device_id') ?? undefined
+  const { query } = request
+  // MSC3202
+  const deviceId = query.get('device_id') ?? query.get('org.matrix.msc3202.device_id') ?? undefined
   const session = ctx.tokens.acting.find(appservice, userId, deviceId)
   return session instanceof Promise
     ? session.then((found) => known(ctx, request, found))

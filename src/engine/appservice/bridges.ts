@@ -109,7 +109,7 @@ export class Bridges {
       options.sql,
       appservices.all.map(({ id, connects }) => ({
         id,
-        follows: connects === 'maybe' ? undefined : true,
+        follows: connects !== 'maybe',
       })),
       options.clock(),
     )

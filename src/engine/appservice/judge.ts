@@ -1,4 +1,4 @@
-import { takesEphemeral } from '#core/appservice.ts'
+import { takesEphemeral, takesToDevice } from '#core/appservice.ts'
 import { domainOf } from '#core/ids.ts'
 import type { Follows, Places } from '#engine/appservice/follows.ts'
 import type { RoomGuests } from '#engine/appservice/room-guests.ts'
@@ -29,6 +29,7 @@ export class Judge {
   readonly #guests: RoomGuests
   readonly #ephemeral: ReadonlySet<number>
   readonly #encrypting: ReadonlySet<number>
+  readonly #takesToDevice: boolean
 
   constructor(sql: Sql, serverName: string, follows: Follows, guests: RoomGuests) {
     this.#sql = sql
@@ -36,6 +37,7 @@ export class Judge {
     this.#follows = follows
     this.#guests = guests
     this.#ephemeral = new Set(follows.where(takesEphemeral))
+    this.#takesToDevice = follows.where(takesToDevice).length > 0
     this.#encrypting = new Set(follows.where(({ pushEncryption }) => pushEncryption))
   }
 
@@ -78,7 +80,7 @@ export class Judge {
     const [read, lists, addressed] = await Promise.all([
       this.#ephemeral.size > 0 ? follow.receipts(sql, stretches) : [],
       this.#encrypting.size > 0 ? follow.changedLists(sql, stretches) : [],
-      follow.addressed(sql, stretches),
+      this.#takesToDevice ? follow.addressed(sql, stretches) : [],
     ])
     const changed = lists.map(({ user_id: id }) => id)
     const byPlace = new Map<number, string[]>()

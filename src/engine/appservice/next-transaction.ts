@@ -14,11 +14,15 @@ import * as supplies from '#store/appservice/supplies.ts'
 import type { Pool, Sql } from '#store/db.ts'
 import * as toDevice from '#store/user/to-device.ts'
 
-/** Events of one transaction, and characters of them as they are stored; one event always fits. */
+/**
+ * Events of one transaction, and characters of them as they are stored; one event always fits. With what they
+ * replaced, and the messages, it stays below the megabyte that many a receiver takes at most.
+ */
 const maxEvents = 100
-const maxSize = 512 * 1024
-/** Messages to devices, receipts and device lists of one transaction. */
+const maxSize = 384 * 1024
+/** Messages to devices, with their characters, receipts and device lists of one transaction. */
 const maxMessages = 100
+const maxMessagesSize = 192 * 1024
 const maxReceipts = 200
 const maxLists = 200
 /** Users for whose devices messages wait that are looked at for one transaction. */
@@ -61,7 +65,7 @@ export async function nextTransaction(
     appservice.pushEncryption ? queue.lists(sql, nid, maxLists) : [],
     takesToDevice(appservice) ? readMessages(sources, place) : [],
   ])
-  const taken = fitting(waiting)
+  const taken = fitting(waiting, ({ size }) => size, maxSize)
   const events = await writeEvents(sql, appservice, taken, now)
   const passing = sources.passing.take(place)
   const supply = sources.supplies.take(place)
@@ -95,11 +99,11 @@ export async function nextTransaction(
 }
 
 /** The first of them that one transaction may hold. */
-function fitting(waiting: readonly queue.Queued[]): queue.Queued[] {
+function fitting<T>(waiting: readonly T[], sizeOf: (row: T) => number, most: number): T[] {
   let size = 0
   const end = waiting.findIndex((row, index) => {
-    size += row.size
-    return index > 0 && size > maxSize
+    size += sizeOf(row)
+    return index > 0 && size > most
   })
   return end < 0 ? [...waiting] : waiting.slice(0, end)
 }
@@ -214,10 +218,12 @@ async function readMessages(
       asked.map((userId) => ({ shard: shardOf(userId), userId })),
       maxMessages,
     )
+    const taken = fitting(rows, ({ content }) => content.length, maxMessagesSize)
     // There may be more.
-    if (rows.length === maxMessages) for (const userId of asked) users.add(userId)
+    const isAll = rows.length < maxMessages && taken.length === rows.length
+    if (!isAll) for (const userId of asked) users.add(userId)
     else for (const { user_id: userId } of rows) users.add(userId)
-    return rows
+    return taken
   } catch (error) {
     for (const userId of asked) users.add(userId)
     throw error

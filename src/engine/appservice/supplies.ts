@@ -58,7 +58,11 @@ export class Supplies {
   async changed(userIds: readonly string[]): Promise<void> {
     const own = userIds.filter((id) => this.#placesOf(id).length > 0)
     if (own.length === 0) return
-    const rows = await stored.devicesOf(this.#sql, own.map((id) => shardOf(id)), own)
+    const rows = await stored.devicesOf(
+      this.#sql,
+      own.map((id) => shardOf(id)),
+      own,
+    )
     for (const userId of own)
       for (const place of this.#placesOf(userId)) {
         const devices = this.#devices.get(place)!.get(shardOf(userId))

@@ -5,6 +5,7 @@ import type { Pool } from '#store/db.ts'
 import { dropRoom } from '#store/event-index/drop.ts'
 import { isUnsent } from '#store/federation/unsent.ts'
 import * as listRooms from '#store/room/list-rooms.ts'
+import * as networkRooms from '#store/user/network-rooms.ts'
 import * as publishedRooms from '#store/user/published-rooms.ts'
 import * as roomAliases from '#store/user/room-aliases.ts'
 import * as deletions from '#store/user/room-deletions.ts'
@@ -180,6 +181,7 @@ export class RoomDeletions {
     outcome.local_aliases.push(...aliases)
     await roomAliases.removeOfRoom(sql, roomId)
     await publishedRooms.remove(sql, roomId)
+    await networkRooms.removeAll(sql, roomId)
     const members = [...(await listRooms.localMembersOf(sql, serverName, roomId))]
     outcome.failed_to_kick_users = []
     const next = async (): Promise<void> => {

@@ -11,23 +11,24 @@ export type Known = {
 }
 
 /**
- * Makes known who is registered, and whether they are to be sent anything: what is noted stays unless
- * `follows` is said. Answers those of them, with the numbers of their rows.
+ * Makes known who is registered, and that those who follow are to be sent what interests them; who was before
+ * still is. Answers their rows.
  */
 export const note = (
   pool: Pool,
-  registered: readonly { id: string; follows: boolean | undefined }[],
+  registered: readonly { id: string; follows: boolean }[],
   now: number,
 ): Promise<Known[]> =>
   pool.begin(async (sql) => {
-    for (const { id, follows } of registered)
-      await sql`
-        insert into appservices (id, created_at, follows) values (${id}, ${now}, ${follows ?? false})
-        on conflict (id) do update
-          set follows = ${follows === undefined ? sql`appservices.follows` : follows}`
+    const ids = registered.map(({ id }) => id)
+    const surely = registered.flatMap(({ id, follows }) => (follows ? [id] : []))
+    await sql`
+      insert into appservices (id, created_at, follows)
+      select id, ${now}::bigint, id = any(${surely}::text[]) from unnest(${ids}::text[]) r (id)
+      on conflict (id) do update set follows = appservices.follows or excluded.follows`
     return sql<Known[]>`
       select appservice_nid, id, created_at, follows, failures, retry_at from appservices
-      where id = any(${registered.map(({ id }) => id)}::text[])`
+      where id = any(${ids}::text[])`
   })
 
 /** From now on it is sent what interests it; whether it was not before. */

@@ -24,3 +24,8 @@ export async function remove(
     delete from network_rooms
     where appservice_id = ${appserviceId} and network_id = ${networkId} and room_id = ${roomId}`
 }
+
+/** Takes a room out of all of them. */
+export async function removeAll(sql: Sql, roomId: string): Promise<void> {
+  await sql`delete from network_rooms where room_id = ${roomId}`
+}

@@ -51,6 +51,8 @@ describe('an application service', () => {
     const { client } = await home.logIn(userId, { deviceId: 'DEV' })
     const query = acting(userId, '&device_id=DEV')
     expect((await whoami(asIrc, query)).body.device_id).toBe('DEV')
+    const older = acting(userId, '&org.matrix.msc3202.device_id=DEV')
+    expect((await whoami(asIrc, older)).body.device_id).toBe('DEV')
     expect((await whoami(asIrc, acting(userId))).body.device_id).toBeUndefined()
     for (const wrong of [
       acting(userId, '&device_id=OTHER'),
