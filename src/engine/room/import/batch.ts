@@ -1,4 +1,5 @@
 import { conflict } from '#core/error.ts'
+import type { Sql } from '#store/db.ts'
 import * as sessions from '#store/import/sessions.ts'
 import type { Staging } from '#engine/room/import/staging.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -10,10 +11,6 @@ export async function takeBatch(lane: Lane, staging: Staging, input: ImportBatch
   const { sql } = lane.parts
   const { row } = staging
   const { batch } = input
-  if (batch < row.next_batch) return (await sessions.answerOf(sql, row, batch)) ?? '{}'
-  requireOpen(staging)
-  if (batch > row.next_batch)
-    throw conflict(`The next batch is ${row.next_batch}`, { next_batch: row.next_batch })
   await takePeople(lane, staging, input)
   const intake = new Intake(lane, staging, input)
   await intake.run()
@@ -36,7 +33,20 @@ export async function takeBatch(lane: Lane, staging: Staging, input: ImportBatch
   return answer
 }
 
-export function requireOpen({ row: { state } }: Staging): void {
+/** What a batch was answered before; undefined for the one that is to come next. */
+export async function answeredBatch(
+  sql: Sql,
+  row: sessions.SessionRow,
+  batch: number,
+): Promise<string | undefined> {
+  if (batch < row.next_batch) return sessions.answerOf(sql, row, batch)
+  requireOpen(row)
+  if (batch > row.next_batch)
+    throw conflict(`The next batch is ${row.next_batch}`, { next_batch: row.next_batch })
+  return undefined
+}
+
+export function requireOpen({ state }: sessions.SessionRow): void {
   if (state !== 'open') throw conflict(`The import is ${state}: it takes no more records`)
 }
 

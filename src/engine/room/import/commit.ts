@@ -7,7 +7,6 @@ import { SnapshotCache } from '#store/room/snapshot-cache.ts'
 import { load } from '#store/room/snapshots.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import * as localTxns from '#store/room/local-txns.ts'
-import { requireOpen } from '#engine/room/import/batch.ts'
 import { Intake } from '#engine/room/import/intake.ts'
 import { type Leader, leaderOf, markerType } from '#engine/room/import/leader.ts'
 import { type MemberWish, type Refusals, TakeMembers } from '#engine/room/import/members.ts'
@@ -24,8 +23,6 @@ export type Send = (roomId: string, event: LocalEvent) => Promise<Landed>
 export async function commitImport(lane: Lane, staging: Staging, send: Send): Promise<string> {
   const { sql } = lane.parts
   const { row } = staging
-  if (row.state === 'committed') return row.answer!
-  requireOpen(staging)
   const chain = await importChains.stateOf(sql, row.shard, row.chain)
   const leader = await ask(lane, (room) =>
     leaderOf(lane.parts, room, room.state, [staging.wish.userId]),

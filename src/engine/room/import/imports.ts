@@ -2,7 +2,7 @@ import { conflict, limitExceeded } from '#core/error.ts'
 import * as records from '#store/import/records.ts'
 import * as sessions from '#store/import/sessions.ts'
 import * as importChains from '#store/room/import-chains.ts'
-import { takeBatch } from '#engine/room/import/batch.ts'
+import { answeredBatch, requireOpen, takeBatch } from '#engine/room/import/batch.ts'
 import { commitImport, type Send } from '#engine/room/import/commit.ts'
 import { Open, type Opened, preflight } from '#engine/room/import/open.ts'
 import { Staging } from '#engine/room/import/staging.ts'
@@ -63,22 +63,33 @@ export class Imports {
     if (step.step === 'open') return this.#open(lane, step)
     const { sessionId } = step
     try {
-      const staging = await this.#staging(lane, sessionId)
+      const row = this.#kept.get(sessionId)?.row ?? (await this.#row(lane, sessionId))
       switch (step.step) {
         case 'batch':
-          return await takeBatch(lane, staging, step)
+          return (
+            (await answeredBatch(this.#parts.sql, row, step.batch)) ??
+            (await takeBatch(lane, await this.#staging(lane, sessionId), step))
+          )
         case 'commit':
-          return await commitImport(lane, staging, this.#send)
+          if (row.state === 'committed') return row.answer!
+          requireOpen(row)
+          return await commitImport(lane, await this.#staging(lane, sessionId), this.#send)
         case 'abort':
-          return await this.#abort(lane, staging)
+          return await this.#abort(lane, row)
         case 'undo':
-          return await this.#undo(lane, staging)
+          return await this.#undo(lane, row)
       }
     } catch (error) {
       // What it was is read again from the database.
       this.#kept.delete(sessionId)
       throw error
     }
+  }
+
+  async #row(lane: Lane, sessionId: string): Promise<sessions.SessionRow> {
+    const row = await sessions.byId(this.#parts.sql, sessionId)
+    if (row?.room_id !== lane.roomId) throw notFound('There is no such import of this room')
+    return row
   }
 
   async #staging(lane: Lane, sessionId: string): Promise<Staging> {
@@ -141,9 +152,8 @@ export class Imports {
     return tell({ session_id: row.session_id, mode, next_batch: 0 })
   }
 
-  async #abort(lane: Lane, staging: Staging): Promise<string> {
+  async #abort(lane: Lane, row: sessions.SessionRow): Promise<string> {
     const { sql } = this.#parts
-    const { row } = staging
     if (row.state !== 'open' && row.state !== 'aborted')
       throw conflict(`The import is ${row.state}: it cannot be aborted, only undone`)
     const chain = await importChains.stateOf(sql, row.shard, row.chain)
@@ -152,13 +162,12 @@ export class Imports {
     if (row.state === 'open') await sessions.setState(sql, row, 'aborted', null)
     row.state = 'aborted'
     this.#kept.delete(row.session_id)
-    this.#tidy(lane, staging, true)
+    this.#tidy(lane, row, true)
     return told(row)
   }
 
-  async #undo(lane: Lane, staging: Staging): Promise<string> {
+  async #undo(lane: Lane, row: sessions.SessionRow): Promise<string> {
     const { sql } = this.#parts
-    const { row } = staging
     if (row.state === 'open' || row.state === 'aborted')
       throw conflict(`The import is ${row.state}: there is nothing to undo`)
     const chain = await importChains.stateOf(sql, row.shard, row.chain)
@@ -167,12 +176,12 @@ export class Imports {
     if (row.state === 'committed') await sessions.setState(sql, row, 'undone', null)
     row.state = 'undone'
     this.#kept.delete(row.session_id)
-    this.#tidy(lane, staging, false)
+    this.#tidy(lane, row, false)
     return told(row)
   }
 
   /** Forgets the records, so that they could be imported again, and what nobody ever saw; in small steps. */
-  #tidy(lane: Lane, { row }: Staging, withEvents: boolean): void {
+  #tidy(lane: Lane, row: sessions.SessionRow, withEvents: boolean): void {
     const { sql } = this.#parts
     const run = async () => {
       await records.forgetWaiting(sql, row)
