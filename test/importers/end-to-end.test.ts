@@ -1,0 +1,186 @@
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { appendFile, cp, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Console } from '#importers/commands/console.ts'
+import { plan } from '#importers/commands/plan.ts'
+import { run, type RunOptions } from '#importers/commands/run.ts'
+import { undo } from '#importers/commands/sessions.ts'
+import { verify } from '#importers/commands/verify.ts'
+import { makeCertificates } from '#test/certificates.ts'
+import { openTestDatabase, type TestDatabase } from '#test/database.ts'
+import { newFolder } from '#test/folder.ts'
+import { freePorts, Laneway, type Login } from '#test/laneway.ts'
+import { until } from '#test/until.ts'
+
+let folder: string
+let database: TestDatabase
+let server: Laneway
+let admin: Login
+let bob: Login
+
+beforeAll(async () => {
+  folder = await newFolder('import')
+  database = await openTestDatabase()
+  const [tls, client] = await freePorts(2)
+  server = await Laneway.prepare(join(folder, 'server'), {
+    ports: { tls: tls!, client: client! },
+    certificates: await makeCertificates(folder, ['home.test']),
+    serverName: 'home.test',
+    databaseUrl: database.url,
+  })
+  await server.start()
+  admin = await server.register('admin', true)
+  bob = await server.register('bob')
+})
+
+afterAll(async () => {
+  await server.stop()
+  await database.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const told: string[] = []
+const console: Console = {
+  write: (line) => void told.push(line),
+  warn: (line) => void told.push(line),
+  isTerminal: false,
+  json: false,
+  finish: new AbortController().signal,
+  stop: new AbortController().signal,
+}
+
+/** A plan for an export, and the commands on it. */
+async function imported(name: string, exportPath: string, map = '') {
+  const access = { token: admin.token, tokenFile: undefined }
+  const out = join(folder, `${name}.toml`)
+  const mapPath = join(folder, `${name}-map.toml`)
+  await Bun.write(mapPath, map)
+  await plan(
+    exportPath,
+    { ...access, server: server.clientUrl, out, format: 'auto', source: name, map: mapPath },
+    console,
+  )
+  return {
+    run: (options: Partial<RunOptions> = {}) =>
+      run(out, { ...access, jobs: 2, media: false, ...options }, console),
+    verify: (readerToken?: string) =>
+      verify(undefined, { ...access, plan: out, sample: 10, full: true, readerToken }, console),
+    undo: () => undo(undefined, { ...access, plan: out, all: true }, console),
+  }
+}
+
+const roomPath = (roomId: string) => `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}`
+const joinedRooms = async () =>
+  (await admin.get<{ joined_rooms: string[] }>('/_matrix/client/v3/joined_rooms')).joined_rooms
+
+/** Rooms that come to be while something is done. */
+async function newRooms(work: () => Promise<unknown>): Promise<string[]> {
+  const before = new Set(await joinedRooms())
+  await work()
+  return (await joinedRooms()).filter((each) => !before.has(each))
+}
+
+const bodies = async (reader: Login, roomId: string) =>
+  (await reader.history(roomId))
+    .filter(({ type, content }) => type === 'm.room.message' && content['body'] !== undefined)
+    .map(({ content }) => String(content['body']))
+
+test('a Gitter archive is imported, verified by a plain user, undone and imported again', async () => {
+  const exportPath = join(folder, 'gitter')
+  await cp(join(import.meta.dir, 'fixtures/gitter/rest'), exportPath, { recursive: true })
+  const it = await imported('gitter', exportPath)
+  let code: number | undefined
+  const [roomId] = await newRooms(async () => (code = await it.run()))
+  // One record of the fixture has no ID.
+  expect(code).toBe(3)
+  await bob.ask('POST', `${roomPath(roomId!)}/join`, {})
+  const expected = [
+    '@bob see **docs** #12 and `a:100:b` at 12:30:45 🎉',
+    'thanks',
+    'waves at @bob',
+    '[travis] build passed',
+  ]
+  await until(async () => (await bodies(bob, roomId!)).length >= 6)
+  const read = await bodies(bob, roomId!)
+  expect(read.filter((body) => expected.includes(body))).toEqual(expected)
+  expect(await it.verify(bob.token)).toBe(0)
+  const name = await admin.get<{ name: string }>(`${roomPath(roomId!)}/state/m.room.name`)
+  expect(name).toEqual({ name: 'gitterHQ/gitter' })
+  // Again: nothing is new.
+  await it.run()
+  expect(await bodies(bob, roomId!)).toEqual(read)
+  await it.undo()
+  await until(async () => (await bodies(bob, roomId!)).length === 0)
+  await it.run()
+  await until(async () => (await bodies(bob, roomId!)).length === read.length)
+  expect(await bodies(bob, roomId!)).toEqual(read)
+  expect(await it.verify(bob.token)).toBe(0)
+})
+
+test('history goes between what was said in a room, and a newer export brings what is new', async () => {
+  const { room_id: roomId } = await admin.ask<{ room_id: string }>(
+    'POST',
+    '/_matrix/client/v3/createRoom',
+    { preset: 'public_chat', room_alias_name: 'live' },
+  )
+  await bob.ask('POST', `${roomPath(roomId)}/join`, {})
+  await admin.ask('PUT', `${roomPath(roomId)}/send/m.room.message/1`, {
+    msgtype: 'm.text',
+    body: 'live',
+  })
+  const exportPath = join(folder, 'own')
+  await mkdir(exportPath, { recursive: true })
+  const chat = join(exportPath, 'chat.ndjson')
+  const time = Date.UTC(2020, 0, 1)
+  const line = (id: number, more: object = {}) =>
+    `${JSON.stringify({ kind: 'message', room: 'c', id: String(id), sender: 'u', time: time + id, body: `old ${id}`, ...more })}\n`
+  await Bun.write(
+    chat,
+    '{"kind":"person","id":"u","name":"U"}\n' +
+      line(0, { reactions: [{ key: '👍', people: ['u'] }] }) +
+      line(1, { thread: '0' }) +
+      line(2, { earlier: [{ time: time + 2, body: 'older 2' }] }) +
+      line(3, { replyTo: '2' }) +
+      line(3.5, { body: '', files: [{ name: 'note ä.txt', content: { entry: 'note.txt' } }] }),
+  )
+  await Bun.write(join(exportPath, 'note.txt'), 'a file of long ago')
+  const it = await imported('own', exportPath, '[rooms]\nc = "#live:home.test"\n')
+  expect(await it.run({ media: true })).toBe(0)
+  await until(async () => (await bodies(bob, roomId)).length === 7)
+  expect(await bodies(bob, roomId)).toEqual([
+    'old 0',
+    'old 1',
+    'older 2',
+    '* old 2',
+    'old 3',
+    'note ä.txt',
+    'live',
+  ])
+  expect(await it.verify(bob.token)).toBe(0)
+  expect(told.at(-2)).toBe('1 files can be fetched, or are told above')
+  const shared = (await bob.history(roomId)).find(({ content }) => content['msgtype'] === 'm.file')!
+  const path = `/_matrix/client/v1/media/download/${String(shared.content['url']).slice('mxc://'.length)}`
+  const answer = await bob.request('GET', path)
+  expect(await answer.text()).toBe('a file of long ago')
+  expect(answer.headers.get('content-type')).toContain('text/plain')
+  await appendFile(chat, line(4))
+  expect(await it.run({ media: true })).toBe(0)
+  await until(async () => (await bodies(bob, roomId)).length === 8)
+  expect((await bodies(bob, roomId)).slice(-3)).toEqual(['note ä.txt', 'old 4', 'live'])
+  expect(await it.verify(bob.token)).toBe(0)
+})
+
+test('who is no administrator is refused before anything is read', async () => {
+  const refused = await plan(
+    join(folder, 'not there'),
+    {
+      token: bob.token,
+      tokenFile: undefined,
+      server: server.clientUrl,
+      out: join(folder, 'never.toml'),
+      format: 'auto',
+    },
+    console,
+  ).catch((error: unknown) => error)
+  expect(String(refused)).toContain('may not import')
+})
