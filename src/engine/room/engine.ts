@@ -154,6 +154,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const shards = await takeOver(options.pool, options.shards, options.owner)
     const engine = new RoomEngine(options, new Map(shards.map((shard) => [shard.shard, shard])))
     await engine.joins.resume((roomId) => engine.lane(roomId))
+    await inbox.endPauses(options.pool, options.shards, engine.parts.now())
     const waiting = await inbox.roomsWaiting(options.pool, options.shards)
     engine.#resume(waiting.map(({ room_id: roomId }) => roomId))
     engine.housekeeping.start()

@@ -194,6 +194,16 @@ export async function roomsWaiting(
 }
 
 /**
+ * Ends the pauses of all rows of these shards, at a start: what they lack may have come, and who would have
+ * woken them for it is gone. Another attempt is no further one: who starts often drops no row sooner.
+ */
+export async function endPauses(sql: Sql, shards: readonly number[], now: number): Promise<void> {
+  await sql`
+    update inbox set not_before = 0, attempts = greatest(attempts - 1, 0)
+    where shard = any(${shards as number[]}::smallint[]) and not_before > ${now}::bigint`
+}
+
+/**
  * Puts rows off: each pause is twice the one before. Rows that were put off often enough are dropped;
  * which ones.
  */

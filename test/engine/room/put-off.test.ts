@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import type { Made } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { deliver, inboxIsEmpty, stored, until } from '#test/room-engine.ts'
+import { deliver, inboxIsEmpty, openStage, stored, until } from '#test/room-engine.ts'
 import { commit } from '#store/room/commit.ts'
 import { mallory, openScene, type Scene, there } from './scene.ts'
 
@@ -57,6 +57,23 @@ test('what was looked for in vain, and comes by itself, brings what was put off'
   await until(inboxIsEmpty(database, stage.roomId))
   expect(await stored(database, stage.roomId, second.event.eventId)).toMatchObject({ flags: 0 })
   expect(stage.engine.counters()).toMatchObject({ woken: 2, givenUp: 0, putOffRemembered: 0 })
+})
+
+test('after a restart nothing waits for its time: what it lacks may have come meanwhile', async () => {
+  const scene = await openScene(database, { limits: { retryMs: hour } })
+  const { roomId } = scene
+  scene.federation.answer = refuse
+  const [hidden, first, second] = chain(scene, 3) as [Made, Made, Made]
+  await send(scene, [first, second])
+  await until(async () => (await putOff(scene)) === 2)
+  await scene.stop()
+  await using stage = await openStage(database, [there], { limits: { retryMs: hour } })
+  stage.federation.answer = never
+  await until(() => stage.engine.counters()['parked'] === 2)
+  await send({ ...scene, ...stage }, [hidden])
+  await until(inboxIsEmpty(database, roomId))
+  expect(await stored(database, roomId, second.event.eventId)).toMatchObject({ flags: 0 })
+  expect(stage.engine.counters()).toMatchObject({ givenUp: 0, postponed: 0 })
 })
 
 test('what comes while a row is being put off wakes it all the same', async () => {
