@@ -98,10 +98,14 @@ class Run {
 
   read(): Inline[] {
     const text = this.#text
-    for (let at = 0; at < text.length;) {
-      const next = this.#special(at)
-      if (next > at) at = next
-      else this.#plain += text[at++]
+    let at = 0
+    for (;;) {
+      signs.lastIndex = at
+      const sign = signs.exec(text)?.index ?? text.length
+      this.#plain += text.slice(at, sign)
+      if (sign === text.length) break
+      at = this.#special(sign)
+      if (at === sign) this.#plain += text[at++]
     }
     this.#flush()
     return this.#nodes
