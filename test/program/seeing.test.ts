@@ -59,7 +59,15 @@ const expressions = (value: unknown): string[] => {
 
 test('a server shows what it measures, and the board asks for nothing else', async () => {
   await using database = await openTestDatabase()
-  await using program = await Program.start({ database: database.url, sections: listeners })
+  const bridge = join(await newFolder('seeing'), 'bridge.yaml')
+  await Bun.write(
+    bridge,
+    'id: bridge\nurl: websocket\nas_token: as\nhs_token: hs\nsender_localpart: bot\nnamespaces: {}\n',
+  )
+  await using program = await Program.start({
+    database: database.url,
+    sections: `${listeners}[appservices]\nfiles = ["${bridge}"]\n`,
+  })
   const alice = await program.person('alice')
   const room = await alice.makeRoom()
   for (const text of ['1', '2']) expect((await alice.send(room, text)).status).toBe(200)
@@ -77,6 +85,7 @@ test('a server shows what it measures, and the board asks for nothing else', asy
   for (const thread of ['main', 'room worker 0', 'federation'])
     expect(lines).toContain(`laneway_thread_up{thread="${thread}"} 1`)
   expect(lines.filter((line) => line.startsWith('laneway_inbox_events'))).toHaveLength(64)
+  expect(lines).toContain('laneway_appservice_events_waiting{thread="main",appservice="bridge"} 0')
   // No user, no room and no server has lines of its own.
   expect(lines.filter((line) => /localhost|alice|![A-Za-z]/.test(line))).toEqual([])
 

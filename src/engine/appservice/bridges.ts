@@ -167,8 +167,9 @@ export class Bridges {
     return link instanceof SocketLink ? link : undefined
   }
 
+  /** Of those who are to be sent anything. */
   get counts() {
-    return this.#sender.counts
+    return this.#sender.counts.filter((_, place) => this.#follows.active.has(place))
   }
 
   /** Drops what has waited for too long; it happens by the hour. */
