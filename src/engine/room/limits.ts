@@ -65,6 +65,9 @@ export const defaultLimits = {
   policyMs: 20_000,
   policyWaitMs: 60_000,
   policyPauseMs: 1_000,
+  /** Local users who wait for one policy server, and for all: who comes then is told to come again. */
+  policyAsking: 100,
+  policyAskingInAll: 500,
   /** A join, an invite, the rejection of an invite through other servers. */
   joinMs: 150_000,
   inviteMs: 60_000,

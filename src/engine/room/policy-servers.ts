@@ -50,20 +50,35 @@ const maxLines = 1_000
 export class PolicyServers {
   readonly #options: Options
   readonly #lines = new Map<string, Line>()
+  /** Local users who wait, by server. */
+  readonly #waiting = new Map<string, number>()
+  #waitingInAll = 0
   #stopped = false
 
   constructor(options: Options) {
     this.#options = options
   }
 
-  /** For a local user, who is told what the policy server says. */
+  /** For a local user, who is told what the policy server says, or that too many wait for it. */
   async sign(event: RoomEvent, server: PolicyServer): Promise<SignedByPolicy> {
+    const { via } = server
+    const { policyAsking, policyAskingInAll } = this.#options.limits
+    const waiting = this.#waiting.get(via) ?? 0
+    if (waiting >= policyAsking || this.#waitingInAll >= policyAskingInAll)
+      throw limitExceeded(2_000)
     let asked: SignedByPolicy | PolicyAnswer
+    this.#waiting.set(via, waiting + 1)
+    this.#waitingInAll++
     try {
       asked = await this.#ask(event, server)
     } catch (error) {
       if (error instanceof RemoteError) throw failure(error)
       throw error
+    } finally {
+      this.#waitingInAll--
+      const left = this.#waiting.get(via)! - 1
+      if (left > 0) this.#waiting.set(via, left)
+      else this.#waiting.delete(via)
     }
     if ('event' in asked) {
       if (Buffer.byteLength(asked.text) > maxPduBytes)
