@@ -83,18 +83,13 @@ export async function createContext(parts: Parts): Promise<Context> {
   const { worker: mediaWorker, ...media } = await startMedia({ ...shared, federation })
   const bridges = await startBridges({ ...shared, appservices, federation })
   positions.watchNews(() => bridges.tell())
-  const live = await startLive({
-    ...shared,
-    serverName,
-    federation,
-    bridges,
-    rooms: () => intake.rooms,
-  })
+  const inRooms = { serverName, federation, bridges, rooms: () => intake.rooms }
+  const live = await startLive({ ...shared, ...inRooms })
   bridges.watch(live)
   const kept = memories()
   const ask = askGateways(federation)
   const push = await startPush({ ...shared, unread: kept.unread, ask, mail })
-  const passing = takePassing({ sql, log }, live, () => intake.rooms)
+  const passing = takePassing({ sql, log }, live, inRooms.rooms)
 
   const intake: Intake = startIntake(parts, rooms, (origin, edus) =>
     takeEdus(

@@ -24,7 +24,12 @@ export const roomTables = [
   'history_links',
   'history_answers',
   'history_awaited',
+  'import_records',
+  'import_sessions',
 ] as const
+
+/** Tables whose rows hang on a session of an import. */
+const sessionTables = ['import_batches', 'import_waiting', 'import_people'] as const
 
 /** Removes a room of which nothing is decided and not committed; fails if the shard is another's. */
 export const remove = (pool: Pool, lease: Lease, roomNid: number): Promise<void> =>
@@ -91,6 +96,18 @@ export async function dropRest(
   { shard, roomNid }: { shard: number; roomNid: number },
   limit: number,
 ): Promise<boolean> {
+  const ofSessions = await Promise.all(
+    sessionTables.map(
+      (table) => sql`
+        delete from ${sql(table)} where ctid = any(array(
+          select t.ctid from ${sql(table)} t
+          join import_sessions i on i.shard = t.shard and i.session_nid = t.session_nid
+          join room_remains r on r.shard = i.shard and r.room_nid = i.room_nid
+          where i.shard = ${shard} and i.room_nid = ${roomNid} limit ${limit}))`,
+    ),
+  )
+  // The sessions lead to them, so these go first.
+  if (ofSessions.some(({ count }) => count === limit)) return false
   const dropped = await Promise.all(
     roomTables.map(
       (table) => sql`

@@ -6,6 +6,7 @@ import { commit } from '#store/room/commit.ts'
 import { roomTables } from '#store/room/remains.ts'
 import { testDatabase } from '#test/database.ts'
 import { alice, createRoom, openStage, refusal, say, type Stage } from '#test/room-engine.ts'
+import { ghost, messages, openImport, person, sendBatch } from './import/importing.ts'
 import { RemoteRoom, RemoteServer } from './fetch/remote-room.ts'
 import { Residents } from './fetch/residents.ts'
 
@@ -113,6 +114,43 @@ describe('a room', () => {
     await dropAll(stage, roomId, nid)
     await say(stage, roomId, 'whole')
   })
+})
+
+test('an import goes with its room, and that of another stays', async () => {
+  const stage = await open()
+  const [roomId, twin] = [await createRoom(stage), await createRoom(stage)]
+  const people = [person(ghost('ann'))]
+  const sessions: string[] = []
+  for (const each of [roomId, twin]) {
+    const { session_id: session } = await openImport(stage, each)
+    const records = [
+      ...messages('m', ghost('ann'), 10),
+      { ...messages('waits', ghost('ann'), 1)[0]!, relates: { reply: 'comes later' } },
+    ]
+    await sendBatch(stage, each, session, 0, { records, people })
+    sessions.push(session)
+  }
+  const kept = async () => {
+    const counts = await Promise.all(
+      ['import_batches', 'import_waiting', 'import_people'].map(async (table) => {
+        const rows = await sql<
+          { session: number }[]
+        >`select session_nid as session from ${sql(table)}`
+        return rows.length
+      }),
+    )
+    const left = await sql<{ session_id: string }[]>`select session_id from import_sessions`
+    const ids = left.map((row) => row.session_id)
+    return { counts, sessions: sessions.map((id) => ids.includes(id)) }
+  }
+  const before = await kept()
+  expect(before.sessions).toEqual([true, true])
+  const { nid } = await numbersOf(roomId)
+  await stage.rooms.call('removeRoom', roomId, true)
+  await dropAll(stage, roomId, nid)
+  const after = await kept()
+  expect(after.sessions).toEqual([false, true])
+  expect(after.counts).toEqual(before.counts.map((count) => count - 1))
 })
 
 test('a room that was removed is joined anew, with the same events under new numbers', async () => {
