@@ -26,6 +26,8 @@ export type LanewayOptions = {
   registrationByToken?: boolean
   /** Registration files of application services. */
   appservices?: readonly string[]
+  /** Whether application services may put history into rooms. */
+  history?: boolean
 }
 
 /** Laneway as an operator runs it: a process of its own with one configuration file. */
@@ -190,6 +192,7 @@ const configuration = (
     requestTimeoutSeconds = 30,
     registrationByToken = false,
     appservices = [],
+    history = false,
   }: LanewayOptions,
 ) => `
 server_name = "${serverName}"
@@ -233,4 +236,7 @@ enabled = false
 
 [appservices]
 files = ${JSON.stringify(appservices)}
+
+[rooms]
+msc2716 = ${history}
 `

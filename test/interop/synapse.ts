@@ -28,12 +28,14 @@ export class Synapse {
     venv: string,
     ports: { tls: number; client: number },
     certificates: Certificates,
+    /** Further configuration. */
+    more: object = {},
   ): Promise<Synapse> {
     await mkdir(directory, { recursive: true })
     const synapse = new Synapse(directory, `${venv}/bin/python`, ports.tls, ports.client)
     await Bun.write(
       `${directory}/homeserver.yaml`,
-      JSON.stringify(configuration(directory, ports, certificates), null, 2),
+      JSON.stringify({ ...configuration(directory, ports, certificates), ...more }, null, 2),
     )
     await Bun.write(`${directory}/log.yaml`, JSON.stringify(logging(directory)))
     await $`${synapse.#python} -m synapse.app.homeserver -c ${directory}/homeserver.yaml --generate-keys`.quiet()

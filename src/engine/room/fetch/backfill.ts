@@ -1,5 +1,5 @@
 import { RemoteError } from '#core/error.ts'
-import { hangingOn } from '#core/content/msc2716.ts'
+import { hangingOn, historyLink } from '#core/content/msc2716.ts'
 import { parsePdu } from '#core/event/check.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { createOfRoomId } from '#core/ids.ts'
@@ -105,7 +105,11 @@ async function complete(
   const servers = [server, ...wanted.servers.filter((other) => other !== server)]
   const lacking = new Set(page.lacking)
   const all = [...page.events, ...page.rejected].map(({ event }) => event)
-  const oldest = all.filter(({ prevEvents }) => prevEvents.some((id) => lacking.has(id)))
+  // MSC2716: batches of Synapse begin with an event that follows none.
+  const floats = (event: RoomEvent) => event.prevEvents.length === 0 && isInsertion(event)
+  const oldest = all.filter(
+    (event) => floats(event) || event.prevEvents.some((id) => lacking.has(id)),
+  )
   const states = new Map<string, FetchedState>()
   const within = () => {
     const fetched = [...states.values()].map(({ events }) => events)
@@ -119,6 +123,8 @@ async function complete(
   const auth = await fetchAuth({ ...within(), eventIds: authOutside(wanted, all) })
   return { ...page, server, states, auth }
 }
+
+const isInsertion = (event: RoomEvent): boolean => historyLink(event)?.isInsertion === true
 
 /** Auth events that are not of the page. */
 function authOutside({ version, roomId }: Backfill, page: readonly RoomEvent[]): string[] {
