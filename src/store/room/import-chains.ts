@@ -144,6 +144,15 @@ export const redactionsIn = (sql: Sql, shard: number, chain: number, applied: bo
     join events e on e.shard = x.shard and e.event_nid = x.redaction_nid and e.chain = c.chain
     where c.shard = ${shard} and c.chain = ${chain}`
 
+/** Events of a chain that say something, after an index: to be redacted. */
+export const toTakeBack = (sql: Sql, shard: number, chain: number, after: number, limit: number) =>
+  sql<{ event_id: Uint8Array; chain_index: number }[]>`
+    select e.event_id, e.chain_index from events e
+    join event_types t on t.type_nid = e.type_nid and t.type <> 'm.room.redaction'
+    where e.shard = ${shard} and e.chain = ${chain} and e.chain_index > ${after}
+      and e.state_key_nid is null
+    order by e.chain_index limit ${limit}`
+
 /** Drops some of the events of a chain that was never published, but for memberships; whether there may be more. */
 export async function dropStaged(
   sql: Sql,

@@ -1,11 +1,14 @@
 import { conflict, limitExceeded } from '#core/error.ts'
 import * as records from '#store/import/records.ts'
 import * as sessions from '#store/import/sessions.ts'
+import { unpackEventId } from '#store/room/event-id.ts'
 import * as importChains from '#store/room/import-chains.ts'
 import { answeredBatch, requireOpen, takeBatch } from '#engine/room/import/batch.ts'
-import { commitImport, type Send } from '#engine/room/import/commit.ts'
+import { ask, commitImport, type Send } from '#engine/room/import/commit.ts'
+import { leaderOf } from '#engine/room/import/leader.ts'
 import { Open, type Opened, preflight } from '#engine/room/import/open.ts'
-import { Staging } from '#engine/room/import/staging.ts'
+import { importTxn } from '#engine/room/import/publish.ts'
+import { Staging, type Wish } from '#engine/room/import/staging.ts'
 import { Undo } from '#engine/room/import/undo.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { notFound } from '#core/error.ts'
@@ -177,6 +180,8 @@ export class Imports {
     row.state = 'undone'
     this.#kept.delete(row.session_id)
     this.#tidy(lane, row, false)
+    const { federate } = JSON.parse(row.wish) as Wish
+    if (federate) this.#follow(lane, () => this.#takeBack(lane, row))
     return told(row)
   }
 
@@ -189,11 +194,39 @@ export class Imports {
       if (!withEvents) return
       while (!this.#stopped && (await importChains.dropStaged(sql, row.shard, row.chain, atOnce)));
     }
-    const tidied = lane
+    this.#follow(lane, run)
+  }
+
+  /** Redacts what other servers have seen of an import, one event after the other. */
+  async #takeBack(lane: Lane, row: sessions.SessionRow): Promise<void> {
+    const { sql, signing } = this.#parts
+    const leader = await ask(lane, (room) => leaderOf(this.#parts, room, room.state))
+    const others = [...(lane.room?.servers.values() ?? [])]
+    if (!leader || !others.some(({ name, joined }) => joined > 0 && name !== signing.serverName))
+      return
+    for (let after = -1; !this.#stopped;) {
+      const events = await importChains.toTakeBack(sql, row.shard, row.chain, after, atOnce)
+      if (events.length === 0) return
+      for (const { event_id: packed, chain_index: index } of events) {
+        if (this.#stopped) return
+        await this.#send(lane.roomId, {
+          sender: leader.userId,
+          type: 'm.room.redaction',
+          content: JSON.stringify({ reason: 'The import was undone' }),
+          redacts: unpackEventId(packed, lane.room!.version),
+          txn: importTxn(leader.userId, `${row.session_id} ${index}`, 'undo'),
+        })
+        after = index
+      }
+    }
+  }
+
+  #follow(lane: Lane, run: () => Promise<void>): void {
+    const followed = lane
       .keep(run)
       .catch((error: unknown) => this.#parts.onError(error, 'an import could not be tidied up'))
-      .finally(() => this.#tidying.delete(tidied))
-    this.#tidying.add(tidied)
+      .finally(() => this.#tidying.delete(followed))
+    this.#tidying.add(followed)
   }
 }
 
