@@ -23,14 +23,16 @@ export type BatchParts = {
   mapper: Mapper
   uploader: Uploader
   problem(problem: Problem): void
+  /** How a user of the server is called and looks. */
+  profile(userId: string): Promise<Omit<OutPerson, 'user_id'>>
 }
 
 export type Origin = { place: Place; room: string; id: string }
 
 const rowsOfPage = 500
-const mostRecords = 4000
+const mostRecords = 2000
 /** Of text, in characters: what a request holds beside is about as much again. */
-const mostText = 4_000_000
+const mostText = 2_000_000
 
 /** Makes batches of the records of a session, one after another. */
 export class Batches {
@@ -92,7 +94,7 @@ export class Batches {
   }
 
   #introduce(batch: Batch, speaker: Speaker): void {
-    if (!speaker.isGhost || this.#introduced.has(speaker.person)) return
+    if (speaker.isShared || this.#introduced.has(speaker.person)) return
     this.#introduced.add(speaker.person)
     batch.newcomers.push(speaker)
   }
@@ -100,8 +102,13 @@ export class Batches {
   /** Names and faces of those who speak for the first time. */
   async #present(batch: Batch): Promise<void> {
     const { uploader } = this.#parts
-    await uploader.bring(batch.newcomers.flatMap(({ avatar }) => (avatar ? [avatar] : [])))
-    for (const { userId, name, avatar, person } of batch.newcomers) {
+    const ghosts = batch.newcomers.filter(({ isGhost }) => isGhost)
+    await uploader.bring(ghosts.flatMap(({ avatar }) => (avatar ? [avatar] : [])))
+    for (const { userId, name, avatar, person, isGhost } of batch.newcomers) {
+      if (!isGhost) {
+        batch.people.push({ user_id: userId, ...(await this.#parts.profile(userId)) })
+        continue
+      }
       const media = avatar && uploader.get(avatar)
       if (media?.gone && !uploader.isOff) {
         this.#parts.problem({

@@ -6,7 +6,7 @@ import { grouped, type Progress, type Track } from '#importers/report/progress.t
 import { type Server } from '#importers/server/client.ts'
 import { type ImportApi, type Mode, type SessionState } from '#importers/server/import-api.ts'
 import type { Uploader } from '#importers/server/media.ts'
-import { createRoom, roomIdOf } from '#importers/server/rooms.ts'
+import { createRoom, profileOf, roomIdOf } from '#importers/server/rooms.ts'
 import type { Meta } from '#importers/state/database.ts'
 import type { Ledger, RoomRow, Session } from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
@@ -141,6 +141,7 @@ export class RoomRun {
         mapper: this.#mapper(session.mode),
         uploader: this.#parts.uploader,
         problem: (problem) => this.#problem(problem),
+        profile: (userId) => profileOf(this.#parts.server, userId),
       },
       state.next_batch,
     )

@@ -4,7 +4,6 @@ import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileTypeFromBuffer } from 'file-type'
 import ipaddr from 'ipaddr.js'
-import sharp from 'sharp'
 import type { FileContent } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
 import type { Ledger, Media } from '#importers/state/ledger.ts'
@@ -215,6 +214,8 @@ async function requirePublic(host: string): Promise<void> {
 }
 
 async function shapeOf(path: string): Promise<{ width?: number; height?: number }> {
+  // It is large, and most exports have nothing for it.
+  const { default: sharp } = await import('sharp')
   try {
     const { width, height } = await sharp(path).metadata()
     return { width, height }

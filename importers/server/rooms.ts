@@ -65,3 +65,22 @@ async function findCreated(server: Server, key: string): Promise<string | undefi
   }
   return undefined
 }
+
+/** What a user is called and looks like; nothing of one without a profile. */
+export async function profileOf(
+  server: Server,
+  userId: string,
+): Promise<{ displayname?: string; avatar_url?: string }> {
+  try {
+    const found = (await server.get(
+      `/_matrix/client/v3/profile/${encodeURIComponent(userId)}`,
+    )) as { displayname?: string; avatar_url?: string }
+    return {
+      ...(found.displayname && { displayname: found.displayname }),
+      ...(found.avatar_url && { avatar_url: found.avatar_url }),
+    }
+  } catch (error) {
+    if (error instanceof Refused && error.status === 404) return {}
+    throw error
+  }
+}

@@ -108,7 +108,7 @@ export function openState(folder: string): Database {
   // A crash of the machine may lose the last moments, which are read or asked for again.
   db.run('pragma synchronous = normal')
   db.run('pragma busy_timeout = 5000')
-  db.run('pragma cache_size = -32000')
+  db.run('pragma cache_size = -16000')
   const found = db.query<{ user_version: number }, []>('pragma user_version').get()!.user_version
   if (found === 0) {
     db.transaction(() => {

@@ -170,6 +170,51 @@ test('history goes between what was said in a room, and a newer export brings wh
   expect(await it.verify(bob.token)).toBe(0)
 })
 
+test('a user of the map writes what a person of the export wrote, and is in the room', async () => {
+  const carol = await server.register('carol')
+  const exportPath = join(folder, 'mapped')
+  await mkdir(exportPath, { recursive: true })
+  const line = (id: number, sender: string) =>
+    `${JSON.stringify({ kind: 'message', room: 'm', id: String(id), sender, time: Date.UTC(2020, 0, 1) + id, body: `said ${id}` })}\n`
+  await Bun.write(
+    join(exportPath, 'chat.ndjson'),
+    line(0, 'c') + line(1, 'ghost') + line(2, 'spam') + line(3, 'c'),
+  )
+  const map = `[users]\nc = "carol"\nspam = "skip"\n`
+  const it = await imported('mapped', exportPath, map)
+  const [roomId] = await newRooms(() => it.run())
+  await until(async () => (await bodies(carol, roomId!)).length === 3)
+  const said = (await carol.history(roomId!)).filter(({ type }) => type === 'm.room.message')
+  expect(said.map(({ sender, content }) => [sender, content['body']])).toEqual([
+    ['@carol:home.test', 'said 0'],
+    ['@_import_mapped_ghost:home.test', 'said 1'],
+    ['@carol:home.test', 'said 3'],
+  ])
+  expect(await it.verify(carol.token)).toBe(0)
+})
+
+test('an archive goes into a room of its own, which is linked with the one that people use', async () => {
+  const { room_id: live } = await admin.ask<{ room_id: string }>(
+    'POST',
+    '/_matrix/client/v3/createRoom',
+    { preset: 'public_chat', room_alias_name: 'used' },
+  )
+  const exportPath = join(folder, 'archive')
+  await mkdir(exportPath, { recursive: true })
+  const message = { kind: 'message', room: 'a', id: '1', sender: 'u', time: 1.6e12, body: 'old' }
+  await Bun.write(join(exportPath, 'chat.ndjson'), JSON.stringify(message))
+  const it = await imported('archive', exportPath, '[rooms]\na = "#used:home.test"\n')
+  const [history] = await newRooms(() => it.run({ mode: 'archive' }))
+  await until(async () => (await bodies(admin, history!)).length > 0)
+  expect(await bodies(admin, history!)).toContain('old')
+  const state = (roomId: string, type: string) =>
+    admin.get<{ [name: string]: unknown }>(`${roomPath(roomId)}/state/${type}`)
+  expect(await state(history!, 'm.room.tombstone')).toMatchObject({ replacement_room: live })
+  expect(await state(live, 'org.matrix.msc3946.room_predecessor')).toMatchObject({
+    predecessor_room_id: history,
+  })
+})
+
 test('who is no administrator is refused before anything is read', async () => {
   const refused = await plan(
     join(folder, 'not there'),
