@@ -12,6 +12,7 @@ import type { Context } from '#src/context.ts'
 import { MadeUpFederation } from '#test/builders.ts'
 import type { Story } from '#test/engine/read/story.ts'
 import { answersChecked, checkAnswer } from '#test/spec/responses.ts'
+import { noBridges } from '#test/api/no-bridges.ts'
 
 type Body = Record<string, unknown>
 export type Reply = { status: number; body: Body }
@@ -60,6 +61,7 @@ export class Front {
       config: { server_name: serverName, rooms: { default_version: '11' } },
       serverName,
       appservices: noAppservices,
+      bridges: noBridges(),
       log: pino({ level: 'error' }, pino.destination({ dest: 2, sync: true })),
       clock,
       sql,

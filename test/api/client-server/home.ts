@@ -3,7 +3,6 @@ import { Value } from '@sinclair/typebox/value'
 import { type Appservices, noAppservices } from '#core/appservice.ts'
 import { RateLimits } from '#api/http/rate-limit.ts'
 import { loadOwnKeys } from '#engine/federation/own-keys.ts'
-import { Questions } from '#engine/appservice/questions.ts'
 import { InboundRooms } from '#engine/federation/inbound-rooms.ts'
 import { Presence } from '#engine/live/presence.ts'
 import { Receipts } from '#engine/live/receipts.ts'
@@ -29,6 +28,7 @@ import { Client } from '#test/client.ts'
 import { MadeUpFederation, type MadeUpServer } from '#test/builders.ts'
 import type { TestDatabase } from '#test/database.ts'
 import { Story } from '#test/engine/read/story.ts'
+import { noBridges } from '#test/api/no-bridges.ts'
 
 type RoomAnswers = { [M in keyof RoomCalls]?: (...args: Parameters<RoomCalls[M]>) => unknown }
 
@@ -82,12 +82,7 @@ export class Home {
       serverName,
       log: silentLog,
       appservices,
-      bridges: options.bridges ?? {
-        questions: new Questions([]),
-        heardFrom: () => {},
-        socketOf: () => undefined,
-        hangUp: () => {},
-      },
+      bridges: options.bridges ?? noBridges(),
       clock,
       sql,
       signingKey: ownKeys.current,

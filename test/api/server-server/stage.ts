@@ -16,6 +16,7 @@ import type { Pool } from '#store/db.ts'
 import { MadeUpFederation, type MadeUpServer } from '#test/builders.ts'
 import { answersChecked, checkAnswer } from '#test/spec/responses.ts'
 import { PlantedSnapshots } from './plant.ts'
+import { noBridges } from '#test/api/no-bridges.ts'
 
 export const here = 'here.test'
 
@@ -90,6 +91,7 @@ export class Stage {
     })
     const ctx = {
       config: { federation: {} },
+      bridges: noBridges(),
       serverName: here,
       log: silentLog,
       clock,
