@@ -129,6 +129,8 @@ export class PostReader {
         : undefined
     if (about !== undefined) {
       const body = mattermostText(text(post, 'message') ?? '', room.names)
+      // Plugins post without text: their kind says what it was.
+      if (body.body === '') body.body = `(${type.replaceAll('_', ' ')})`
       yield { kind: 'notice', about, ...stamp, ...body }
       return stamp.id
     }

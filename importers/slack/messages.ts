@@ -127,7 +127,10 @@ export class MessageReader {
       ? happened[text(value, 'subtype')!]
       : undefined
     if (about) {
-      yield { kind: 'notice', about, ...stamp, ...this.#text(value, []) }
+      const told = this.#text(value, [])
+      // Calls have no text: what happened is in the name of their kind.
+      if (told.body === '') told.body = inWords(text(value, 'subtype')!)
+      yield { kind: 'notice', about, ...stamp, ...told }
       yield* apart(value, stamp)
     } else
       yield this.#message(value, stamp, pinned.has(id) || list(value, 'pinned_to').includes(room))
@@ -179,6 +182,12 @@ export class MessageReader {
 }
 
 type Stamp = { room: string; place: Place; id: string; sender: string; time: number }
+
+/** `huddle_thread` as `(Huddle thread)`. */
+function inWords(subtype: string): string {
+  const words = subtype.replace(/^sh_/, '').replaceAll('_', ' ')
+  return `(${words[0]!.toUpperCase()}${words.slice(1)})`
+}
 
 /** A file that was commented on stands where it was shared; the comment only names it. */
 function commentedOn(value: Fields): { files: []; links: Block[] } {

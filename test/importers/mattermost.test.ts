@@ -55,7 +55,9 @@ test('replies are in the thread of the post that they stand in', async () => {
 
 test('system posts tell what happened; posts of plugins that are not known are taken as text', async () => {
   const reading = await read('system')
+  expect(reading.all('notice')[0]?.body).toBe('(custom calls)')
   expect(reading.all('notice').map(({ about }) => about)).toEqual([
+    'call',
     'topic',
     'leave',
     'name',

@@ -205,6 +205,16 @@ test('what is not known is taken as text and told, and what is no message is tol
   ])
 })
 
+test('what happened without a word is told by its kind', async () => {
+  const huddle = said('1.000100', '', { subtype: 'huddle_thread', room: { id: 'R1' } })
+  const room = said('2.000100', '', { subtype: 'sh_room_created' })
+  const reading = await read({ 'general/2017-07-14.json': [huddle, room] })
+  expect(reading.all('notice').map(({ about, body }) => [about, body])).toEqual([
+    ['call', '(Huddle thread)'],
+    ['call', '(Room created)'],
+  ])
+})
+
 test('a folder in no list becomes a private room', async () => {
   const reading = await read('slack/stray-folder')
   expect(reading.all('room').at(-1)).toMatchObject({ id: 'never-listed', type: 'private' })
