@@ -271,6 +271,66 @@ describe('a batch', () => {
     expect(chunk.map((each) => each.event_id)).toEqual([body.event_ids[1]])
   })
 
+  test('relates to its own events by names that it gives them', async () => {
+    const { roomId, ids, path } = await talk(['a', 'b'])
+    const named = (text: string, index: number, name: string, relation?: object) => ({
+      ...messageOf(text, maria, index),
+      'laneway.name': name,
+      content: { msgtype: 'm.text', body: text, ...(relation && { 'm.relates_to': relation }) },
+    })
+    const to = (name: string) => ({ event_id: `laneway.name:${name}` })
+    const events = [
+      named('root', 0, 'one'),
+      named('reply', 1, 'two', {
+        rel_type: 'm.thread',
+        ...to('one'),
+        'm.in_reply_to': to('one'),
+      }),
+      {
+        ...messageOf('', maria, 2),
+        type: 'm.room.redaction',
+        content: {},
+        redacts: to('two').event_id,
+      },
+    ]
+    const send = (list: object[]) =>
+      importer.send(roomId, queryOf(ids[0]!), {
+        state_events_at_start: [joinOf(maria)],
+        events: list,
+      })
+    const { status, body } = await send(events.slice(0, 2))
+    expect(status).toBe(200)
+    const [root, reply] = body.event_ids
+    const { content } = await eventOf(path, reply)
+    expect(content['m.relates_to']).toEqual({
+      rel_type: 'm.thread',
+      event_id: root,
+      'm.in_reply_to': { event_id: root },
+    })
+    expect(JSON.stringify(await eventOf(path, root))).not.toContain('laneway.name')
+    const redacted = await send(events)
+    expect((await eventOf(path, redacted.body.event_ids[1])).content).toEqual({})
+    // What comes later has no name yet.
+    expect((await send(events.toReversed())).status).toBe(400)
+  })
+
+  test('goes on after a restart, behind the newest event too', async () => {
+    const { roomId, ids } = await talk(['a'])
+    const first = await importer.batch(roomId, ids[0]!, ['h2'], { senders: [maria] })
+    await home.stop()
+    await home.start()
+    await importer.batch(roomId, ids[0]!, ['h1'], {
+      senders: [maria],
+      batchId: first.next_batch_id,
+    })
+    await importer.batch(roomId, first.base_insertion_event_id!, ['h3'], { senders: [maria] })
+    await alice.say(roomId, 'b')
+    await alice.say(roomId, 'c')
+    const expected = ['a', 'h1', 'h2', 'h3', 'b', 'c']
+    expect(textsOf(await readAll(alice, roomId, 'f'))).toEqual(expected)
+    expect(textsOf(await readAll(alice, roomId, 'b', 2))).toEqual(expected)
+  })
+
   test('can be redacted message by message', async () => {
     const { roomId, ids, path } = await talk(['a', 'b'])
     const sent = await importer.batch(roomId, ids[0]!, ['h1', 'h2'], { senders: [maria] })

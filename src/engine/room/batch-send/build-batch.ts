@@ -5,7 +5,7 @@ import type { RoomEvent } from '#core/event/pdu.ts'
 import { eventFlags, type NewEvent } from '#store/room/batch.ts'
 import type { Interned } from '#store/room/intern.ts'
 import { after } from '#engine/room/decide.ts'
-import type { Draft } from '#engine/room/batch-send/drafts.ts'
+import { type Draft, withIds } from '#engine/room/batch-send/drafts.ts'
 import type { BatchPlan } from '#engine/room/batch-send/plan-batch.ts'
 import { StateView } from '#engine/room/batch-send/state-view.ts'
 import { numbersFor } from '#engine/room/numbers.ts'
@@ -67,6 +67,7 @@ export function* buildBatch(
   const baseDepth = depthOf(plan.state.length + plan.batch.length)
   const base = plan.base && builder.finish(builder.build(plan.base, follows, baseDepth), before)
   const built: Built[] = []
+  const ids = new Map<string, string>()
   let cited: readonly RoomEvent[] = follows
   let since = performance.now()
   for (const [index, draft] of [...plan.state, ...plan.batch].entries()) {
@@ -74,8 +75,9 @@ export function* buildBatch(
       yield
       since = performance.now()
     }
-    const each = builder.build(draft, cited, depthOf(index))
+    const each = builder.build(withIds(draft, ids), cited, depthOf(index))
     built.push(each)
+    if (draft.name !== undefined) ids.set(draft.name, each.event.eventId)
     cited = [each.event]
     if (draft.stateKey !== undefined) view.put(each.event)
   }
@@ -115,7 +117,7 @@ class Builder {
   }
 
   build(draft: Draft, prevs: readonly RoomEvent[], depth: number): Built {
-    const { content, ...wish } = draft
+    const { content, name: _, ...wish } = draft
     const { lookup } = this.#view
     const room = this.#room
     const subject: AuthSubject = { version: room.version, stateKey: undefined, ...draft }

@@ -12,7 +12,17 @@ export type Draft = {
   content: JsonObject
   timestamp: number
   redacts?: string
+  /** What others of the batch call it, which come before its ID is known. */
+  name?: string
 }
+
+/**
+ * Not of the MSC, which knows no replies, threads or reactions within a batch: the IDs of its events are
+ * not known before. An event may have a name under this key, and later ones relate to it as to
+ * `laneway.name:` and that name in place of an event ID.
+ */
+const nameKey = 'laneway.name'
+const namePrefix = `${nameKey}:`
 
 /** Reads a list of events that a caller gives as text; for its errors, `name` is what it is called. */
 export function readDrafts(text: string, name: string, withStateKey: boolean): Draft[] {
@@ -39,6 +49,7 @@ function readDraft(value: Json, name: string, withStateKey: boolean): Draft {
     throw invalidParam(`${name}.origin_server_ts is no time in milliseconds`)
   draft.timestamp = timestamp as number
   draft.content = { ...content, [historicalFlag]: true }
+  if (typeof value[nameKey] === 'string') draft.name = value[nameKey]
   const target = redacts ?? content['redacts']
   if (draft.type === 'm.room.redaction' && typeof target === 'string') draft.redacts = target
   return draft
@@ -53,4 +64,29 @@ export function linkDraft(
   const content: JsonObject = { [historicalFlag]: true }
   setKey(content, historyKeyOf(version, type)!, batchId)
   return { type, sender, content, timestamp }
+}
+
+/** A draft that relates to events by their IDs, where it named them; `ids` are those of the batch so far. */
+export function withIds(draft: Draft, ids: ReadonlyMap<string, string>): Draft {
+  const resolve = (id: Json | undefined): string | undefined => {
+    if (typeof id !== 'string' || !id.startsWith(namePrefix)) return undefined
+    const found = ids.get(id.slice(namePrefix.length))
+    if (found === undefined) throw invalidParam(`${id} is no earlier event of the batch`)
+    return found
+  }
+  const resolved = { ...draft }
+  const redacts = resolve(draft.redacts)
+  if (redacts !== undefined) resolved.redacts = redacts
+  const relation = draft.content['m.relates_to']
+  if (!isObject(relation)) return resolved
+  const changed: JsonObject = { ...relation }
+  const target = resolve(relation['event_id'])
+  if (target !== undefined) changed['event_id'] = target
+  const replied = relation['m.in_reply_to']
+  if (isObject(replied)) {
+    const to = resolve(replied['event_id'])
+    if (to !== undefined) changed['m.in_reply_to'] = { ...replied, event_id: to }
+  }
+  resolved.content = { ...draft.content, 'm.relates_to': changed }
+  return resolved
 }
