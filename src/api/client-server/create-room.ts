@@ -74,7 +74,8 @@ export const createRoom = op({
     }
     if (visibility === 'public') await publishedRooms.add(ctx.sql, roomId, ctx.clock())
     await inviteAll(ctx, roomId, plan.invites, profiles)
-    if (body.creation_content?.['predecessor']) await takeSettingsAlong(ctx, userId, roomId)
+    if (body.creation_content?.['predecessor'])
+      await takeSettingsAlong(ctx, userId, roomId, { isOwnWork: true })
     return { room_id: roomId }
   },
 })

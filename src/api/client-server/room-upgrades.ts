@@ -63,7 +63,7 @@ export const upgradeRoom = op({
     await roomAliases.move(ctx.sql, roomId, plan.roomId)
     await publishedRooms.move(ctx.sql, roomId, plan.roomId)
     await close(ctx, userId, roomId, plan.roomId, state)
-    await takeSettingsAlong(ctx, userId, plan.roomId)
+    await takeSettingsAlong(ctx, userId, plan.roomId, { isOwnWork: true })
     return { replacement_room: plan.roomId }
   },
 })

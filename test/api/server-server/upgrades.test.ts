@@ -106,6 +106,9 @@ describe('a room that is replaced', () => {
     await bob.do('PUT', ruleOf('override', roomId), { actions: [], conditions: [condition] })
     const replaced = await upgrade(alice, roomId, { new_version: '11' })
     const next = replaced.body.replacement_room as string
+    // His server believes it of the old room alone.
+    const tombstone = path(roomId, 'state/m.room.tombstone/')
+    await until(async () => (await bob.ask('GET', tombstone)).body.replacement_room === next)
     await bob.do('POST', `join/${enc(next)}?via=here.test`, {})
     for (const who of [alice, bob]) {
       expect((await who.do('GET', ruleOf('room', next))).actions).toEqual(['notify'])

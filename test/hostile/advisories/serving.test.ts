@@ -70,7 +70,7 @@ test('CVE-2022-39335, CVE-2018-12291: whoever is not in a room is told nothing o
   for (const { status } of await answers(good, asked(room, last!))) expect(status).toBe(200)
 })
 
-test('continuwuity SEC26: an event is not had by the name of another room', async () => {
+test('continuwuity SEC26, Synapse 1.157.2: an event is not had by the name of another room', async () => {
   const [last] = room.heads
   for (const { status, text } of await answers(evil, asked(own, last!))) {
     // Of a list of what came before, nothing is left.

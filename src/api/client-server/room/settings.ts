@@ -1,17 +1,19 @@
 import { readRules } from '#api/client-server/push/rules.ts'
 import { predecessorOf } from '#core/content/m.room.create.ts'
+import { replacementRoomOf } from '#core/content/m.room.tombstone.ts'
 import { MatrixError } from '#core/error.ts'
 import { isObject, type Json } from '#core/json.ts'
 import { rulesOfReplacement } from '#core/push/replaced-room.ts'
 import { shardOf } from '#core/shard.ts'
-import { findAccess } from '#engine/read/room.ts'
-import { readKeys } from '#engine/read/state-at.ts'
+import { findAccess, findRoom } from '#engine/read/room.ts'
+import { readKey, readKeys } from '#engine/read/state-at.ts'
 import * as accountData from '#store/user/account-data.ts'
 import type { Context } from '#src/context.ts'
 
 /**
  * Gives a room that a user has just joined their settings of the room that it replaces: push rules and
- * tags, where it has none yet.
+ * tags, where it has none yet. That it replaces the other, the other has to say too, unless the user has
+ * made it: anybody may claim to be what somebody cares for.
  *
  * Spec: client-server-api/#server-behaviour-18
  */
@@ -19,6 +21,7 @@ export async function takeSettingsAlong(
   ctx: Context,
   userId: string,
   roomId: string,
+  { isOwnWork = false } = {},
 ): Promise<void> {
   const { rooms } = await ctx.positions.settled()
   const access = await findAccess(ctx.sql, roomId, userId)
@@ -27,6 +30,7 @@ export async function takeSettingsAlong(
   const [create] = await readKeys(ctx.sql, access, rooms[access.room.shard]!, [key])
   const from = create && predecessorOf(create.event.content)
   if (from === undefined || from === roomId) return
+  if (!isOwnWork && (await replacementOf(ctx, from)) !== roomId) return
   const [rules, before, now] = await Promise.all([
     readRules(ctx, userId),
     tagsOf(ctx, userId, from),
@@ -44,6 +48,15 @@ export async function takeSettingsAlong(
     if (!(change.reason instanceof MatrixError)) throw change.reason
     ctx.log.info({ err: change.reason, user: userId }, 'a setting of a room was not taken along')
   }
+}
+
+/** What a room that we know says of who takes its place. */
+async function replacementOf(ctx: Context, roomId: string): Promise<string | undefined> {
+  const room = await findRoom(ctx.sql, roomId)
+  if (!room) return undefined
+  const { rooms } = await ctx.positions.settled()
+  const tombstone = await readKey(ctx.sql, { room }, rooms[room.shard]!, 'm.room.tombstone', '')
+  return replacementRoomOf(tombstone?.event.content)
 }
 
 async function tagsOf({ sql }: Context, userId: string, roomId: string): Promise<[string, Json][]> {
