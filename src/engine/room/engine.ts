@@ -318,7 +318,10 @@ export class RoomEngine implements Handlers<RoomCalls> {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
     this.joins.stop()
-    for (const lane of this.lanes.values()) lane.inbound.stop()
+    for (const lane of this.lanes.values()) {
+      lane.inbound.stop()
+      lane.ties.stop()
+    }
     this.#fetcher.stop()
     this.parts.policies.stop()
     await Promise.all([this.housekeeping.stop(), this.imports.stop()])
@@ -380,6 +383,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
     for (const [roomId, lane] of idle) {
       if (bytes <= this.parts.limits.roomBytes / 4) break
       bytes -= laneBytes + (lane.room?.bytes ?? 0)
+      // Nothing may come back to it: the room gets another lane.
+      lane.ties.stop()
       this.lanes.delete(roomId)
     }
   }

@@ -33,6 +33,7 @@ export class Ties {
   readonly #lane: Lane
   #timer: ReturnType<typeof setTimeout> | undefined
   #isSoon = false
+  #isTying = false
   #notBefore = 0
 
   constructor(lane: Lane) {
@@ -42,25 +43,34 @@ export class Ties {
   /** The room has one more event, maybe one more end. */
   look(room: Room): void {
     const { limits, now } = this.#lane.parts
-    if (room.extremities.size <= limits.ends) return
+    if (room.extremities.size <= limits.ends || this.#isTying || now() < this.#notBefore) return
     const isSoon = room.extremities.size > limits.endsAtOnce
     if (this.#timer && (this.#isSoon || !isSoon)) return
     clearTimeout(this.#timer)
     this.#isSoon = isSoon
-    const wait = Math.max(isSoon ? limits.tieSoonMs : limits.tieMs, this.#notBefore - now())
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      this.#tie().catch((error: unknown) =>
-        this.#lane.parts.onError(error, `the ends of ${this.#lane.roomId} could not be tied`),
-      )
-    }, wait)
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        this.#tie().catch((error: unknown) =>
+          this.#lane.parts.onError(error, `the ends of ${this.#lane.roomId} could not be tied`),
+        )
+      },
+      isSoon ? limits.tieSoonMs : limits.tieMs,
+    )
     this.#timer.unref()
+  }
+
+  /** Leaves them as they are. */
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
   }
 
   /** As many events as it takes, within bounds. */
   #tie(): Promise<void> {
     const { limits, now } = this.#lane.parts
-    return this.#lane.keep(async () => {
+    this.#isTying = true
+    const tying = this.#lane.keep(async () => {
       let before = Infinity
       for (let n = 0; n < limits.tiesAtOnce; n++) {
         const left = await this.#lane.admit<number>((answer) => new Tie(answer))
@@ -70,6 +80,9 @@ export class Ties {
         before = left
       }
       if (before === Infinity) this.#notBefore = now() + limits.tiePauseMs
+    })
+    return tying.finally(() => {
+      this.#isTying = false
     })
   }
 }
