@@ -67,7 +67,12 @@ export class BatchSend extends Asked<BatchSent> {
     )
     const state = yield* stateBefore(parts, room, prevs)
     yield* readSpans(parts, room, [deepest])
-    const depthOf = yield* depths(parts, room, deepest, plan.state.length + plan.batch.length + 1)
+    const depthOf = yield* depths(
+      parts,
+      room,
+      deepest,
+      plan.state.length + plan.batch.length + (plan.base ? 1 : 0),
+    )
     const built = yield* buildBatch(parts, room, plan, { prevs, before: state, depthOf })
     const redactions = yield* redactionsIn(parts, room, built.batch)
     if (room.stale) throw new RoomReloaded()
