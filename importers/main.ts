@@ -128,7 +128,11 @@ program
     end((console) =>
       verify(
         session,
-        { ...options, token: token(), readerToken: process.env['LANEWAY_READER_TOKEN'] || undefined },
+        {
+          ...options,
+          token: token(),
+          readerToken: process.env['LANEWAY_READER_TOKEN'] || undefined,
+        },
         console,
       ),
     ),

@@ -82,7 +82,7 @@ async function mapPeople(
   const home = importer.slice(importer.indexOf(':'))
   let lookUps = 0
   let canLookUp = true
-  for (const { id, json } of [...ledger.writers()]) {
+  for (const { id, json } of ledger.writers()) {
     const { username, name, email } = JSON.parse(json) as {
       username?: string
       name?: string
@@ -172,7 +172,7 @@ async function modeOf(
 /** Two people whose IDs would make one user. */
 function tellCollisions(ledger: Ledger, planned: Plan, importer: string, console: Console): void {
   const people = new People(ledger, planned.people, importer)
-  for (const { id } of [...ledger.writers()]) {
+  for (const { id } of ledger.writers()) {
     const speaker = people.speaker(id)
     const plain = `@${planned.people.prefix}${escapeLocalpart(id)}:`
     if (speaker?.isGhost && !speaker.userId.startsWith(plain))

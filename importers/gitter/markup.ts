@@ -55,7 +55,7 @@ const markdown = createMarkdown((md) => {
   })
 })
 
-const stops = new Set([...'\n!#$%&*+-:<=>@[\\]^_`{}~'].map((each) => each.charCodeAt(0)))
+const stops = new Set('\n!#$%&*+-:<=>@[\\]^_`{}~'.split('').map((each) => each.charCodeAt(0)))
 const code = /(```[^]*?(?:```|$)|`[^`\n]*`)/
 
 /** The text of a message of Gitter: its Markdown with mentions, issues, formulas and emoji names. */

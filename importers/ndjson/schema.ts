@@ -1,9 +1,9 @@
-import { type Static, Type as t } from '@sinclair/typebox'
+import { type Static, type TSchema, Type as t } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import type { Item } from '#importers/format.ts'
 
 /** What a line of our own NDJSON holds; docs/import-ndjson.md tells the meaning of each field. */
-const maybe = t.Optional
+const maybe = <T extends TSchema>(schema: T) => t.Optional(schema)
 const id = t.String({ minLength: 1, maxLength: 1000 })
 
 const place = t.Object({

@@ -25,28 +25,29 @@ export async function writeReports(
   const html = join(folder, 'report.html')
   const lines = Bun.file(ndjson).writer()
   const page = Bun.file(html).writer()
-  page.write(head(summary))
-  page.write('<h2>Counts</h2><table><tr><th>What</th><th>Became</th><th>How many</th></tr>')
+  await page.write(head(summary))
+  await page.write('<h2>Counts</h2><table><tr><th>What</th><th>Became</th><th>How many</th></tr>')
   for (const { class: what, done, count } of problems.counts())
-    page.write(`<tr><td>${what}</td><td>${doneText[done]}</td><td>${count}</td></tr>`)
-  page.write(
+    await page.write(`<tr><td>${what}</td><td>${doneText[done]}</td><td>${count}</td></tr>`)
+  await page.write(
     '</table><h2>Records</h2><table><tr><th>What</th><th>Became</th><th>Where</th><th>Room</th><th>Reason</th></tr>',
   )
   const shown = new Map<string, number>()
   let written = 0
   for (const problem of problems.all()) {
-    lines.write(`${JSON.stringify(problem)}\n`)
+    await lines.write(`${JSON.stringify(problem)}\n`)
     const kind = `${problem.class} ${problem.done}`
     const before = shown.get(kind) ?? 0
     shown.set(kind, before + 1)
-    if (before < mostShown) page.write(row(problem))
+    if (before < mostShown) await page.write(row(problem))
     // The writers hold what they are given until they are told to let it go.
     if (++written % 1000 === 0) await Promise.all([lines.flush(), page.flush()])
   }
-  page.write('</table>')
+  await page.write('</table>')
   for (const [kind, count] of shown)
-    if (count > mostShown) page.write(`<p>${kind}: ${count - mostShown} more in report.ndjson</p>`)
-  page.write('</body></html>\n')
+    if (count > mostShown)
+      await page.write(`<p>${kind}: ${count - mostShown} more in report.ndjson</p>`)
+  await page.write('</body></html>\n')
   await Promise.all([lines.end(), page.end()])
   return { html, ndjson }
 }

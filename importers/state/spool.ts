@@ -85,20 +85,22 @@ export class Spool {
     this.#open = 0
   }
 
-  #addRoom({ kind: _, id, ...rest }: Room): void {
-    const number = this.#roomNumber(id)
-    this.#db
-      .query('update room set json = json_patch(json, ?) where number = ?')
-      .run(JSON.stringify(rest), number)
-  }
-
-  #addPerson({ kind: _, id, ...rest }: Person): void {
+  #addRoom(room: Room): void {
+    const number = this.#roomNumber(room.id)
     this.#db
       .query(
-        `insert into person (id, json) values (?, ?)
+        `update room set json = json_patch(json, json_remove(?, '$.kind', '$.id')) where number = ?`,
+      )
+      .run(JSON.stringify(room), number)
+  }
+
+  #addPerson(person: Person): void {
+    this.#db
+      .query(
+        `insert into person (id, json) values (?, json_remove(?, '$.kind', '$.id'))
          on conflict (id) do update set json = json_patch(json, excluded.json)`,
       )
-      .run(id, JSON.stringify(rest))
+      .run(person.id, JSON.stringify(person))
   }
 
   #addRecord(item: Stamped): void {

@@ -48,7 +48,7 @@ export class FakeServer implements AsyncDisposable {
 
   /** What is published in a room, as text, in order. */
   texts(roomId: string): string[] {
-    return this.rooms.get(roomId)!.events.map(({ content }) => String(content['body'] ?? ''))
+    return this.rooms.get(roomId)!.events.map(({ content }) => content['body'] as string)
   }
 
   async #fetch(request: Request): Promise<Response> {
