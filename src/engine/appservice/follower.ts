@@ -49,7 +49,12 @@ export class AppserviceFollower {
     const { sql, serverName } = options
     this.#options = options
     this.#follows = follows
-    this.#guests = new RoomGuests(sql, serverName, follows)
+    this.#guests = new RoomGuests(
+      sql,
+      serverName,
+      follows,
+      (shard) => this.#cursors.get(shard)?.rooms,
+    )
     this.judge = new Judge(sql, serverName, follows, this.#guests)
   }
 

@@ -8,6 +8,8 @@ type Room = { shard: number; room_nid: number }
 
 /** Rooms times application services that are kept in memory. */
 const maxKept = 500_000
+/** Rooms whose members are read with one statement. */
+const maxAtOnce = 500
 /** What another process may have changed is read again after this time. */
 const keepMs = 3_600_000
 
@@ -26,21 +28,45 @@ export class RoomGuests {
     ttl: keepMs,
   })
 
-  constructor(sql: Sql, serverName: string, follows: Follows) {
+  /** What was begun before all was forgotten is not kept. */
+  #age = 0
+  /** How far the shards of rooms are followed; undefined: not at all yet. */
+  readonly #followedTo: (shard: number) => number | undefined
+
+  constructor(
+    sql: Sql,
+    serverName: string,
+    follows: Follows,
+    followedTo: (shard: number) => number | undefined,
+  ) {
     this.#sql = sql
     this.#serverName = serverName
     this.#follows = follows
+    this.#followedTo = followedTo
   }
 
   /** Who is in some rooms by now, more or less: of what is not in the order of events. */
   async now(rooms: readonly Room[]): Promise<(roomNid: number) => Places> {
-    const counts = await this.#read(rooms.filter(({ room_nid: nid }) => !this.#kept.has(nid)))
-    return (nid) => {
-      const found = this.#kept.peek(nid)
-      return found
-        ? [...found.counts.keys()]
-        : placesOf(counts.get(nid) ?? new Set(), this.#follows)
+    const counts = new Map<number, Counts>()
+    const missing = rooms.filter(({ room_nid: nid }) => {
+      const kept = this.#kept.get(nid)
+      if (kept) counts.set(nid, kept.counts)
+      return !kept
+    })
+    // From here on: the follower goes on meanwhile.
+    const from = new Map(missing.map(({ shard }) => [shard, this.#followedTo(shard)]))
+    const age = this.#age
+    const lists = await this.#read(missing)
+    const moves = await this.#moves(missing, (shard) => from.get(shard) ?? 0)
+    for (const { room_nid: nid, shard } of missing) {
+      const users = lists.get(nid)!
+      counts.set(nid, countsOf(users, this.#follows))
+      const own = this.#ownOf(moves.get(nid))
+      const upTo = from.get(shard)
+      if (upTo === undefined || isReplacedIn(own) || age !== this.#age) continue
+      this.#kept.set(nid, { counts: countsOf(before(users, own), this.#follows), upTo })
     }
+    return (nid) => [...(counts.get(nid)?.keys() ?? [])]
   }
 
   /**
@@ -52,21 +78,11 @@ export class RoomGuests {
     lowOf: (shard: number) => number,
     highOf: (shard: number) => number,
   ): Promise<Rolling> {
+    const age = this.#age
     const missing = rooms.filter(({ room_nid: nid }) => !this.#kept.has(nid))
     const lists = await this.#read(missing)
     // After the lists: a move that they do not show is among these.
-    const moves = Map.groupBy(
-      rooms.length === 0
-        ? []
-        : await follow.moves(
-            this.#sql,
-            rooms.map((room) => ({
-              ...room,
-              low: this.#kept.peek(room.room_nid)?.upTo ?? lowOf(room.shard),
-            })),
-          ),
-      (move) => move.room_nid,
-    )
+    const moves = await this.#moves(rooms, lowOf)
     const rolling = new Map<number, RoomRoll>()
     for (const room of rooms) {
       const own = moves.get(room.room_nid) ?? []
@@ -76,14 +92,15 @@ export class RoomGuests {
       at: (nid, position) => rolling.get(nid)?.at(position) ?? [],
       end: () => {
         for (const [nid, { counts, upTo, keeps }] of rolling)
-          if (keeps) this.#kept.set(nid, { counts, upTo })
+          if (keeps && age === this.#age) this.#kept.set(nid, { counts, upTo })
           else this.#kept.delete(nid)
       },
     }
   }
 
-  /** What is kept may be wrong: the batch was not written. */
+  /** What is kept may be wrong: a batch was not written, or somebody else is sent something, too. */
   forget(): void {
+    this.#age++
     this.#kept.clear()
   }
 
@@ -94,9 +111,9 @@ export class RoomGuests {
     upTo: number,
   ): Promise<RoomRoll> {
     const { room_nid: nid } = room
-    const own = moves.filter(({ user_id: id }) => id === null || domainOf(id) === this.#serverName)
+    const own = this.#ownOf(moves)
     // A whole state that is replaced is no sum of moves: who is there now is as good as who was then.
-    const isReplaced = own.some(({ user_id: id }) => id === null)
+    const isReplaced = isReplacedIn(own)
     const kept = isReplaced ? undefined : this.#kept.get(nid)
     if (kept) {
       const steps = own.filter(({ position }) => position <= upTo)
@@ -118,10 +135,28 @@ export class RoomGuests {
   /** Users of ours in some rooms, those that are some application service's. */
   async #read(rooms: readonly Room[]): Promise<Map<number, Set<string>>> {
     const lists = new Map(rooms.map(({ room_nid: nid }) => [nid, new Set<string>()]))
-    if (rooms.length === 0) return lists
-    for (const row of await follow.members(this.#sql, this.#serverName, rooms))
-      if (this.#follows.ofUser(row.user_id).length > 0) lists.get(row.room_nid)!.add(row.user_id)
+    for (let at = 0; at < rooms.length; at += maxAtOnce)
+      for (const row of await follow.members(
+        this.#sql,
+        this.#serverName,
+        rooms.slice(at, at + maxAtOnce),
+      ))
+        if (this.#follows.ofUser(row.user_id).length > 0) lists.get(row.room_nid)!.add(row.user_id)
     return lists
+  }
+
+  /** What became of the members of some rooms since they were kept, or else since a position of their shard. */
+  async #moves(rooms: readonly Room[], lowOf: (shard: number) => number) {
+    if (rooms.length === 0) return new Map<number, follow.Move[]>()
+    const stretches = rooms.map((room) => ({
+      ...room,
+      low: this.#kept.peek(room.room_nid)?.upTo ?? lowOf(room.shard),
+    }))
+    return Map.groupBy(await follow.moves(this.#sql, stretches), (move) => move.room_nid)
+  }
+
+  #ownOf(moves: readonly follow.Move[] = []): readonly follow.Move[] {
+    return moves.filter(({ user_id: id }) => id === null || domainOf(id) === this.#serverName)
   }
 }
 
@@ -130,6 +165,10 @@ export type Rolling = {
   at: (roomNid: number, position: number) => Places
   end: () => void
 }
+
+/** Whether the whole state was replaced. */
+const isReplacedIn = (moves: readonly follow.Move[]): boolean =>
+  moves.some(({ user_id: id }) => id === null)
 
 /** How many users, by place. */
 type Counts = Map<number, number>
@@ -154,10 +193,6 @@ function countsOf(users: Iterable<string>, follows: Follows): Counts {
   for (const id of users) change(counts, follows.ofUser(id), 1)
   return counts
 }
-
-const placesOf = (users: Iterable<string>, follows: Follows): Places => [
-  ...countsOf(users, follows).keys(),
-]
 
 function change(counts: Counts, places: Places, by: 1 | -1): void {
   for (const place of places) {
