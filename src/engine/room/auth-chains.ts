@@ -7,6 +7,9 @@ import { packEventId } from '#store/room/event-id.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 
+/** Nodes that are taken in before others get a turn. */
+const perStep = 2_000
+
 type Cited = Pick<Known, 'nid' | 'authOrder'>
 
 /**
@@ -21,7 +24,7 @@ export class AuthChains {
   /** Numbers of events that had to wait for them: what was read of such an event does not say. */
   readonly #completed = new Map<number, number>()
   /** Numbered since the room was loaded: they may not be in the database yet. */
-  readonly #added: NewAuthNode[] = []
+  #added: NewAuthNode[] = []
   /** How often chains became complete after their event: what was worked out before may not hold. */
   completions = 0
 
@@ -68,9 +71,15 @@ export class AuthChains {
   *read(sql: Pool, room: Room): Task<AuthGraph> {
     if (this.#graph) return this.#graph
     const graph = yield* wait(read(sql, room.shard, room.nid))
-    // Another strand may have read it meanwhile.
+    // A join has numbered tens of thousands. Another strand may have read it meanwhile, and more may come.
+    for (let taken = 0; !this.#graph && taken < this.#added.length;) {
+      const some = this.#added.slice(taken, taken + perStep)
+      graph.append(some)
+      taken += some.length
+      yield
+    }
     if (this.#graph) return this.#graph
-    graph.append(this.#added.splice(0))
+    this.#added = []
     this.#graph = graph
     return graph
   }
