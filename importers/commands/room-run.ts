@@ -1,9 +1,10 @@
 import type { Problem } from '#importers/format.ts'
 import { Mapper } from '#importers/matrix/records.ts'
+import { srcIdOf } from '#importers/matrix/relations.ts'
 import type { People } from '#importers/matrix/people.ts'
 import type { PlannedRoom } from '#importers/plan/plan.ts'
 import { grouped, type Progress, type Track } from '#importers/report/progress.ts'
-import { type Server } from '#importers/server/client.ts'
+import { Refused, type Server } from '#importers/server/client.ts'
 import { type ImportApi, type Mode, type SessionState } from '#importers/server/import-api.ts'
 import type { Uploader } from '#importers/server/media.ts'
 import { createRoom, profileOf, roomIdOf } from '#importers/server/rooms.ts'
@@ -13,6 +14,8 @@ import type { Problems } from '#importers/state/problems.ts'
 import { Stop } from '#importers/stop.ts'
 import { type Batch, Batches, problemOf } from './batches.ts'
 import type { Pace } from './pace.ts'
+
+const mostPinned = 100
 
 export type RoomParts = {
   server: Server
@@ -199,13 +202,42 @@ export class RoomRun {
   async #publish(session: Session): Promise<void> {
     const { api, ledger } = this.#parts
     const state = await api.session(session.session_id)
+    const began = performance.now()
     const counts = await api.commit(session.session_id)
+    const took = Math.round(performance.now() - began)
     tellWaiting(state, (text) => this.#say(text))
     ledger.committed(session, state.accepted)
+    await this.#pin(session)
     this.#say(
       `published ${grouped(state.accepted)} events into ${session.room_id} (${session.session_id})`,
-      { counts },
+      { session_id: session.session_id, counts, commit_ms: took },
     )
+  }
+
+  /** Pins what was pinned, in rooms that hold nothing but the history. */
+  async #pin(session: Session): Promise<void> {
+    const { server, api, ledger } = this.#parts
+    if (session.mode !== 'fresh' && session.mode !== 'archive') return
+    const ids = ledger.pinned(session, mostPinned)
+    if (ids.length === 0) return
+    const srcIds = ids.map((id) => srcIdOf(this.#room.id, id))
+    const events = await api.events(session.session_id, srcIds)
+    const pinned = srcIds.flatMap((id) => events.get(id) ?? [])
+    try {
+      await server.put(
+        `/_matrix/client/v3/rooms/${encodeURIComponent(session.room_id)}/state/m.room.pinned_events`,
+        { pinned },
+      )
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      this.#problem({
+        class: 'forbidden',
+        reason: `What was pinned could not be: ${error.message}`,
+        place: { file: '' },
+        room: this.#room.id,
+        done: 'degraded',
+      })
+    }
   }
 
   #problem(problem: Problem): void {

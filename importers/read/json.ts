@@ -48,6 +48,8 @@ async function* membersOf(
   const first = await reader.bytes.peek()
   if (first === openList) {
     yield* reader.elements('')
+    if (!reader.recovered && (await reader.bytes.peek()) !== -1)
+      reader.complain('What follows the end of the array is not read')
     return
   }
   if (first === -1) {

@@ -58,7 +58,7 @@ export class Progress {
     this.#bars =
       isTerminal && !json
         ? new MultiBar({
-            format: '{name} [{bar}] {percentage} %  {value}/{total}  {rate}  {note}  ETA {left}',
+            format: '{name} [{bar}] {percentage} %  {done}/{all}  {rate}  {note}  ETA {left}',
             barsize: 24,
             hideCursor: true,
             clearOnComplete: false,
@@ -124,7 +124,7 @@ export class Progress {
     } else {
       const percent = total > 0 ? Math.floor((done / total) * 100) : 100
       this.#options.write(
-        `${name}: ${percent} %, ${grouped(done)}/${grouped(total)} ${unit}, ${rateText(track)}` +
+        `${name}: ${percent} %, ${amount(track, done)}/${amount(track, total)}${unit === 'bytes' ? '' : ` ${unit}`}, ${rateText(track)}` +
           `${note ? `, ${note}` : ''}${eta === undefined ? '' : `, ${timeText(eta)} to go`}`,
       )
     }
@@ -134,11 +134,16 @@ export class Progress {
 function barFields(track: Track): { [name: string]: string } {
   return {
     name: track.name.length > 24 ? `${track.name.slice(0, 23)}…` : track.name.padEnd(24),
+    done: amount(track, track.done),
+    all: amount(track, track.total),
     rate: rateText(track),
     note: track.note,
     left: track.eta === undefined ? '--:--' : timeText(track.eta),
   }
 }
+
+const amount = ({ unit }: Track, value: number) =>
+  unit === 'bytes' ? `${(value / 1e6).toFixed(1)} MB` : grouped(value)
 
 const rateText = ({ rate, unit }: Track) =>
   unit === 'bytes' ? `${(rate / 1e6).toFixed(1)} MB/s` : `${grouped(Math.round(rate))} ${unit}/s`

@@ -40,6 +40,7 @@ const schema = `
     target text,
     -- 0: to be sent; 1: left out; 2: deleted, until it is known whether something hangs on it.
     state integer not null default 0,
+    pinned integer not null default 0,
     -- The session that sent it, once it is committed.
     session integer,
     json text not null
@@ -47,6 +48,7 @@ const schema = `
   create unique index record_id on record (room, id);
   create index record_order on record (room, time, tie, seq);
   create index record_deleted on record (seq) where state = 2;
+  create index record_pinned on record (room) where pinned = 1;
   create index record_thread on record (room, thread) where thread is not null;
   create index record_target on record (room, target) where target is not null;
   -- Who sent how much of what in which room.

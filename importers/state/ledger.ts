@@ -171,6 +171,18 @@ export class Ledger {
       .all(session.room, from.time, from.tie, from.seq, session.number, limit)
   }
 
+  /** The last messages of a published session that were pinned, oldest first. */
+  pinned(session: Session, limit: number): string[] {
+    return this.db
+      .query<{ id: string }, [number, number, number]>(
+        `select id from record where room = ? and pinned = 1 and session = ?
+         order by time desc, tie desc, seq desc limit ?`,
+      )
+      .all(session.room, session.number, limit)
+      .map(({ id }) => id)
+      .reverse()
+  }
+
   roomOf(session: Session): string | undefined {
     return this.db
       .query<{ id: string }, [number]>('select id from room where number = ?')

@@ -108,8 +108,8 @@ export class Spool {
     const time = this.#timeOf(item, room)
     const { changes } = this.#db
       .query(
-        `insert or ignore into record (room, id, kind, time, tie, thread, target, state, json)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `insert or ignore into record (room, id, kind, time, tie, thread, target, state, pinned, json)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         room,
@@ -124,6 +124,7 @@ export class Spool {
             ? null
             : item.target,
         item.kind === 'message' && item.deleted ? 2 : 0,
+        item.kind === 'message' && item.pinned ? 1 : 0,
         JSON.stringify(time === item.time ? item : { ...item, time }),
       )
     if (changes === 0) this.#repeated(item, room)

@@ -174,11 +174,11 @@ test('a user of the map writes what a person of the export wrote, and is in the 
   const carol = await server.register('carol')
   const exportPath = join(folder, 'mapped')
   await mkdir(exportPath, { recursive: true })
-  const line = (id: number, sender: string) =>
-    `${JSON.stringify({ kind: 'message', room: 'm', id: String(id), sender, time: Date.UTC(2020, 0, 1) + id, body: `said ${id}` })}\n`
+  const line = (id: number, sender: string, more: object = {}) =>
+    `${JSON.stringify({ kind: 'message', room: 'm', id: String(id), sender, time: Date.UTC(2020, 0, 1) + id, body: `said ${id}`, ...more })}\n`
   await Bun.write(
     join(exportPath, 'chat.ndjson'),
-    line(0, 'c') + line(1, 'ghost') + line(2, 'spam') + line(3, 'c'),
+    line(0, 'c', { pinned: true }) + line(1, 'ghost') + line(2, 'spam') + line(3, 'c'),
   )
   const map = `[users]\nc = "carol"\nspam = "skip"\n`
   const it = await imported('mapped', exportPath, map)
@@ -191,6 +191,8 @@ test('a user of the map writes what a person of the export wrote, and is in the 
     ['@carol:home.test', 'said 3'],
   ])
   expect(await it.verify(carol.token)).toBe(0)
+  const path = `${roomPath(roomId!)}/state/m.room.pinned_events`
+  expect(await carol.get<{ pinned: string[] }>(path)).toEqual({ pinned: [said[0]!.event_id] })
 })
 
 test('an archive goes into a room of its own, which is linked with the one that people use', async () => {

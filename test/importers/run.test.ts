@@ -276,6 +276,34 @@ test('verify finds everything in place, and what is lost, moved or changed', asy
   }
 })
 
+test('the room as another server reads it: what is missing there, and what is out of order', async () => {
+  await using it = await prepared(lines(250))
+  await it.run()
+  await using other = new FakeServer()
+  const { events } = it.server.rooms.get(roomId)!
+  const look = async (read: typeof events) => {
+    other.rooms.set(roomId, { events: read, creation: {} })
+    const console = quiet()
+    const code = await verify(
+      undefined,
+      { ...access, plan: it.planPath, sample: 1, fromServer: other.url, readerToken: 'theirs' },
+      console,
+    )
+    const told = console.told.map(
+      (each) => JSON.parse(each) as { found?: unknown; missing?: number },
+    )
+    const { missing, outOfOrder } = told.find(({ missing: gaps }) => gaps !== undefined) as {
+      missing: number
+      outOfOrder: number
+    }
+    return { code, missing, outOfOrder }
+  }
+  expect(await look(events)).toEqual({ code: 0, missing: 0, outOfOrder: 0 })
+  expect(await look(events.slice(100))).toEqual({ code: 3, missing: 100, outOfOrder: 0 })
+  const swapped = [...events.slice(0, 9), events[10]!, events[9]!, ...events.slice(11)]
+  expect(await look(swapped)).toEqual({ code: 3, missing: 0, outOfOrder: 1 })
+})
+
 test('undo takes a session back, and it can be imported again', async () => {
   await using it = await prepared(lines(5))
   await it.run()
