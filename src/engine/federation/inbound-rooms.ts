@@ -10,6 +10,8 @@ import * as inbound from '#store/federation/inbound.ts'
 export type InboundRoom = {
   version: RoomVersion
   kind: inbound.InboundRoom['kind']
+  /** Users of this server were joined, none is any more, and none is about to be. */
+  isLeft: boolean
   /** Undefined: everybody may take part. */
   acl: ServerAcl | undefined
 }
@@ -18,20 +20,27 @@ export type InboundRoom = {
 export class InboundRooms {
   /** By event number: an event never changes. */
   readonly #acls = new LRUCache<number, ServerAcl>({ max: 2_000 })
+  readonly #serverName: string
+
+  constructor(serverName: string) {
+    this.#serverName = serverName
+  }
 
   /** Those of these rooms that are known, in two statements at most. */
   async find(sql: Sql, roomIds: readonly string[]): Promise<Map<string, InboundRoom>> {
     const found = new Map<string, InboundRoom>()
     if (roomIds.length === 0) return found
-    const rows = await inbound.rooms(sql, roomIds)
+    const rows = await inbound.rooms(sql, roomIds, this.#serverName)
     await this.#loadAcls(sql, rows)
     for (const row of rows) {
       const version = roomVersions.get(row.version)
+      const before = found.get(row.room_id)
       // What is joining may be known from outside already: then the join counts.
-      const isBetter = row.kind === 'joining' && found.get(row.room_id)?.kind !== 'joined'
-      if (!version || (found.has(row.room_id) && !isBetter)) continue
+      const isBetter = row.kind === 'joining' && before?.kind !== 'joined'
+      if (before && row.kind === 'joining') before.isLeft = false
+      if (!version || (before && !isBetter)) continue
       const acl = row.acl_nid === null ? undefined : this.#acls.get(row.acl_nid)
-      found.set(row.room_id, { version, kind: row.kind, acl })
+      found.set(row.room_id, { version, kind: row.kind, isLeft: row.is_left, acl })
     }
     return found
   }

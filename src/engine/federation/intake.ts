@@ -84,7 +84,7 @@ const pruneEveryMs = 3_600_000
  * Spec: server-server-api/#put_matrixfederationv1sendtxnid
  */
 export class Intake {
-  readonly rooms = new InboundRooms()
+  readonly rooms: InboundRooms
   readonly #options: IntakeOptions
   readonly #limits: IntakeLimits
   readonly #lag = new LoopLag()
@@ -113,6 +113,7 @@ export class Intake {
 
   constructor(options: IntakeOptions) {
     this.#options = options
+    this.rooms = new InboundRooms(options.serverName)
     this.#limits = { ...defaultLimits, ...options.limits }
     const { pdusPerSecond, pdusAtOnce, messagesPerSecond, messagesAtOnce } = this.#limits
     this.#pdus = new Debts(pdusPerSecond, pdusAtOnce)
@@ -311,7 +312,7 @@ export class Intake {
     // The lane asks again: the list may change before the event's turn.
     if (room.acl && !room.acl.allows(origin))
       return { eventId, error: 'The server is not allowed in the room' }
-    if (room.kind === 'outside' && !this.#isOfLocalUser(event))
+    if ((room.kind === 'outside' || room.isLeft) && !this.#isOfLocalUser(event))
       return { eventId, error: 'The room is unknown' }
     // The lane need not work out again what is known of a good event.
     if (!redacted)

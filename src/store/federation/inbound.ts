@@ -30,16 +30,22 @@ export type InboundRoom = {
   version: string
   /** `joining`: a join is on its way, and its room is not there yet. */
   kind: 'joined' | 'outside' | 'joining'
+  /** Users of this server were joined, and none is any more. */
+  is_left: boolean
   /** The current `m.room.server_acl`, if there is one. */
   acl_shard: number | null
   acl_nid: number | null
 }
 
 /** What intake must know of rooms; rooms that are unknown here are left out. */
-export const rooms = (sql: Sql, roomIds: readonly string[]) =>
+export const rooms = (sql: Sql, roomIds: readonly string[], serverName: string) =>
   sql<InboundRoom[]>`
-    select r.room_id, r.version, r.kind, s.shard as acl_shard, s.event_nid as acl_nid
+    select r.room_id, r.version, r.kind, coalesce(own.joined = 0, false) as is_left,
+      s.shard as acl_shard, s.event_nid as acl_nid
     from rooms r
+    left join room_servers own on own.shard = r.shard and own.room_nid = r.room_nid
+      and own.generation = r.generation
+      and own.server_nid = (select server_nid from servers where name = ${serverName})
     left join (
       select t.type_nid, k.state_key_nid from event_types t
       join state_keys k on k.type_nid = t.type_nid and k.state_key = ''
@@ -50,7 +56,7 @@ export const rooms = (sql: Sql, roomIds: readonly string[]) =>
       and s.type_nid = acl.type_nid and s.state_key_nid = acl.state_key_nid
     where r.room_id = any(${roomIds as string[]})
     union all
-    select j.room_id, j.version, 'joining', null, null
+    select j.room_id, j.version, 'joining', false, null, null
     from pending_joins j
     where j.room_id = any(${roomIds as string[]})`
 

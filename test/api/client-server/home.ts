@@ -203,7 +203,7 @@ export class Home {
 
   #receipts(users: UserShards): Receipts {
     const { sql, serverName } = this.story
-    const inbound = new InboundRooms()
+    const inbound = new InboundRooms(serverName)
     return new Receipts({
       sql,
       users,

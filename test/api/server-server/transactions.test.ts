@@ -206,6 +206,38 @@ describe('a room', () => {
     expect(await inbox()).toHaveLength(1)
   })
 
+  test('that all of our users have left takes no more than that, until one comes back (continuwuity 26.7.2)', async () => {
+    await plant(db.pool, stage.snapshots, room)
+    const setJoined = (joined: number) => db.pool`
+      with own as (
+        insert into servers (name) values (${here})
+        on conflict (name) do update set name = excluded.name returning server_nid
+      )
+      insert into room_servers (shard, room_nid, server_nid, joined)
+      select r.shard, r.room_nid, own.server_nid, ${joined} from rooms r, own
+      where r.room_id = ${room.roomId}
+      on conflict (shard, room_nid, generation, server_nid) do update set joined = excluded.joined`
+    await setJoined(0)
+    const unheard = room.say(alice, 'unheard')
+    const ours = room.member(alice, `@me:${here}`, 'ban')
+    const left = await send([unheard.text, ours.text])
+    expect(left.body['pdus']).toEqual({
+      [unheard.event.eventId]: { error: 'The room is unknown' },
+      [ours.event.eventId]: {},
+    })
+    expect(await inbox()).toHaveLength(1)
+    // A join is on its way: what comes now may be lacking in its state.
+    await db.pool`
+      insert into pending_joins (room_id, user_id, shard, version, event, via, created_at)
+      values (${room.roomId}, ${`@me:${here}`}, 0, '11', '{}', '{}', 1)`
+    const [again] = Object.values((await send([room.say(alice, 'again').text])).body['pdus']!)
+    expect(again).toEqual({} as never)
+    await db.pool`truncate pending_joins`
+    await setJoined(1)
+    await send([room.say(alice, 'heard').text])
+    expect(await inbox()).toHaveLength(3)
+  })
+
   test('that we only know from outside takes what becomes of our own users', async () => {
     await plant(db.pool, stage.snapshots, room, { kind: 'outside' })
     const ours = room.member(alice, `@me:${here}`, 'leave')

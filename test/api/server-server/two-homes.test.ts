@@ -87,6 +87,20 @@ describe('a user of another server', () => {
     expect([status, body.errcode]).toEqual([403, 'M_FORBIDDEN'])
   })
 
+  test('hears nothing of a room that they left, and all that is said when they are back', async () => {
+    const roomId = await publicRoom('11')
+    await join(bob, roomId)
+    await bob.do('POST', `rooms/${enc(roomId)}/leave`, {})
+    await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'leave')
+    await alice.say(roomId, 'between')
+    await join(bob, roomId)
+    await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
+    await alice.say(roomId, 'welcome back')
+    await until(async () => (await bob.texts(roomId)).includes('welcome back'))
+    await bob.say(roomId, 'hello again')
+    await until(async () => (await alice.texts(roomId)).includes('hello again'))
+  })
+
   test('finds profiles, aliases and published rooms', async () => {
     await alice.do('PUT', `profile/${enc(alice.userId)}/displayname`, { displayname: 'Alice' })
     const profile = await bob.do('GET', `profile/${enc(alice.userId)}`)
