@@ -1,89 +1,31 @@
 import { expect, test } from 'bun:test'
 import { parseJson } from '#core/canonical-json.ts'
 import { RemoteError } from '#core/error.ts'
-import { inspectPdu } from '#core/event/check.ts'
 import { hasPolicySignature, policyKeyId } from '#core/event/policy.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
-import { redactedText } from '#core/event/hash.ts'
 import type { JsonObject } from '#core/json.ts'
 import { eventFlags } from '#store/room/batch.ts'
-import { type MadeUpRoom, MadeUpServer } from '#test/builders.ts'
+import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
+import { alice, bob, joinFrom, refusal, say, setState, stored, until } from '#test/room-engine.ts'
+import type { OutgoingAnswer } from '#engine/worker/protocol.ts'
+import { mallory, openScene, there } from './scene.ts'
 import {
-  alice,
-  bob,
-  deliver,
-  inboxIsEmpty,
-  joinFrom,
-  refusal,
-  say,
-  setState,
-  stored,
-  until,
-} from '#test/room-engine.ts'
-import type { OutgoingAnswer, OutgoingRequest } from '#engine/worker/protocol.ts'
-import { mallory, openScene, other, type Scene, there } from './scene.ts'
+  policedIn,
+  policy,
+  key,
+  via,
+  limits,
+  nameIt,
+  spam,
+  read,
+  signatureOf,
+  signed,
+  refused,
+} from './policed.ts'
 
 const database = await testDatabase()
-
-/** The policy server of these rooms: it has a user in them, and a key that is in no key document. */
-const policy = other
-const key = new MadeUpServer('key of the policy server').key
-const via = policy.name
-
-const limits = { policyWaitMs: 1_000, policyPauseMs: 20 }
-const nameIt = { via, public_keys: { ed25519: key.publicKey } }
-const spam = { errcode: 'M_FORBIDDEN', error: 'The message appears to contain possible spam' }
-
-type Policed = Scene & { asked: OutgoingRequest[] }
-
-/** A room with a policy server; `answer` is what it says of an event. */
-async function openPoliced(
-  answer: (event: RoomEvent) => OutgoingAnswer | Promise<OutgoingAnswer> = signed,
-  options: Parameters<typeof openScene>[1] = {},
-): Promise<Policed> {
-  const scene = await openScene(database, { limits, ...options })
-  await joinFrom(scene, database, scene.roomId, policy, 'watcher')
-  const asked: OutgoingRequest[] = []
-  scene.federation.answer = (request) => {
-    asked.push(request)
-    return answer(read(scene.room, request.body!))
-  }
-  await setState(scene, scene.roomId, 'm.room.policy', nameIt)
-  return { ...scene, asked }
-}
-
-function read({ version, roomId }: MadeUpRoom, body: string): RoomEvent {
-  const inspected = inspectPdu(version, parseJson(body), { roomId })
-  if (typeof inspected === 'string') throw new Error(inspected)
-  return inspected.event
-}
-
-const signatureOf = (event: RoomEvent, by = key) => by.sign(redactedText(event.version, event.pdu)!)
-
-const signed = (event: RoomEvent): OutgoingAnswer => ({
-  status: 200,
-  body: JSON.stringify({ [via]: { [policyKeyId]: signatureOf(event) } }),
-})
-
-const refused = (status = 400, body: object = spam): OutgoingAnswer => ({
-  status,
-  body: JSON.stringify(body),
-})
-
-/** What is stored of an event has the policy server's signature. */
-async function isSigned({ room, roomId }: Scene, eventId: string): Promise<boolean> {
-  const row = await stored(database, roomId, eventId)
-  return hasPolicySignature(read(room, row!.json), { via, publicKey: key.publicKey })
-}
-
-async function arrived(scene: Scene, texts: readonly string[]) {
-  await deliver(scene, database, scene.roomId, there, texts)
-  await until(inboxIsEmpty(database, scene.roomId))
-}
-
-const flagsOf = async ({ roomId }: Scene, eventId: string) =>
-  (await stored(database, roomId, eventId))?.flags
+const { openPoliced, isSigned, arrived, flagsOf } = policedIn(database)
 
 test('a local event is signed by the policy server before anybody has it', async () => {
   await using scene = await openPoliced()
@@ -388,38 +330,4 @@ test('another policy server in the meantime is asked too', async () => {
   const { eventId } = await sending
   const event = read(scene.room, (await stored(database, scene.roomId, eventId))!.json)
   expect(hasPolicySignature(event, { via, publicKey: second.publicKey })).toBe(true)
-})
-
-test('so many local users wait for a policy server, and who comes then is told to come again', async () => {
-  const gate = Promise.withResolvers<void>()
-  const few = { ...limits, policyAsking: 3 }
-  const late = async (event: RoomEvent) => {
-    await gate.promise
-    return signed(event)
-  }
-  await using scene = await openPoliced(late, { limits: few })
-  const { roomId, asked } = scene
-  const waiting = ['1', '2', '3'].map((body) => say(scene, roomId, body))
-  await until(() => asked.length === 3)
-  expect(await refusal(say(scene, roomId, '4'))).toEqual([429, 'M_LIMIT_EXCEEDED'])
-  expect(asked).toHaveLength(3)
-  gate.resolve()
-  for (const { eventId } of await Promise.all(waiting))
-    expect(await isSigned(scene, eventId)).toBe(true)
-  const { eventId } = await say(scene, roomId, '5')
-  expect(await isSigned(scene, eventId)).toBe(true)
-})
-
-test('so many wait for all policy servers, whichever these are', async () => {
-  const gate = Promise.withResolvers<void>()
-  const late = async (event: RoomEvent) => {
-    await gate.promise
-    return signed(event)
-  }
-  await using scene = await openPoliced(late, { limits: { ...limits, policyAskingInAll: 1 } })
-  const first = say(scene, scene.roomId, '1')
-  await until(() => scene.asked.length === 1)
-  expect(await refusal(say(scene, scene.roomId, '2'))).toEqual([429, 'M_LIMIT_EXCEEDED'])
-  gate.resolve()
-  await first
 })
