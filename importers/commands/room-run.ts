@@ -75,7 +75,7 @@ export class RoomRun {
     const scope = { until_seq: ledger.lastSeq(), since, until }
     if (ledger.pending(this.#room.number, scope) === 0) return undefined
     const roomId = await this.#target()
-    const mode = this.#mode()
+    const mode = this.#mode(roomId)
     const opened = await api.open({
       room_id: roomId,
       source,
@@ -98,11 +98,11 @@ export class RoomRun {
   }
 
   /** The mode of the plan; what comes later into a room that has its history goes where it belongs. */
-  #mode(): Mode {
+  #mode(roomId: string): Mode {
     const { mode } = this.#planned
     const again = this.#parts.ledger
       .sessions()
-      .some((each) => each.room === this.#room.number && each.state === 'committed')
+      .some((each) => each.room_id === roomId && each.state === 'committed')
     return again && mode !== 'append' ? 'insert' : mode
   }
 
@@ -117,7 +117,7 @@ export class RoomRun {
     const title = name ?? this.#room.name ?? this.#room.id
     const found = isNew
       ? await createRoom(server, meta, {
-          key: `${this.#parts.source}/${this.#room.id}`,
+          key: `${stateId(meta)}/${this.#room.id}`,
           name: mode === 'archive' ? `${title} (history)` : title,
           ...(topic && { topic }),
           visibility: visibility ?? 'private',
@@ -247,6 +247,14 @@ export class RoomRun {
   #say(text: string, event: { [name: string]: unknown } = {}): void {
     this.#parts.progress.say(`${this.#planned.name ?? this.#room.id}: ${text}`, event)
   }
+}
+
+/** What tells this state from others, that may have rooms of the same names. */
+function stateId(meta: Meta): string {
+  const known = meta.get('id')
+  if (known !== undefined) return known
+  meta.set('id', crypto.randomUUID())
+  return stateId(meta)
 }
 
 function tellWaiting({ waiting }: SessionState, say: (text: string) => void): void {

@@ -121,13 +121,24 @@ async function perform(shared: Shared, work: readonly Work[]): Promise<void> {
     finish: console.finish,
   }
   try {
-    await inParallel(work, options.jobs, ({ planned, room }) =>
-      new RoomRun(parts, planned, room).run(),
-    )
+    await inParallel(byTarget(work), options.jobs, async (together) => {
+      for (const { planned, room } of together) await new RoomRun(parts, planned, room).run()
+    })
   } finally {
     progress.end(total)
     progress.stop()
   }
+}
+
+/** Rooms that go into one room go one after another: it takes one import of a source at a time. */
+function byTarget(work: readonly Work[]): Work[][] {
+  const groups = new Map<string, Work[]>()
+  for (const each of work) {
+    const { to, mode, from } = each.planned
+    const key = to === 'create' || mode === 'archive' ? `from ${from}` : `to ${to}`
+    groups.set(key, [...(groups.get(key) ?? []), each])
+  }
+  return [...groups.values()]
 }
 
 /** Everything but writing. */

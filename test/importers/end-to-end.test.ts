@@ -217,6 +217,35 @@ test('an archive goes into a room of its own, which is linked with the one that 
   })
 })
 
+test('the server is killed between batches: the importer waits for it, and all is there once', async () => {
+  const count = 4500
+  const exportPath = join(folder, 'killed')
+  await mkdir(exportPath, { recursive: true })
+  const line = (id: number) =>
+    `${JSON.stringify({ kind: 'message', room: 'k', id: String(id), sender: `u${id % 3}`, time: Date.UTC(2020, 0, 1) + id, body: `said ${id}`, ...(id % 9 === 8 && { replyTo: String(id - 5) }) })}\n`
+  await Bun.write(
+    join(exportPath, 'chat.ndjson'),
+    Array.from({ length: count }, (_, id) => line(id)).join(''),
+  )
+  const it = await imported('killed', exportPath)
+  let code: number | undefined
+  const [roomId] = await newRooms(async () => {
+    const running = it.run()
+    type Listed = { sessions: { next_batch: number }[] }
+    await until(async () => {
+      const { sessions } = await admin.get<Listed>('/_laneway/import/v1/sessions?source=killed')
+      return sessions.some(({ next_batch: next }) => next > 0)
+    })
+    await server.stop('SIGKILL')
+    await server.start()
+    code = await running
+  })
+  expect(code).toBe(0)
+  const said = async () => (await bodies(admin, roomId!)).filter((body) => body.startsWith('said'))
+  await until(async () => (await said()).length >= count)
+  expect(await said()).toEqual(Array.from({ length: count }, (_, id) => `said ${id}`))
+})
+
 test('who is no administrator is refused before anything is read', async () => {
   const refused = await plan(
     join(folder, 'not there'),

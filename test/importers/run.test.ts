@@ -201,6 +201,20 @@ test('--rooms, --since and --until choose; what was left out comes later', async
   expect(it.server.rooms.size).toBe(2)
 })
 
+test('two rooms of an export may go into one room, in which both read in order', async () => {
+  const second = Array.from({ length: 5 }, (_, id) =>
+    line(id, { room: 'other', time: start + id * 1000 + 500, body: `other ${id}` }),
+  )
+  await using it = await prepared(lines(5) + second.join(''))
+  it.server.rooms.set('!both:home.test', { events: [], creation: {} })
+  const text = await Bun.file(it.planPath).text()
+  await Bun.write(it.planPath, text.replaceAll('"create"', '"!both:home.test"'))
+  expect(await it.run({ jobs: 4 })).toBe(0)
+  expect(it.server.texts('!both:home.test')).toEqual(
+    texts(5).flatMap((body, id) => [body, `other ${id}`]),
+  )
+})
+
 test('files are brought once, with their names and types; too large ones are told', async () => {
   const file = (name: string) => ({ files: [{ name, content: { entry: `files/${name}` } }] })
   const png = Buffer.from(
