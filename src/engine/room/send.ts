@@ -25,8 +25,13 @@ import type { Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Landed, LocalEvent, LocalTxn } from '#engine/worker/protocol.ts'
 
-/** How many events one of ours cites at most; the rest are cited by the next. The spec allows 20. */
-const maxPrevs = 10
+/**
+ * How many events one of ours cites at most: the rest are cited by the next. As many as there may be, since the state
+ * before it is that of all ends of the room: other servers work it out from what it cites.
+ *
+ * Spec: rooms/v1/#event-format
+ */
+export const maxPrevs = 20
 
 /** An event that a local user wants in a room: built on what is decided, never waiting for the inbox. */
 export class Send extends Asked<Landed> {

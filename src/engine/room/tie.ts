@@ -14,12 +14,10 @@ import { policyOf } from '#engine/room/policy.ts'
 import { resolveStates } from '#engine/room/resolve.ts'
 import { localWith } from '#engine/room/restricted.ts'
 import type { Known, Room } from '#engine/room/room.ts'
-import { buildLocal, knownAuths } from '#engine/room/send.ts'
+import { buildLocal, knownAuths, maxPrevs } from '#engine/room/send.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 
-/** What an event may cite at most. Spec: rooms/v1/#event-format */
-const maxPrevs = 20
 /** So often a tie may be overtaken before it is left for later. */
 const patience = 3
 

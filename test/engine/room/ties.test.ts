@@ -89,6 +89,16 @@ test.each(['1', '6', '12'])(
   },
 )
 
+test('a message cites as many ends as an event may', async () => {
+  await using stage = await openScene(database, { version: '12' })
+  const { roomId } = stage
+  await fork(stage, 25)
+  const { eventId } = await say(stage, roomId, 'at once')
+  const { json } = (await stored(database, roomId, eventId))!
+  expect((JSON.parse(json) as { prev_events: string[] }).prev_events).toHaveLength(20)
+  expect(await endsOf(stage)).toBe(6)
+})
+
 test('what is soft-failed is no end, and few ends are left alone', async () => {
   await using stage = await openScene(database, { version: '11', limits: soon })
   const { roomId } = stage
