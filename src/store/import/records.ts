@@ -20,13 +20,25 @@ export const known = (
   srcIds: readonly string[],
 ) =>
   sql<KnownRecord[]>`
-    select r.src_id, r.session_nid, r.batch, r.event_nid, e.event_id
+    select found.*
     from unnest(${srcIds as string[]}::text[]) w (src_id)
-    join import_records r on r.shard = ${shard} and r.room_nid = ${roomNid}
-      and r.source = ${source} and r.src_id = w.src_id
-    join import_sessions s on s.shard = r.shard and s.session_nid = r.session_nid
-      and s.state in ('open', 'committed')
-    left join events e on e.shard = r.shard and e.event_nid = r.event_nid`
+    cross join lateral ${one(sql, { shard, room_nid: roomNid, source })} found`
+
+/**
+ * One record by its name `w.src_id`. Alone, so that it is looked up by all of its key, whatever PostgreSQL
+ * thinks of tables that have only just begun to grow.
+ */
+const one = (sql: Sql, { shard, room_nid: roomNid, source }: Source) => sql`(
+  select r.src_id, r.session_nid, r.batch, r.event_nid, (
+      select event_id from events e where e.shard = ${shard} and e.event_nid = r.event_nid
+    ) as event_id
+  from import_records r
+  where r.shard = ${shard} and r.room_nid = ${roomNid} and r.source = ${source}
+    and r.src_id = w.src_id and exists (
+      select from import_sessions s
+      where s.shard = ${shard} and s.session_nid = r.session_nid
+        and s.state in ('open', 'committed'))
+  limit 1)`
 
 export type NewRecord = { srcId: string; batch: number; eventNid: number | null }
 
@@ -89,13 +101,10 @@ export const events = (
   srcIds: readonly string[],
 ) =>
   sql<{ src_id: string; event_id: Uint8Array }[]>`
-    select r.src_id, e.event_id
+    select found.src_id, found.event_id
     from unnest(${srcIds as string[]}::text[]) w (src_id)
-    join import_records r on r.shard = ${shard} and r.room_nid = ${roomNid}
-      and r.source = ${source} and r.src_id = w.src_id
-    join import_sessions s on s.shard = r.shard and s.session_nid = r.session_nid
-      and s.state in ('open', 'committed')
-    join events e on e.shard = r.shard and e.event_nid = r.event_nid`
+    cross join lateral ${one(sql, { shard, room_nid: roomNid, source })} found
+    where found.event_id is not null`
 
 /** Forgets some of what a session that counts no more has brought; whether there may be more. */
 export async function forget(
