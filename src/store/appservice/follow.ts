@@ -41,51 +41,88 @@ export type Fresh = {
 
 const { rejected, softFailed, outlier } = eventFlags
 
+/** More than any stretch has: the order, and with it the index, is what counts. */
+const most = 1_000_000
+
 /**
  * The live events of some stretches, in their order; and memberships of users of ours in rooms that we know
- * from outside only, which have no place in a stream of events.
+ * from outside only, which have no place in a stream of events. Each row is looked up by an index: planned as
+ * joins, all of these tables would be read for a handful of events.
  */
 export const fresh = (sql: Sql, serverName: string, stretches: readonly Stretch[]) =>
   sql<Fresh[]>`
-    with stretch as materialized (select * from ${stretchesOf(sql, stretches)})
-    select e.shard, e.room_nid, r.room_id, e.event_nid, e.position, u.user_id as sender,
-      k.state_key as target
-    from stretch s
-    join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
-    join user_ids u on u.user_nid = e.sender_nid
-    join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
-    left join state_keys k on k.state_key_nid = e.state_key_nid
-      and k.type_nid = (select type_nid from event_types where type = 'm.room.member')
-    where e.flags & ${rejected | softFailed | outlier} = 0
-    union all
-    select d.shard, d.room_nid, r.room_id, d.new_event_nid, d.position, u.user_id, k.state_key
-    from stretch s
-    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
-    join rooms r on r.shard = d.shard and r.room_nid = d.room_nid
-    join events e on e.shard = d.shard and e.event_nid = d.new_event_nid
-    join user_ids u on u.user_nid = e.sender_nid
-    join state_keys k on k.state_key_nid = d.state_key_nid
-    where d.new_membership is not null and d.state_key_nid <> 0
-      and d.new_membership is distinct from d.old_membership and e.flags & ${rejected} = 0
-      and (e.position is null or e.flags & ${outlier} <> 0)
-      and right(k.state_key, ${serverName.length + 1}) = ${`:${serverName}`}
-    order by 1, 5, 4`
+    with stretch as materialized (select * from ${stretchesOf(sql, stretches)}),
+    live as (
+      select e.* from stretch s
+      cross join lateral (
+        select shard, room_nid, event_nid, position, sender_nid, state_key_nid from events
+        where shard = s.shard and position > s.low and position <= s.high
+          and flags & ${rejected | softFailed | outlier} = 0
+        order by position
+        limit ${most}
+      ) e
+    ),
+    outside as (
+      select d.shard, d.room_nid, d.event_nid, d.position, e.sender_nid, d.state_key_nid
+      from stretch s
+      cross join lateral (
+        select shard, room_nid, new_event_nid as event_nid, position, state_key_nid
+        from state_deltas
+        where shard = s.shard and position > s.low and position <= s.high
+          and new_membership is not null and state_key_nid <> 0
+          and new_membership is distinct from old_membership
+        order by position
+        limit ${most}
+      ) d
+      cross join lateral (
+        select sender_nid from events
+        where shard = d.shard and event_nid = d.event_nid and flags & ${rejected} = 0
+          and (position is null or flags & ${outlier} <> 0)
+        limit 1
+      ) e
+    ),
+    named as (
+      select f.*,
+        (select room_id from rooms r where r.shard = f.shard and r.room_nid = f.room_nid) as room_id,
+        (select user_id from user_ids u where u.user_nid = f.sender_nid) as sender,
+        (
+          select k.state_key from state_keys k
+          where k.state_key_nid = f.state_key_nid
+            and k.type_nid = (select type_nid from event_types where type = 'm.room.member')
+        ) as target
+      from (select *, false as from_outside from live union all select *, true from outside) f
+    )
+    select shard, room_nid, room_id, event_nid, position, sender, target from named
+    where room_id is not null and sender is not null and (not from_outside
+      or right(target, ${serverName.length + 1}) = ${`:${serverName}`})
+    order by shard, position, event_nid`
 
 type Room = { shard: number; room_nid: number }
 
 /** The users of ours who are joined to some rooms. */
 export const members = (sql: Sql, serverName: string, rooms: readonly Room[]) =>
   sql<{ room_nid: number; user_id: string }[]>`
-    select r.room_nid, u.user_id
+    select w.room_nid, u.user_id
     from unnest(
       ${rooms.map((each) => each.shard)}::smallint[],
       ${rooms.map((each) => each.room_nid)}::bigint[]
     ) w (shard, room_nid)
-    join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
-    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
-      and m.generation = r.generation and m.membership = 'join'
-    join user_ids u on u.user_nid = m.user_nid
-    where u.server_nid = (select server_nid from servers where name = ${serverName})`
+    cross join lateral (
+      select generation from rooms where shard = w.shard and room_nid = w.room_nid limit 1
+    ) r
+    cross join lateral (
+      select user_nid from memberships
+      where shard = w.shard and room_nid = w.room_nid and generation = r.generation
+        and membership = 'join'
+      order by position
+      limit ${most}
+    ) m
+    cross join lateral (
+      select user_id from user_ids
+      where user_nid = m.user_nid
+        and server_nid = (select server_nid from servers where name = ${serverName})
+      limit 1
+    ) u`
 
 export type Move = {
   shard: number
@@ -141,19 +178,36 @@ export const receipts = (sql: Sql, stretches: readonly Stretch[]) =>
     select c.shard, c.position, c.room_id, r.shard as room_shard, r.room_nid, c.user_id, c.type,
       c.thread_id
     from ${stretchesOf(sql, stretches)}
-    join receipts c on c.shard = s.shard and c.position > s.low and c.position <= s.high
-    join rooms r on r.room_id = c.room_id
-    where c.type in ('m.read', 'm.read.private')`
+    cross join lateral (
+      select * from receipts
+      where shard = s.shard and position > s.low and position <= s.high
+        and type in ('m.read', 'm.read.private')
+      order by position
+      limit ${most}
+    ) c
+    cross join lateral (
+      select shard, room_nid from rooms where room_id = c.room_id limit 1
+    ) r`
 
 /** Users whose device lists changed in some stretches of user shards. */
 export const changedLists = (sql: Sql, stretches: readonly Stretch[]) =>
   sql<{ user_id: string }[]>`
     with stretch as materialized (select * from ${stretchesOf(sql, stretches)})
     select d.user_id from stretch s
-    join device_lists d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    cross join lateral (
+      select user_id from device_lists
+      where shard = s.shard and position > s.low and position <= s.high
+      order by position
+      limit ${most}
+    ) d
     union
     select d.user_id from stretch s
-    join remote_device_lists d on d.shard = s.shard and d.position > s.low and d.position <= s.high`
+    cross join lateral (
+      select user_id from remote_device_lists
+      where shard = s.shard and position > s.low and position <= s.high
+      order by position
+      limit ${most}
+    ) d`
 
 /** The rooms that some users are joined to. */
 export const roomsOf = (sql: Sql, userIds: readonly string[]) =>
@@ -169,7 +223,12 @@ export const addressed = (sql: Sql, stretches: readonly Stretch[]) =>
   sql<{ user_id: string }[]>`
     select distinct d.user_id
     from ${stretchesOf(sql, stretches)}
-    join to_device d on d.shard = s.shard and d.position > s.low and d.position <= s.high`
+    cross join lateral (
+      select user_id from to_device
+      where shard = s.shard and position > s.low and position <= s.high
+      order by position
+      limit ${most}
+    ) d`
 
 /** Another follower has moved a cursor. */
 export class CursorMoved extends Error {}
