@@ -5,7 +5,13 @@ import { largestContent, weightOf } from '#importers/matrix/size.ts'
 import type { PlannedRoom } from '#importers/plan/plan.ts'
 import { grouped, type Progress } from '#importers/report/progress.ts'
 import type { Source } from '#importers/source.ts'
-import type { Ledger, Media, RoomRow } from '#importers/state/ledger.ts'
+import {
+  type Ledger,
+  type Media,
+  missing,
+  notWanted,
+  type RoomRow,
+} from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
 import type { Stamped } from '#importers/state/spool.ts'
 
@@ -40,6 +46,7 @@ export async function rehearseRoom({ planned, room }: Work, parts: RehearsalPart
     until,
     people: people.mode,
     moves: 0,
+    media: 1,
     state: 'open' as const,
     accepted: 0,
   }
@@ -81,12 +88,8 @@ export async function rehearseRoom({ planned, room }: Work, parts: RehearsalPart
 
 /** A file as if it had been brought: only what is not even in the export is missing already. */
 function presumed(content: FileContent, { source, media }: RehearsalParts): Media {
-  const missing = 'entry' in content && !source.has(content.entry)
-  const gone = !media
-    ? 'files were not to be imported'
-    : missing
-      ? 'the file is not in the export'
-      : null
-  const mxc = gone === null ? 'mxc://dry/run' : null
-  return { mxc, type: null, size: null, width: null, height: null, gone }
+  if (!media) return missing(notWanted)
+  if ('entry' in content && !source.has(content.entry))
+    return missing('the file is not in the export')
+  return { mxc: 'mxc://dry/run', type: null, size: null, width: null, height: null, gone: null }
 }

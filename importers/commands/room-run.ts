@@ -94,6 +94,7 @@ export class RoomRun {
       ...scope,
       people: this.#people.mode,
       moves: this.#parts.withMoves ? 1 : 0,
+      media: this.#parts.uploader.isOff ? 0 : 1,
     })
   }
 

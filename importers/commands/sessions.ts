@@ -91,6 +91,7 @@ export async function undo(
       }
       console.write(`${session.session_id}: taken back (${session.room_id})`)
     }
+    ledger.forgetMissing()
     return exit.clean
   } finally {
     db.close()

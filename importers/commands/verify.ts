@@ -8,7 +8,7 @@ import { grouped } from '#importers/report/progress.ts'
 import { Refused, Server } from '#importers/server/client.ts'
 import { keyOf } from '#importers/server/media.ts'
 import { openState, stateFolder } from '#importers/state/database.ts'
-import { Ledger, type Session } from '#importers/state/ledger.ts'
+import { Ledger, missing, notWanted, type Session } from '#importers/state/ledger.ts'
 import { expectedOf } from '#importers/verify/expected.ts'
 import { readElsewhere } from '#importers/verify/elsewhere.ts'
 import { Order } from '#importers/verify/order.ts'
@@ -123,7 +123,7 @@ function mapperFor(session: Session, { plan, ledger, connection }: Parts): Mappe
   return new Mapper({
     people: new People(ledger, { ...plan.people, mode }, connection.userId),
     roomId: (id) => rooms.get(id),
-    media: (content) => ledger.media(keyOf(content)),
+    media: (content) => (session.media === 1 ? ledger.media(keyOf(content)) : missing(notWanted)),
     withMentions: session.mode !== 'append',
     withMoves: session.moves === 1,
     // Told when it was sent.

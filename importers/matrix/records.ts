@@ -9,7 +9,7 @@ import type {
 } from '#importers/format.ts'
 import type { Links } from '#importers/markup/html.ts'
 import type { OutRecord } from '#importers/server/import-api.ts'
-import type { Media } from '#importers/state/ledger.ts'
+import { type Media, notWanted } from '#importers/state/ledger.ts'
 import type { SpooledRow, Stamped } from '#importers/state/spool.ts'
 import {
   type Content,
@@ -183,7 +183,7 @@ export class Mapper {
   #file(item: Message | Notice, file: Attachment): Content {
     const media = file.content && !file.gone ? this.#options.media(file.content) : undefined
     const gone = file.gone ?? media?.gone ?? 'the file is not in the export'
-    if (!media?.mxc) {
+    if (!media?.mxc && gone !== notWanted) {
       const kind = gone.includes('larger than') ? 'media_too_big' : 'media_gone'
       this.#problem(item, kind, `${file.name}: ${gone}`, 'degraded')
     }

@@ -6,7 +6,7 @@ import { fileTypeFromBuffer } from 'file-type'
 import ipaddr from 'ipaddr.js'
 import type { FileContent } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
-import type { Ledger, Media } from '#importers/state/ledger.ts'
+import { type Ledger, type Media, missing, notWanted } from '#importers/state/ledger.ts'
 import { Refused, type Server } from './client.ts'
 
 export type UploaderOptions = {
@@ -56,11 +56,13 @@ export class Uploader {
 
   /** What is known of a file; call `bring` before. */
   get(content: FileContent): Media | undefined {
+    if (this.#options.off) return missing(notWanted)
     return this.#options.ledger.media(keyOf(content))
   }
 
   /** Uploads what of these files is not there yet; what cannot be brought is remembered with its reason. */
   async bring(contents: readonly FileContent[]): Promise<void> {
+    if (this.#options.off) return
     await Promise.all(contents.map((content) => this.#bringOne(content)))
   }
 
@@ -95,8 +97,7 @@ export class Uploader {
   }
 
   async #transfer(key: string, content: FileContent, path: string): Promise<void> {
-    const { ledger, off } = this.#options
-    if (off) throw new Gone('files were not to be imported')
+    const { ledger } = this.#options
     const { hash, size } = await this.#store(await this.#open(content), path)
     const head = new Uint8Array(await Bun.file(path).slice(0, 8192).arrayBuffer())
     const name = key.split(/[?#]/)[0]!

@@ -75,7 +75,7 @@ const schema = `
     -- What it sends: records of the room up to this one, between these times.
     until_seq integer not null, since real not null, until real not null,
     -- How its records were made: the same again is what verify compares with.
-    people text not null, moves integer not null,
+    people text not null, moves integer not null, media integer not null,
     state text not null default 'open',
     accepted integer not null default 0
   ) strict;

@@ -29,9 +29,14 @@ export type Session = {
   people: PeopleMode
   /** 1: with comings and goings. */
   moves: number
+  /** 1: with files. */
+  media: number
   state: 'open' | 'committed' | 'undone' | 'aborted'
   accepted: number
 }
+
+/** Why files are missing that were not asked for (`--no-media`). */
+export const notWanted = 'files were not to be imported'
 
 export type Media = {
   mxc: string | null
@@ -40,6 +45,11 @@ export type Media = {
   width: number | null
   height: number | null
   gone: string | null
+}
+
+/** A file that is not there, and why. */
+export function missing(gone: string): Media {
+  return { mxc: null, type: null, size: null, width: null, height: null, gone }
 }
 
 /** What is in the state besides problems: rooms, people, sessions, batches, media. */
@@ -219,8 +229,8 @@ export class Ledger {
   addSession(session: Omit<Session, 'number' | 'state' | 'accepted'>): Session {
     return this.db
       .query<Session, (string | number)[]>(
-        `insert into session (room, room_id, session_id, mode, until_seq, since, until, people, moves)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?) returning *`,
+        `insert into session (room, room_id, session_id, mode, until_seq, since, until, people, moves, media)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning *`,
       )
       .get(
         session.room,
@@ -232,6 +242,7 @@ export class Ledger {
         session.until,
         session.people,
         session.moves,
+        session.media,
       )!
   }
 
@@ -311,6 +322,11 @@ export class Ledger {
     this.db
       .query('insert or replace into media values (?, ?, ?, ?, ?, ?, ?)')
       .run(key, media.mxc, media.type, media.size, media.width, media.height, media.gone)
+  }
+
+  /** Files that could not be had are asked for again. */
+  forgetMissing(): void {
+    this.db.run('delete from media where mxc is null')
   }
 
   mxcOfHash(hash: string): string | undefined {

@@ -78,6 +78,7 @@ export function forgetUnsent(db: Database): void {
   const meta = new Meta(db)
   db.run('delete from record where session is null')
   recount(db)
+  new Ledger(db).forgetMissing()
   meta.set('known', String(new Ledger(db).lastSeq()))
   meta.set('read', '')
 }

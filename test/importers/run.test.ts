@@ -243,6 +243,23 @@ test('files are brought once, with their names and types; too large ones are tol
   ])
 })
 
+test('without files there are lines that say so, which is no fault and can be verified', async () => {
+  const content = { entry: 'a.txt' }
+  await using it = await prepared(line(0, { body: '', files: [{ name: 'a.txt', content }] }), {
+    'export/a.txt': 'text',
+  })
+  expect(await it.run({ media: false })).toBe(0)
+  expect(it.server.uploads).toEqual([])
+  expect(it.server.texts(roomId)).toEqual(['[a.txt: files were not to be imported]'])
+  const check = { ...access, plan: it.planPath, sample: 1 }
+  expect(await verify(undefined, check, quiet())).toBe(0)
+  // They are not lost for a later import.
+  await undo(undefined, { ...access, plan: it.planPath, all: true }, quiet())
+  expect(await it.run()).toBe(0)
+  expect(it.server.uploads).toMatchObject([{ name: 'a.txt' }])
+  expect(await verify(undefined, check, quiet())).toBe(0)
+})
+
 test('files at addresses within private networks are not fetched unless it is said', async () => {
   await using it = await prepared('')
   const content = { url: `${it.server.url}/_matrix/client/v1/media/config` }

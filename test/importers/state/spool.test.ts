@@ -39,6 +39,7 @@ function sorted(items: readonly Item[]): { rows: SpooledRow[]; problems: Problem
     until: Number.MAX_SAFE_INTEGER,
     people: 'ghosts' as const,
     moves: 0,
+    media: 1,
     state: 'open' as const,
     accepted: 0,
   }
