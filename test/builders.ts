@@ -55,8 +55,8 @@ export class MadeUpFederation implements Federation {
   answer: Answer = ({ destination }) => {
     throw new RemoteError(destination, 0, 'laneway.unreachable', 'there is no such server')
   }
-  /** Servers whose keys are never given, nor refused. */
-  readonly silent = new Set<string>()
+  /** Servers whose keys are given later, or never. */
+  readonly late = new Map<string, Promise<void>>()
   /** Waited for before keys are given. */
   keysGate: Promise<void> | undefined
 
@@ -82,7 +82,7 @@ export class MadeUpFederation implements Federation {
         const wanted = args[0] as WantedKey[]
         this.askedKeys.push(...wanted)
         await this.keysGate
-        if (wanted.some(({ server }) => this.silent.has(server))) return new Promise(() => {})
+        for (const { server } of wanted) await this.late.get(server)
         return wanted.flatMap(({ server }) => this.#servers.get(server)?.knownKey ?? [])
       }
       case 'keyDocuments':

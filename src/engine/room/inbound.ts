@@ -44,12 +44,7 @@ export class Inbound implements Reader {
     this.#lane = lane
     this.#seat = seat
     const { limits, memory } = lane.parts
-    const { parkedPerRoom: perRoom, parkedPerOrigin: perOrigin } = limits
     this.#held = new HeldRows(memory)
-    this.#keys = new KeyWait(lane.parts, this.#held, (raw) => {
-      this.#queues.raw.unshift(...raw)
-      this.run()
-    })
     this.#thinning = new Thinning(lane)
     this.#putOff = new PutOff(lane, (inboxIds, againMs) => {
       this.done(inboxIds)
@@ -58,9 +53,13 @@ export class Inbound implements Reader {
       else if (this.park.size > 0 && !this.#running) this.#ask()
       this.run()
     })
+    this.#keys = new KeyWait(lane.parts, this.#held, this.#putOff, (raw) => {
+      this.#queues.raw.unshift(...raw)
+      this.run()
+    })
     this.park = new Park({
-      perRoom,
-      perOrigin,
+      perRoom: limits.parkedPerRoom,
+      perOrigin: limits.parkedPerOrigin,
       onLeave: ({ origin, text, inboxIds }) => {
         memory.unpark(origin, text.length)
         this.#held.takeBack(inboxIds)
@@ -340,7 +339,7 @@ export class Inbound implements Reader {
   }
 
   *#prepare(batch: Raw[]): Task<void> {
-    const entries = batch.filter((raw) => !this.#keys.holdBehind(raw))
+    const entries = this.#keys.hold(batch)
     let prepared: Prepared
     try {
       prepared = yield* prepare(this.#lane, entries)
@@ -351,7 +350,8 @@ export class Inbound implements Reader {
     }
     this.#queues.ready.push(...prepared.ready)
     const byOrigin = Map.groupBy(prepared.wantKeys, ({ raw }) => raw.origin)
-    for (const [origin, wanted] of byOrigin) this.#putOff.defer(this.#keys.fetch(origin, wanted))
+    for (const [origin, wanted] of byOrigin) this.#keys.fetch(origin, wanted)
+    this.#putOff.postpone(prepared.inVain)
   }
 
   /** The next rows of the inbox that are not in memory and whose time has come, and their room. */

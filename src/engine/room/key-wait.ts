@@ -2,11 +2,21 @@ import type { Raw } from '#engine/room/incoming.ts'
 import { bytesOf, type HeldRows } from '#engine/room/inbox-memory.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Prepared } from '#engine/room/prepare.ts'
+import type { PutOff } from '#engine/room/put-off.ts'
 
-/** The rows of one lane that wait for keys. One server's keys are asked for at once: no other waits. */
+/** What rows wait for that went back to the inbox for want of keys. */
+const keysOf = (origin: string) => `keys of ${origin}`
+
+const idsOf = (entries: readonly Raw[]) => entries.flatMap(({ inboxId }) => inboxId ?? [])
+
+/**
+ * The rows of one lane that wait for keys. One server's keys are asked for at once: no other waits. They
+ * take at most half of what the lane may hold, so that other servers' rows are read meanwhile.
+ */
 export class KeyWait {
   readonly #parts: Parts
   readonly #held: HeldRows
+  readonly #putOff: PutOff
   readonly #onReady: (entries: Raw[]) => void
   #asked = 0
   /** By origin, what came behind such rows: it would lack the same key, and what those bring. */
@@ -15,9 +25,10 @@ export class KeyWait {
   /** Since when keys of an origin are being asked for. */
   readonly since = new Map<string, number>()
 
-  constructor(parts: Parts, held: HeldRows, onReady: (entries: Raw[]) => void) {
+  constructor(parts: Parts, held: HeldRows, putOff: PutOff, onReady: (entries: Raw[]) => void) {
     this.#parts = parts
     this.#held = held
+    this.#putOff = putOff
     this.#onReady = onReady
   }
 
@@ -25,28 +36,36 @@ export class KeyWait {
     return this.#asked + this.#behindCount
   }
 
-  /** How many came behind those whose keys are asked for. */
-  get behind(): number {
-    return this.#behindCount
+  get #most(): number {
+    return Math.ceil(this.#parts.limits.laneEvents / 2)
   }
 
-  /** Whether a row waits because others of its origin do. */
-  holdBehind(raw: Raw): boolean {
-    const behind = raw.lastTry ? undefined : this.#behind.get(raw.origin)
-    if (!behind) return false
-    behind.push(raw)
-    this.#behindCount++
-    this.#setAside([raw])
-    return true
+  /** Those that need not wait. The others do because rows of their origin do: here, or in the inbox. */
+  hold(batch: readonly Raw[]): Raw[] {
+    const tooMany: Raw[] = []
+    const free = batch.filter((raw) => {
+      const behind = raw.lastTry ? undefined : this.#behind.get(raw.origin)
+      if (!behind) return true
+      if (this.size < this.#most) {
+        behind.push(raw)
+        this.#behindCount++
+        this.#setAside([raw])
+      } else tooMany.push(raw)
+      return false
+    })
+    this.#putBack(tooMany)
+    return free
   }
 
-  /** Asks for the keys of one server; answers the rows for which there is no room to wait. */
-  fetch(origin: string, wanted: Prepared['wantKeys']): number[] {
+  /** Asks for the keys of one server. */
+  fetch(origin: string, wanted: Prepared['wantKeys']): void {
     const { memory, counters, keys, limits, now, onError } = this.#parts
     const entries = wanted.map(({ raw }) => raw)
+    this.#putBack(entries.splice(Math.max(1, this.#most - this.size)))
     if (!memory.mayWait(entries.reduce((sum, entry) => sum + bytesOf(entry), 0))) {
+      this.#putOff.defer(idsOf(entries))
       counters.notParked += entries.length
-      return entries.flatMap(({ inboxId }) => inboxId ?? [])
+      return
     }
     this.#setAside(entries)
     this.#asked += entries.length
@@ -65,9 +84,23 @@ export class KeyWait {
         this.#asked -= entries.length
         this.#takeBack(entries)
         this.#takeBack(behind)
+        const isThere = needed.some(({ server, keyIds }) =>
+          keyIds.some((id) => keys.lookup(server, id) !== undefined),
+        )
+        if (isThere) this.#putOff.arrived(keysOf(origin))
         this.#onReady([...entries.map((entry) => ({ ...entry, lastTry: true })), ...behind])
       })
-    return []
+  }
+
+  /** There are too many: they come again when the keys are there, or when their time has come. */
+  #putBack(entries: readonly Raw[]): void {
+    this.#parts.counters.notParked += entries.length
+    const lacking = entries.flatMap(({ inboxId, origin }) => {
+      if (inboxId === undefined) return []
+      const event = { eventId: `row ${inboxId}`, origin, inboxIds: [inboxId] }
+      return { event, missing: [keysOf(origin)] }
+    })
+    this.#putOff.defer(idsOf(entries), lacking)
   }
 
   #setAside(entries: readonly Raw[]): void {

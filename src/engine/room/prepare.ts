@@ -14,6 +14,8 @@ export type Prepared = {
   ready: Incoming[]
   /** They lack keys, which are to be asked for. */
   wantKeys: { raw: Raw; keys: readonly NeededKeys[] }[]
+  /** Rows of which keys could not be had. */
+  inVain: number[]
 }
 
 /**
@@ -22,7 +24,7 @@ export type Prepared = {
  */
 export function* prepare(lane: Lane, batch: readonly Raw[]): Task<Prepared> {
   const { parts } = lane
-  const prepared: Prepared = { ready: [], wantKeys: [] }
+  const prepared: Prepared = { ready: [], wantKeys: [], inVain: [] }
   const room = yield* lane.load()
   if (!room || (parts.isJoining(lane.roomId) && !isOurs(parts, room))) {
     yield* lane.inbound.unknownRoom(batch)
@@ -48,7 +50,7 @@ function accept(lane: Lane, room: Room, raw: Raw, accepted: Incoming[], prepared
   parts.times.verify.add(performance.now() - began)
   if (judged.outcome === 'drop') inbound.drop(raw, judged.reason)
   else if (judged.outcome === 'missing') {
-    if (raw.lastTry || parts.keys.askedInVain(judged.keys)) inbound.postpone(idsOf(raw))
+    if (raw.lastTry || parts.keys.askedInVain(judged.keys)) prepared.inVain.push(...idsOf(raw))
     else prepared.wantKeys.push({ raw, keys: judged.keys })
   } else {
     const { incoming } = judged

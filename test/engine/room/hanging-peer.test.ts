@@ -40,7 +40,7 @@ test('fifty rooms beside a peer that never answers, whatever it is asked, all ge
   // A fresh engine knows no keys.
   await using stage = await openStage(database, servers)
   const { engine, federation } = stage
-  federation.silent.add(keyless.name)
+  federation.late.set(keyless.name, never())
   const asked = new Map<string, number>()
   federation.answer = ({ uri }) => {
     const name = uri.split('/')[4]!

@@ -5,7 +5,15 @@ import { limitsWith } from '#engine/room/limits.ts'
 import { commit } from '#store/room/commit.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { createRoom, deliver, inboxIsEmpty, joinFrom, say, store } from '#test/room-engine.ts'
+import {
+  adopt,
+  createRoom,
+  deliver,
+  inboxIsEmpty,
+  joinFrom,
+  say,
+  store,
+} from '#test/room-engine.ts'
 import { openStage, stored, until } from '#test/room-engine.ts'
 import { mallory, openScene, there } from './scene.ts'
 
@@ -161,34 +169,60 @@ test('an engine that starts with much in the inboxes of many rooms goes on in al
   expect(stage.errors).toEqual([])
 })
 
-test('rows that wait for keys count among those of the room in memory', async () => {
+test('rows that wait for keys leave room for those of other servers, and come when the keys do', async () => {
   const laneEvents = 40
-  await using stage = await openScene(database)
-  const { roomId, room } = stage
-  const said = Array.from({ length: 200 }, (_, i) => room.say(mallory, `${i}`))
-  await stage.stop()
+  const other = new MadeUpServer('other.test')
+  let roomId: string
+  let texts: string[]
+  let valid: { event: { eventId: string }; text: string }
+  {
+    await using stage = await openStage(database, [there, other])
+    roomId = await createRoom(stage)
+    await joinFrom(stage, database, roomId, other, 'eve')
+    const room = await joinFrom(stage, database, roomId, there, 'mallory')
+    texts = Array.from({ length: 200 }, (_, i) => room.say(mallory, `${i}`).text)
+    valid = (await adopt(database, roomId, other)).say(other.user('eve'), 'so do we')
+  }
   // A fresh engine knows no keys.
   let most = 0
-  await using later = await openStage(database, [there], {
-    limits: { laneEvents, prepare: 5 },
+  await using later = await openStage(database, [there, other], {
+    limits: { laneEvents, prepare: 5, retryMs: 3_600_000 },
     commit: async (pool, batch) => {
-      most = Math.max(most, later.engine.lane(roomId).inbound.length)
+      const { park, length } = later.engine.lane(roomId).inbound
+      most = Math.max(most, length - park.size)
       await commit(pool, batch)
     },
   })
   const gate = Promise.withResolvers<void>()
-  later.federation.keysGate = gate.promise
-  const texts = said.map(({ text }) => text)
+  later.federation.late.set(there.name, gate.promise)
   await deliver(later, database, roomId, there, texts)
   const { inbound } = later.engine.lane(roomId)
-  // It reads no further while those wait, and holds as many as it may.
-  await until(() => !inbound.running && inbound.length === laneEvents)
-  expect(inbound.inside.awaitingKeys).toBe(laneEvents)
+  await until(() => later.engine.counters()['putOffRemembered'] === 180)
+  expect(inbound.inside.awaitingKeys).toBe(laneEvents / 2)
+  await deliver(later, database, roomId, other, [valid.text])
+  await until(async () => (await stored(database, roomId, valid.event.eventId)) !== undefined)
+  expect(later.engine.counters()).toMatchObject({ accepted: 1, postponed: 0 })
   gate.resolve()
   await until(inboxIsEmpty(database, roomId))
-  expect(most).toBeGreaterThan(0)
+  expect(later.engine.counters()).toMatchObject({ accepted: 201, woken: 180, postponed: 0 })
   expect(most).toBeLessThanOrEqual(laneEvents)
-  expect(later.engine.counters()).toMatchObject({ accepted: 200, parkedForEvents: 0 })
+})
+
+test('rows whose keys cannot be had go back to the inbox together, and are not woken for that', async () => {
+  const unknown = new MadeUpServer('unknown.test')
+  await using stage = await openStage(database, [there], {
+    limits: { laneEvents: 40, prepare: 5, retryMs: 3_600_000 },
+  })
+  const roomId = await createRoom(stage)
+  const room = await adopt(database, roomId, unknown)
+  const texts = Array.from({ length: 100 }, (_, i) => room.say(unknown.user('x'), `${i}`).text)
+  const gate = Promise.withResolvers<void>()
+  stage.federation.keysGate = gate.promise
+  await deliver(stage, database, roomId, unknown, texts)
+  await until(() => stage.engine.counters()['putOffRemembered'] === 80)
+  gate.resolve()
+  await until(() => stage.engine.counters()['postponed'] === 20)
+  expect(stage.engine.counters()).toMatchObject({ woken: 0, givenUp: 0, accepted: 0 })
 })
 
 test('an engine that starts with a very long inbox of one room lets all others go first', async () => {
