@@ -82,8 +82,7 @@ function late(engine: Promise<RoomEngine>) {
   return {
     send: async (...a: Parameters<RoomEngine['send']>) => (await engine).send(...a),
     create: async (...a: Parameters<RoomEngine['create']>) => (await engine).create(...a),
-    batchSend: async (...a: Parameters<RoomEngine['batchSend']>) =>
-      (await engine).batchSend(...a),
+    batchSend: async (...a: Parameters<RoomEngine['batchSend']>) => (await engine).batchSend(...a),
     join: async (...a: Parameters<RoomEngine['join']>) => (await engine).join(...a),
     changeMembership: async (...a: Parameters<RoomEngine['changeMembership']>) =>
       (await engine).changeMembership(...a),
