@@ -13,6 +13,7 @@ type Session = {
   duplicates: number
   records: OutRecord[]
 }
+type Forced = Reply | 'lost' | undefined
 type Reply = { status: number; body: unknown }
 type Room = { events: ReadEvent[]; creation: unknown }
 
@@ -30,7 +31,7 @@ export class FakeServer implements AsyncDisposable {
   /** Paths of all requests, with their method. */
   readonly asked: string[] = []
   /** Answers instead of the server, if it gives an answer; `lost`: the server does it, and says nothing. */
-  onRequest: ((method: string, path: string) => Reply | 'lost' | undefined) | undefined
+  onRequest: ((method: string, path: string) => Forced | Promise<Forced>) | undefined
   readonly #http: Bun.Server<undefined>
 
   constructor() {
@@ -55,7 +56,7 @@ export class FakeServer implements AsyncDisposable {
     const url = new URL(request.url)
     const path = decodeURIComponent(url.pathname)
     this.asked.push(`${request.method} ${path}`)
-    const forced = this.onRequest?.(request.method, path)
+    const forced = await this.onRequest?.(request.method, path)
     if (forced && forced !== 'lost') return respond(forced)
     const body = await request.text()
     const answer = this.#answer(request, url, path, body)

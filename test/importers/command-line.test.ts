@@ -1,0 +1,109 @@
+import { expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { ownEnvironment } from '#test/laneway.ts'
+import { patienceMs, until } from '#test/until.ts'
+import { FakeServer } from '#test/importers/fake-server.ts'
+import { exportFolder } from '#test/importers/items.ts'
+
+const root = new URL('../..', import.meta.url).pathname
+
+async function program(args: string[], env: { [name: string]: string } = {}) {
+  const child = Bun.spawn([process.execPath, join(root, 'importers/main.ts'), ...args], {
+    cwd: root,
+    env: { ...ownEnvironment(), ...env },
+    stdout: 'pipe',
+    stderr: 'pipe',
+    timeout: patienceMs,
+  })
+  const [out, errors] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ])
+  return { code: await child.exited, out, errors }
+}
+
+test('--help has every command, examples and exit codes', async () => {
+  const { code, out } = await program(['--help'])
+  expect(code).toBe(0)
+  for (const command of ['inspect', 'plan', 'run', 'status', 'verify', 'undo', 'report'])
+    expect(out).toContain(`\n  ${command} `)
+  expect(out).toContain('bun run import run plan.toml --dry-run')
+  expect(out).toContain('3 finished')
+})
+
+test('inspect says what an export is and why, what is in it, and ends with 3 for what it cannot read', async () => {
+  const fixture = join(import.meta.dir, 'fixtures/gitter/rest')
+  const { code, out } = await program(['inspect', fixture])
+  expect(code).toBe(3)
+  expect(out).toContain('Gitter archive, because')
+  expect(out).toContain('gitterHQ/gitter (public): 8 messages of 5 people, 2020-10-16')
+  expect(out).toContain('gitterHQ/gitter.json:10: The message has no ID')
+  const json = await program(['--json', 'inspect', fixture])
+  const events = json.out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string })
+  expect(events.at(-1)).toMatchObject({ event: 'inspected', format: 'gitter', people: 5 })
+})
+
+test('what is no export, no plan, no number and no token ends with 1 and one sentence', async () => {
+  await using folder = await exportFolder({ 'a.txt': 'no chat' })
+  const cases: [string[], string][] = [
+    [['inspect', folder.path], 'in no format that is known'],
+    [['inspect', join(folder.path, 'gone')], 'There is no file or folder'],
+    [['run', join(folder.path, 'plan.toml')], 'There is no plan'],
+    [['run', '--jobs', 'many'], 'It is to be a number'],
+    [['plan', folder.path, '--server', 'http://127.0.0.1:9'], 'An access token'],
+  ]
+  const ended = await Promise.all(cases.map(([args]) => program(args)))
+  expect(ended.map(({ code }) => code)).toEqual(cases.map(() => 1))
+  for (const [index, [, sentence]] of cases.entries())
+    expect(ended[index]!.errors).toContain(sentence)
+})
+
+test('an interrupt ends after the batch that is under way, and the same command goes on', async () => {
+  const html = `<p>${'x'.repeat(40_000)}</p>`
+  const chat = Array.from({ length: 200 }, (_, id) =>
+    JSON.stringify({
+      kind: 'message',
+      room: 'r',
+      id: `${id}`,
+      sender: 'u',
+      time: Date.UTC(2020, 0, 1) + id,
+      body: `text ${id}`,
+      html,
+    }),
+  ).join('\n')
+  await using folder = await exportFolder({ 'chat.ndjson': chat })
+  await using server = new FakeServer()
+  const env = { LANEWAY_TOKEN: 'secret' }
+  const plan = join(folder.path, 'plan.toml')
+  const planned = await program(['plan', folder.path, '--server', server.url, '--out', plan], env)
+  expect(planned.code).toBe(0)
+  const child = Bun.spawn([process.execPath, join(root, 'importers/main.ts'), 'run', plan], {
+    cwd: root,
+    env: { ...ownEnvironment(), ...env },
+    stderr: 'pipe',
+    timeout: patienceMs,
+  })
+  let told = ''
+  const listening = (async () => {
+    for await (const piece of child.stderr) told += new TextDecoder().decode(piece)
+  })()
+  let asked = false
+  server.onRequest = async (method) => {
+    if (method !== 'PUT' || asked) return undefined
+    asked = true
+    child.kill('SIGINT')
+    await until(() => told.includes('Finishing the batch'))
+    return undefined
+  }
+  expect(await child.exited).toBe(1)
+  await listening
+  expect(told).toContain('the same command goes on')
+  server.onRequest = undefined
+  expect([...server.sessions.values()]).toMatchObject([{ state: 'open', next_batch: 1 }])
+  expect((await program(['run', plan], env)).code).toBe(0)
+  const [roomId] = server.rooms.keys()
+  expect(server.texts(roomId!)).toEqual(Array.from({ length: 200 }, (_, id) => `text ${id}`))
+})
