@@ -86,8 +86,8 @@ export class WholeServer {
   }
 
   /** Makes an account and a session of it, as administrators' tools do. */
-  register(name: string): Promise<Login> {
-    return this.#running.register(name)
+  register(name: string, admin = false): Promise<Login> {
+    return this.#running.register(name, admin)
   }
 
   /** Makes users with a session each, of ours past HTTP and passwords; logins of them. */
