@@ -41,6 +41,8 @@ const deadlines: Readonly<Record<string, number>> = {
   backfill: 60_000,
   send: 30_000,
   receive: 30_000,
+  // Steps of imports take their turns, behind everything else.
+  importHistory: 300_000,
   start: 30_000,
   stop: 4_000,
   measure: 1_000,

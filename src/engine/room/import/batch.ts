@@ -7,12 +7,17 @@ import type { ImportBatch } from '#engine/worker/import-steps.ts'
 import { greatest, Intake, least } from '#engine/room/import/intake.ts'
 
 /** Takes a batch into a session, all of it, or goes on where it was broken off; its answer, as JSON. */
-export async function takeBatch(lane: Lane, staging: Staging, input: ImportBatch): Promise<string> {
+export async function takeBatch(
+  lane: Lane,
+  staging: Staging,
+  input: ImportBatch,
+  isStopping: () => boolean,
+): Promise<string> {
   const { sql } = lane.parts
   const { row } = staging
   const { batch } = input
   await takePeople(lane, staging, input)
-  const intake = new Intake(lane, staging, input)
+  const intake = new Intake(lane, staging, input, isStopping)
   await intake.run()
   const { accepted, duplicates, firstTs, lastTs, failed: all } = intake.tally
   const answer = JSON.stringify({

@@ -1,4 +1,4 @@
-import { conflict, limitExceeded } from '#core/error.ts'
+import { conflict, limitExceeded, notFound, unavailable } from '#core/error.ts'
 import * as records from '#store/import/records.ts'
 import * as sessions from '#store/import/sessions.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
@@ -11,7 +11,6 @@ import { importTxn } from '#engine/room/import/publish.ts'
 import { Staging, type Wish } from '#engine/room/import/staging.ts'
 import { Undo } from '#engine/room/import/undo.ts'
 import type { Lane } from '#engine/room/lane.ts'
-import { notFound } from '#core/error.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
@@ -63,6 +62,7 @@ export class Imports {
   }
 
   async #take(lane: Lane, step: ImportStep): Promise<string> {
+    if (this.#stopped) throw unavailable('The server is stopping')
     if (step.step === 'open') return this.#open(lane, step)
     const { sessionId } = step
     try {
@@ -71,7 +71,7 @@ export class Imports {
         case 'batch':
           return (
             (await answeredBatch(this.#parts.sql, row, step.batch)) ??
-            (await takeBatch(lane, await this.#staging(lane, sessionId), step))
+            (await takeBatch(lane, await this.#staging(lane, sessionId), step, () => this.#stopped))
           )
         case 'commit':
           if (row.state === 'committed') return row.answer!

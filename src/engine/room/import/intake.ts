@@ -1,3 +1,4 @@
+import { unavailable } from '#core/error.ts'
 import { parseJson } from '#core/canonical-json.ts'
 import {
   failed,
@@ -57,13 +58,16 @@ export class Intake {
   #flying: Promise<void> | undefined
   #anchors: readonly Known[] = []
   readonly #refused: Refusals = new Map()
+  readonly #isStopping: () => boolean
 
   constructor(
     lane: Lane,
     staging: Staging,
     input: Pick<ImportBatch, 'batch' | 'records' | 'namedOnly'>,
+    isStopping: () => boolean = () => false,
   ) {
     this.#lane = lane
+    this.#isStopping = isStopping
     this.#staging = staging
     this.#input = input
   }
@@ -72,8 +76,11 @@ export class Intake {
     const { records: texts } = this.#input
     await this.#reserve(texts.length + this.#staging.waiting.size)
     try {
-      for (let from = 0; from < texts.length; from += perPiece)
+      for (let from = 0; from < texts.length; from += perPiece) {
+        // The rest is taken when the batch is sent again.
+        if (this.#isStopping()) throw unavailable('The server is stopping')
         await this.#take(texts.slice(from, from + perPiece))
+      }
       await this.#flying
     } catch (error) {
       // Whatever becomes of it, the staging in memory is of no use any more.
