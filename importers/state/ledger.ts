@@ -119,6 +119,8 @@ export class Ledger {
 
   /** Gives a person an ID here; false if another one has it. */
   claimUserId(person: string, userId: string): boolean {
+    // Who is only mentioned need not be among the people of the export.
+    this.db.query(`insert or ignore into person (id, json) values (?, '{}')`).run(person)
     return (
       this.db.query('update or ignore person set user_id = ? where id = ?').run(userId, person)
         .changes === 1

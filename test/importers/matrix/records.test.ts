@@ -97,6 +97,19 @@ test('HTML of an export is made safe, and its names become links', () => {
   })
 })
 
+test('somebody of whom the export tells nothing may be mentioned, and may react', () => {
+  const { records } = mapped(
+    message({ mentions: ['gone'], reactions: [{ key: '👍', people: ['gone too'] }] }),
+  )
+  expect(records[0]!.content).toMatchObject({
+    'm.mentions': { user_ids: ['@_import_x_gone:home.test'] },
+  })
+  expect(records[1]).toMatchObject({
+    type: 'm.reaction',
+    sender: '@_import_x_gone=20too:home.test',
+  })
+})
+
 test('at the tip of a room nobody is told of a mention of long ago', () => {
   const item = message({ mentions: ['u2'], mentionsRoom: true })
   expect(mapped(item, { withMentions: false }).records[0]!.content).not.toHaveProperty('m.mentions')
