@@ -177,8 +177,8 @@ class Round {
     const both = await this.#server.costOf(async () => (beside = await this.#live.during(run())))
     const memory = (await peakKib(this.#server.pid)) ?? NaN
     const { done: imported, latencies } = beside!
-    // Without what the live sends cost.
-    const share = latencies.length / idle.length
+    // Without what the live sends cost; of a few that says nothing.
+    const share = bench.short ? 0 : latencies.length / idle.length
     const spent = [both[0] - alone[0] * share, both[1] - alone[1] * share] as const
     const ratio = quantile(latencies, 0.99) / quantile(idle, 0.99)
     const messages = wish.talks.reduce((sum, talk) => sum + talk.options.messages, 0)
