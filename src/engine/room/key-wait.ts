@@ -100,7 +100,7 @@ export class KeyWait {
       const event = { eventId: `row ${inboxId}`, origin, inboxIds: [inboxId] }
       return { event, missing: [keysOf(origin)] }
     })
-    this.#putOff.defer(idsOf(entries), lacking)
+    this.#putOff.pause(idsOf(entries), lacking)
   }
 
   #setAside(entries: readonly Raw[]): void {

@@ -57,6 +57,13 @@ export class PutOff {
     this.#put(inboxIds, events, () => inbox.defer(parts.sql, shard, inboxIds, options))
   }
 
+  /** The same for what will be here in a moment, or can be found out to be had in vain: however old, it stays. */
+  pause(inboxIds: readonly number[], events: readonly Lacking[] = []): void {
+    const { parts, shard } = this.#lane
+    const notBefore = parts.now() + parts.limits.retryMs
+    this.#put(inboxIds, events, () => inbox.pause(parts.sql, shard, inboxIds, notBefore))
+  }
+
   /** Rows that fail even alone are put away for good, with the error. */
   quarantine(inboxIds: readonly number[], culprit: Error): void {
     if (inboxIds.length === 0) return

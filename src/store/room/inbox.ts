@@ -256,6 +256,19 @@ export async function defer(
   return rows.map(({ inbox_id: id }) => id)
 }
 
+/** Has rows wait until then, which is no attempt; none is dropped. */
+export async function pause(
+  sql: Sql,
+  shard: number,
+  inboxIds: readonly number[],
+  notBefore: number,
+): Promise<number[]> {
+  await sql`
+    update inbox set not_before = ${notBefore}
+    where shard = ${shard} and inbox_id = any(${inboxIds as number[]}::bigint[])`
+  return []
+}
+
 /** Has rows that were put off wait no longer. */
 export async function wake(sql: Sql, shard: number, inboxIds: readonly number[]): Promise<void> {
   await sql`
