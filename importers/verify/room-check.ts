@@ -16,6 +16,9 @@ const largePage = 100
 /** How far ahead an event is looked for that does not come when it should. */
 const ahead = 2000
 const mostFaults = 100
+/** The server finds out who answers whom behind the commit: so long it has for all threads. */
+const indexMs = 60_000
+const againMs = 200
 
 /** Compares a room with what was sent into it. */
 export class RoomCheck {
@@ -112,8 +115,13 @@ export class RoomCheck {
   /** Every thread has its replies. */
   async threads(most: number): Promise<number> {
     const threads = this.#order.threads(most)
+    const givenUp = performance.now() + indexMs
     for (const { root, replies } of threads) {
-      const found = await this.#pages.relations(root, 'm.thread')
+      let found = await this.#pages.relations(root, 'm.thread')
+      while (found.length < replies && performance.now() < givenUp) {
+        await Bun.sleep(againMs)
+        found = await this.#pages.relations(root, 'm.thread')
+      }
       if (found.length < replies)
         this.#fault(`A thread has ${found.length} of ${replies} replies`, root)
     }
