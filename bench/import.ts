@@ -175,6 +175,8 @@ class Round {
     )
     let beside: { done: Imported; latencies: number[] } | undefined
     const both = await this.#server.costOf(async () => (beside = await this.#live.during(run())))
+    // As PostgreSQL does by itself within a minute: without it, plans are those of empty tables.
+    await this.#server.stand.pool`analyze`
     const memory = (await peakKib(this.#server.pid)) ?? NaN
     const { done: imported, latencies } = beside!
     // Without what the live sends cost; of a few that says nothing.
