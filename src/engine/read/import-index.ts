@@ -4,6 +4,8 @@ import * as follow from '#store/event-index/follow.ts'
 /** Events of a chain that are indexed in one transaction, and chains that are walked in turns. */
 const perStep = 500
 const atOnce = 16
+/** A chain of so many changes the tables enough for the planner to be told. */
+const many = 1_000
 
 /**
  * Walks the chains of imports that were published, and indexes their events; those of imports that were
@@ -61,5 +63,6 @@ export class ImportIndex {
         ? []
         : await follow.candidatesOf(this.#sql, mark.shard, next.nids, this.#types)
     await follow.writeChain(this.#sql, mark, next, this.#index(found))
+    if (next.last === null && !mark.dropping && mark.after > many) await follow.analyze(this.#sql)
   }
 }

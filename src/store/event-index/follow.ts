@@ -167,6 +167,12 @@ export async function nextInChain(
   return { nids: rows.map((row) => row.event_nid), last: rows.at(-1)?.chain_index ?? null }
 }
 
+/**
+ * Tells the planner of what is new in the index. It finds out by itself within a minute; until then it takes
+ * the tables for as small as they were, and reads thousands of rows for each page of what was imported.
+ */
+export const analyze = (pool: Pool) => pool`analyze relations, search_words`
+
 /** Writes what was found in a stretch of a chain, or takes it away, and notes how far that is. */
 export async function writeChain(
   pool: Pool,

@@ -263,3 +263,20 @@ test('nothing of an import is news: nobody is told of more than the merge and th
   const all = texts([...older, ...timeline.events])
   expect(all).toEqual([...Array.from({ length: 30 }, (_, index) => `m${index}`), 'before'])
 })
+
+test('the planner hears of a large import at once, so that whoever reads it first does not wait', async () => {
+  const alice = await home.person('alicia')
+  const roomId = await makeRoom(alice)
+  const analyzed = async () => {
+    const [row] = await db.pool<{ times: number }[]>`
+      select analyze_count::int as times from pg_stat_user_tables where relname = 'relations'`
+    return row!.times
+  }
+  const before = await analyzed()
+  const wish = { room_id: roomId, source: 'large', mode: 'insert', position: { at_start: true } }
+  const { body } = await root.client.post(path, wish)
+  const batch = { people, records: messages('large', ann, 1_200) }
+  await root.client.put(`${path}/${body.session_id}/batches/0`, batch)
+  await end(body.session_id, 'commit')
+  await until(async () => (await analyzed()) > before)
+})
