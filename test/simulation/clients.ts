@@ -112,5 +112,7 @@ function cameBefore(
   const came = facts.get(target)?.position
   // History has no position: it may have come at any time.
   if (came !== undefined && came < facts.get(id)!.position!) return false
-  return events.find((each) => each.event_id === target)?.unsigned?.redacted_because !== undefined
+  const shown = events.find((each) => each.event_id === target)
+  // Of a target that is soft-failed here clients have nothing that they could redact.
+  return shown === undefined || shown.unsigned?.redacted_because !== undefined
 }
