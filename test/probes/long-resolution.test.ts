@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import type { Steps } from '#core/state-res/steps.ts'
-import type { AuthChains } from '#engine/room/auth-chains.ts'
+import type { AuthChains } from '#engine/room/decide/auth-chains.ts'
 import type { AuthGraph } from '#store/room/auth-graph.ts'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'

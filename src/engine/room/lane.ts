@@ -1,13 +1,13 @@
 import { MatrixError, unavailable } from '#core/error.ts'
 import { isConnectionLost, isOutOfResources, lackOf } from '#store/db.ts'
 import type { Answer } from '#engine/room/asked.ts'
-import { Inbound } from '#engine/room/inbound.ts'
+import { Inbound } from '#engine/room/inbox/inbound.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import type { Persisted } from '#engine/room/decided.ts'
+import type { Persisted } from '#engine/room/decide/decided.ts'
 import { forget, type Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { Seat } from '#engine/room/turns.ts'
-import { Ties } from '#engine/room/tie.ts'
+import { Ties } from '#engine/room/decide/tie.ts'
 import { RoomReloaded, type Work } from '#engine/room/work.ts'
 
 /** Work as a lane holds it; `alone` if its commit failed before. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { Receive } from '#engine/room/receive.ts'
+import { Receive } from '#engine/room/decide/receive.ts'
 import { openPool } from '#store/db.ts'
 import { testDatabase } from '#test/database.ts'
 import {

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { type Changes, countServers, destinations } from '#engine/room/changes.ts'
+import { type Changes, countServers, destinations } from '#engine/room/decide/changes.ts'
 import * as serverSets from '#store/room/server-sets.ts'
 import { testDatabase } from '#test/database.ts'
 import { createRoom, joinFrom, openStage, until } from '#test/room-engine.ts'

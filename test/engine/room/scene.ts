@@ -1,5 +1,5 @@
 import type { EngineOptions } from '#engine/room/engine.ts'
-import type { RoomWish } from '#engine/room/plan-room.ts'
+import type { RoomWish } from '#engine/room/local/plan-room.ts'
 import { type MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import type { TestDatabase } from '#test/database.ts'
 import { createRoom, joinFrom, openStage, type Stage } from '#test/room-engine.ts'

@@ -11,7 +11,7 @@ import {
 } from '#engine/room/batch-send/build-batch.ts'
 import { findLinks, noteLink } from '#engine/room/batch-send/links.ts'
 import { type BatchPlan, planBatch } from '#engine/room/batch-send/plan-batch.ts'
-import { stateBefore } from '#engine/room/decide.ts'
+import { stateBefore } from '#engine/room/decide/decide.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import {
@@ -20,8 +20,12 @@ import {
   placeHistory,
   placeNext,
   readSpans,
-} from '#engine/room/place.ts'
-import { type FoundRedactions, keepRedactions, redactionsOf } from '#engine/room/redactions.ts'
+} from '#engine/room/decide/place.ts'
+import {
+  type FoundRedactions,
+  keepRedactions,
+  redactionsOf,
+} from '#engine/room/decide/redactions.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { nothing, type Outcome, RoomReloaded } from '#engine/room/work.ts'

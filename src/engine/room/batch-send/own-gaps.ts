@@ -2,7 +2,7 @@ import { domainOf } from '#core/ids.ts'
 import { emptyPart } from '#store/room/batch.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import type { Lane } from '#engine/room/lane.ts'
-import { closeOwnGap, readSpans } from '#engine/room/place.ts'
+import { closeOwnGap, readSpans } from '#engine/room/decide/place.ts'
 import type { Task } from '#engine/room/task.ts'
 import { nothing, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 

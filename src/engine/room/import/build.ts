@@ -3,7 +3,7 @@ import { buildEvent, type Built } from '#core/event/build.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import { hashesOf } from '#engine/room/import/rights.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import { randomEventId } from '#engine/room/plan-room.ts'
+import { randomEventId } from '#engine/room/local/plan-room.ts'
 import type { Room } from '#engine/room/room.ts'
 
 /** Builds and signs an event on top of others, at a depth and a time that are not what they would be live. */

@@ -10,7 +10,7 @@ import type { NewRecord, WaitingRow } from '#store/import/records.ts'
 import { hashesOf, type Rights } from '#engine/room/import/rights.ts'
 import { type Named, type Staging, tipOf } from '#engine/room/import/staging.ts'
 import type { Parts } from '#engine/room/parts.ts'
-import { randomEventId } from '#engine/room/plan-room.ts'
+import { randomEventId } from '#engine/room/local/plan-room.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 

@@ -4,7 +4,7 @@ import { type AuthSubject, authEventKeys, type StateLookup } from '#core/event/a
 import { referenceHash } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { StateMap } from '#store/room/state-map.ts'
-import { lookupIn } from '#engine/room/decide.ts'
+import { lookupIn } from '#engine/room/decide/decide.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
