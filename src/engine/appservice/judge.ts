@@ -5,6 +5,7 @@ import type { RoomGuests } from '#engine/appservice/room-guests.ts'
 import * as follow from '#store/appservice/follow.ts'
 import type { Entry, NewReceipt } from '#store/appservice/queue.ts'
 import type { Sql } from '#store/db.ts'
+import type { Stretch } from '#store/two-cursors.ts'
 
 export type RoomNews = { events: Entry[]; lists: follow.ListNews[]; end: () => void }
 export type UserNews = {
@@ -41,7 +42,7 @@ export class Judge {
     this.#encrypting = new Set(follows.where(({ pushEncryption }) => pushEncryption))
   }
 
-  async rooms(stretches: readonly follow.Stretch[]): Promise<RoomNews> {
+  async rooms(stretches: readonly Stretch[]): Promise<RoomNews> {
     const rows = await follow.fresh(this.#sql, this.#serverName, stretches)
     const rooms = [...new Map(rows.map((row) => [row.room_nid, row])).values()]
     const lows = new Map(stretches.map(({ shard, from }) => [shard, from]))
@@ -75,7 +76,7 @@ export class Judge {
     return { events, lists: await this.#whoMoved(moved), end: rolling.end }
   }
 
-  async users(stretches: readonly follow.Stretch[]): Promise<UserNews> {
+  async users(stretches: readonly Stretch[]): Promise<UserNews> {
     const sql = this.#sql
     const [read, lists, addressed] = await Promise.all([
       this.#ephemeral.size > 0 ? follow.receipts(sql, stretches) : [],

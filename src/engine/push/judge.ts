@@ -8,7 +8,8 @@ import type { MembersAt, RoomMembers } from '#engine/push/room-members.ts'
 import type { UserWishes, Wish } from '#engine/push/wishes.ts'
 import type { Pool } from '#store/db.ts'
 import * as follow from '#store/push/follow.ts'
-import type { Notice, Stretch } from '#store/push/queue.ts'
+import type { Notice } from '#store/push/queue.ts'
+import type { Stretch } from '#store/two-cursors.ts'
 import * as profiles from '#store/user/profiles.ts'
 
 /** What some stretches have for pushers. */

@@ -1,14 +1,7 @@
 import { type Pool, type Sql } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
+import { type Stretch, move, stretchesOf } from '#store/two-cursors.ts'
 import { type Entry, type NewReceipt, put, putLists, putReceipts } from './queue.ts'
-
-export type Cursor = { shard: number; rooms: number; users: number }
-
-/** After `from`, up to and including `to`. */
-export type Stretch = { shard: number; from: number; to: number }
-
-export const cursors = (sql: Sql) =>
-  sql<Cursor[]>`select shard, rooms, users from appservice_cursors`
 
 /** Begins to follow where the shards are now, unless they are followed already. */
 export const begin = (sql: Sql) =>
@@ -19,13 +12,6 @@ export const begin = (sql: Sql) =>
 
 /** Follows no longer. */
 export const end = (sql: Sql) => sql`delete from appservice_cursors`
-
-const stretchesOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
-  unnest(
-    ${stretches.map((each) => each.shard)}::smallint[],
-    ${stretches.map((each) => each.from)}::bigint[],
-    ${stretches.map((each) => each.to)}::bigint[]
-  ) s (shard, low, high)`
 
 /** An event that became visible. */
 export type Fresh = {
@@ -230,17 +216,6 @@ export const addressed = (sql: Sql, stretches: readonly Stretch[]) =>
       limit ${most}
     ) d`
 
-/** Another follower has moved a cursor. */
-export class CursorMoved extends Error {}
-
-async function move(sql: Sql, of: 'rooms' | 'users', stretches: readonly Stretch[]): Promise<void> {
-  const moved = await sql`
-    update appservice_cursors c set ${sql(of)} = s.high
-    from ${stretchesOf(sql, stretches)}
-    where c.shard = s.shard and c.${sql(of)} = s.low`
-  if (moved.count !== stretches.length) throw new CursorMoved('Another has followed these shards')
-}
-
 export type ListNews = { appserviceNid: number; userId: string; left: boolean }
 
 /** Queues what some stretches of room or user shards have, and moves the cursors. */
@@ -258,7 +233,7 @@ export const write = (
   pool.begin((sql) => {
     const { events = [], receipts: read = [], lists = [] } = found
     return Promise.all([
-      move(sql, of, stretches),
+      move(sql, 'appservice_cursors', of, stretches),
       events.length > 0 && put(sql, events, now),
       read.length > 0 && putReceipts(sql, read),
       lists.length > 0 && putLists(sql, lists),

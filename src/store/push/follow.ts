@@ -1,24 +1,9 @@
 import { type Pool, type Sql } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
-import {
-  type Notice,
-  type Queued,
-  type Stretch,
-  putCountsIn,
-  putCountsOf,
-  putNotices,
-} from './queue.ts'
+import { type Stretch, move, stretchesOf } from '#store/two-cursors.ts'
+import { type Notice, type Queued, putCountsIn, putCountsOf, putNotices } from './queue.ts'
 
-export type Cursor = { shard: number; rooms: number; users: number }
-
-export const cursors = (sql: Sql) => sql<Cursor[]>`select shard, rooms, users from push_cursors`
-
-const stretchesOf = (sql: Sql, stretches: readonly Stretch[]) => sql`
-  unnest(
-    ${stretches.map((each) => each.shard)}::smallint[],
-    ${stretches.map((each) => each.from)}::bigint[],
-    ${stretches.map((each) => each.to)}::bigint[]
-  ) s (shard, low, high)`
+const table = 'push_cursors'
 
 /** An event that became visible, without its text: most of them are of no interest. */
 export type Fresh = {
@@ -155,17 +140,6 @@ export async function anyPusher(sql: Sql): Promise<boolean> {
   return row!.is
 }
 
-/** Another follower has moved a cursor. */
-export class CursorMoved extends Error {}
-
-async function move(sql: Sql, of: 'rooms' | 'users', stretches: readonly Stretch[]): Promise<void> {
-  const moved = await sql`
-    update push_cursors c set ${sql(of)} = s.high
-    from ${stretchesOf(sql, stretches)}
-    where c.shard = s.shard and c.${sql(of)} = s.low`
-  if (moved.count !== stretches.length) throw new CursorMoved('Another has followed these shards')
-}
-
 /** Moves the cursors where nothing is to be queued. */
 export const skip = (
   pool: Pool,
@@ -174,8 +148,8 @@ export const skip = (
 ): Promise<unknown> =>
   pool.begin((sql) =>
     Promise.all([
-      rooms.length > 0 ? move(sql, 'rooms', rooms) : undefined,
-      users.length > 0 ? move(sql, 'users', users) : undefined,
+      rooms.length > 0 ? move(sql, table, 'rooms', rooms) : undefined,
+      users.length > 0 ? move(sql, table, 'users', users) : undefined,
     ]),
   )
 
@@ -190,7 +164,7 @@ export const writeRooms = (
     const { notices, senders } = found
     // Counts first: an event says how many are unread, too.
     const [, counted, told] = await Promise.all([
-      move(sql, 'rooms', stretches),
+      move(sql, table, 'rooms', stretches),
       senders.length > 0 ? putCountsOf(sql, senders, now) : [],
       notices.length > 0 ? putNotices(sql, notices, now) : [],
     ])
@@ -205,7 +179,7 @@ export const writeReads = (
 ): Promise<Queued[]> =>
   pool.begin(async (sql) => {
     const [, counted] = await Promise.all([
-      move(sql, 'users', stretches),
+      move(sql, table, 'users', stretches),
       putCountsIn(sql, stretches, now),
     ])
     return [...counted]

@@ -1,6 +1,7 @@
 import { pushFacts } from '#core/push/facts.ts'
 import { SHARDS } from '#core/shard.ts'
 import type { Sql } from '#store/db.ts'
+import { type Stretch, stretchesOf } from '#store/two-cursors.ts'
 
 /** What is to be told of one event to all pushers of a user. */
 export type Notice = {
@@ -53,19 +54,13 @@ const putCounts = (sql: Sql, users: ReturnType<typeof sql>, now: number) =>
 export const putCountsOf = (sql: Sql, userIds: readonly string[], now: number) =>
   putCounts(sql, sql`select unnest(${userIds as string[]}::text[])`, now)
 
-export type Stretch = { shard: number; from: number; to: number }
-
 /** After what was read in these stretches of user shards. */
 export const putCountsIn = (sql: Sql, stretches: readonly Stretch[], now: number) =>
   putCounts(
     sql,
     sql`
       select c.user_id
-      from unnest(
-        ${stretches.map((each) => each.shard)}::smallint[],
-        ${stretches.map((each) => each.from)}::bigint[],
-        ${stretches.map((each) => each.to)}::bigint[]
-      ) s (shard, low, high)
+      from ${stretchesOf(sql, stretches)}
       join receipts c on c.shard = s.shard and c.position > s.low and c.position <= s.high
       where c.type in ('m.read', 'm.read.private')`,
     now,
