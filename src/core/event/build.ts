@@ -1,5 +1,6 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { badJson, invalidParam, type MatrixError, tooLarge } from '#core/error.ts'
+import { assemble, type PlainEvent } from '#core/event/assemble.ts'
 import { inspectPdu, maxPduBytes } from '#core/event/check.ts'
 import { canonicalEvent, contentHash, redactedText } from '#core/event/hash.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
@@ -46,11 +47,29 @@ export type Unbuilt = Readonly<{ outcome: 'too-large' | 'bad-json' | 'malformed'
  * Not spec: what we leave free of the 65,536 bytes. Synapse counts the `unsigned` that it adds to
  * every event on receipt.
  */
-const reservedBytes = Buffer.byteLength(',"unsigned":{}')
+const mostBytes = maxPduBytes - Buffer.byteLength(',"unsigned":{}')
 
 /** Builds, hashes and signs an event. What a client sent may be refused here, nothing else. */
 export function buildEvent(version: RoomVersion, proto: ProtoEvent, signing: Signing): Built {
+  if (version.strictCanonicalJson && version.eventFormat === 'hashed') {
+    const assembled = assemble(version, plainEvent(version, proto), signing)
+    if (assembled && Buffer.byteLength(assembled.text) <= mostBytes)
+      return { outcome: 'built', ...assembled }
+  }
   return sealEvent(version, protoPdu(version, proto), signing)
+}
+
+function plainEvent(version: RoomVersion, proto: ProtoEvent): PlainEvent {
+  const { stateKey, redacts, content } = proto
+  const isRedaction = proto.type === 'm.room.redaction' && redacts !== undefined
+  return {
+    ...proto,
+    stateKey,
+    content: isRedaction && !version.redactsAtTopLevel ? { ...content, redacts } : content,
+    // A room at the limit stays there.
+    depth: Math.min(proto.depth, Number.MAX_SAFE_INTEGER),
+    redacts: isRedaction && version.redactsAtTopLevel ? redacts : undefined,
+  }
 }
 
 /**
@@ -72,7 +91,7 @@ export function sealEvent(version: RoomVersion, template: JsonObject, signing: S
   const signed = signEvent(version, { ...pdu, hashes: { sha256 }, signatures: {} }, signing)
   const text = canonicalEvent(version, signed)!
   const bytes = Buffer.byteLength(text)
-  if (bytes > maxPduBytes - reservedBytes)
+  if (bytes > mostBytes)
     return { outcome: 'too-large', reason: `The event has ${bytes} bytes, more than 65536 allow` }
   // v1–v5: floats must be as they will be read again.
   const kept = version.strictCanonicalJson ? signed : parseJson(text)
@@ -107,26 +126,22 @@ export function signEvent(
 
 /** In canonical order, which makes its canonical JSON cheap. */
 function protoPdu(version: RoomVersion, proto: ProtoEvent): JsonObject {
-  const { roomId, stateKey, redacts } = proto
-  const isRedaction = proto.type === 'm.room.redaction' && redacts !== undefined
-  const pdu: JsonObject = {
+  const { roomId, stateKey, redacts, content, depth } = plainEvent(version, proto)
+  return {
     auth_events: references(proto, proto.authEvents),
-    content:
-      isRedaction && !version.redactsAtTopLevel ? { ...proto.content, redacts } : proto.content,
-    // A room at the limit stays there.
-    depth: Math.min(proto.depth, Number.MAX_SAFE_INTEGER),
+    content,
+    depth,
     ...(proto.named && { event_id: proto.named.eventId }),
     hashes: {},
     origin_server_ts: proto.originServerTs,
     prev_events: references(proto, proto.prevEvents),
-    ...(isRedaction && version.redactsAtTopLevel && { redacts }),
+    ...(redacts !== undefined && { redacts }),
     ...(roomId !== undefined && { room_id: roomId }),
     sender: proto.sender,
     signatures: {},
     ...(stateKey !== undefined && { state_key: stateKey }),
     type: proto.type,
   }
-  return pdu
 }
 
 function references({ named }: ProtoEvent, ids: readonly string[]): Pdu['content'][string] {

@@ -51,7 +51,7 @@ export function inspectPdu(
   if (!isObject(json)) return 'The event is not an object'
   // `unsigned` is nobody's word: what we need of it we make ourselves.
   const pdu = 'unsigned' in json ? without(json, 'unsigned') : json
-  const fault = checkFields(version, pdu) ?? checkLists(version, pdu, options)
+  const fault = formatFault(version, pdu, options)
   if (fault !== undefined) return fault
 
   const hashed = hashedText(version, pdu)
@@ -68,6 +68,13 @@ export function inspectPdu(
     return 'The event is of another room'
   return { event: toRoomEvent(version, pdu as Pdu, eventId, roomId), text, hashed, signed }
 }
+
+/** Why a PDU is no event of its version, whatever its size and its numbers. */
+export const formatFault = (
+  version: RoomVersion,
+  pdu: JsonObject,
+  options: ParseOptions,
+): string | undefined => checkFields(version, pdu) ?? checkLists(version, pdu, options)
 
 const fits = (text: string): boolean =>
   text.length * 3 <= maxPduBytes || Buffer.byteLength(text) <= maxPduBytes

@@ -59,7 +59,8 @@ const isCovered = (key: string) => key !== 'signatures'
 const coveredKeysBefore11 = keptKeysBefore11.filter(isCovered)
 const coveredKeys = keptKeys.filter(isCovered)
 
-function redactContent(
+/** What is left of the content of an event of this type. */
+export function redactContent(
   version: RoomVersion,
   type: Json | undefined,
   content: JsonObject,

@@ -60,6 +60,27 @@ test('what we build, others accept, and read the same from it', () => {
     }
 })
 
+test('an event that is put together of pieces is the one that sealing a template makes', () => {
+  const stateless = { stateKey: undefined }
+  const contents: JsonObject[] = [
+    {},
+    { z: 1, a: { y: [true, null, 'ü'], b: '"\\\n' }, '\ue000': 1, '😀': 2, 10: 'x', 9: 'y' },
+    { membership: 'join', displayname: 'Ann', third_party_invite: { signed: { a: 1 }, b: 2 } },
+    { next_batch_id: 'x', creator: '@a:b', users: { '@b:hs1': 1, '@a:hs1': 2 }, redacts: '$x' },
+  ]
+  const types = ['m.room.message', 'm.room.member', 'm.room.power_levels', 'm.room.create', 'a"b']
+  for (const of of versions.filter((each) => each.strictCanonicalJson))
+    for (const type of types)
+      for (const content of contents)
+        for (const more of [stateless, { stateKey: 'k"' }, { depth: 0, originServerTs: 0 }]) {
+          if (of.createEventIsRoomId && type === 'm.room.create') continue
+          const { event, text } = build(of, { type, content, ...more })
+          const { hashes: _, signatures: __, ...template } = parseJson(text) as JsonObject
+          const sealed = sealEvent(of, template, signing)
+          expect(sealed).toEqual({ outcome: 'built', event, text })
+        }
+})
+
 test('events of v1 and v2 name themselves and hash what they refer to', () => {
   for (const of of versions) {
     const { event } = build(of)
