@@ -3,7 +3,7 @@ import { authorizationHeader } from '#core/x-matrix.ts'
 import type { Json } from '#core/json.ts'
 import * as transactions from '#api/server-server/transactions.ts'
 import { here, Stage } from '#test/api/server-server/stage.ts'
-import { plant } from '#test/api/server-server/plant.ts'
+import { plant, uproot } from '#test/api/server-server/plant.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 
@@ -18,9 +18,8 @@ let room: MadeUpRoom
 let count = 0
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, inbox,
-      inbound_txns, pending_joins, to_device, received_messages, remote_devices, users, devices`
+  const devices = ['users', 'devices', 'to_device', 'received_messages', 'remote_devices']
+  await uproot(db.pool, 'inbox', 'inbound_txns', 'pending_joins', ...devices)
   room = MadeUpRoom.create('11', carol, good, evil)
   stage = await Stage.open(db.pool, Object.values(transactions), [evil, good])
   await plant(db.pool, stage.snapshots, room)

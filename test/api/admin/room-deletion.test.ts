@@ -1,33 +1,19 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { MatrixError } from '#core/error.ts'
 import { testDatabase } from '#test/database.ts'
 import { Home } from '#test/api/client-server/home.ts'
-import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
+import { twoHomes } from '#test/api/server-server/two-homes.ts'
 import { until } from '#test/until.ts'
 
 const enc = encodeURIComponent
 const v1 = '/_synapse/admin/v1/rooms'
 const v2 = '/_synapse/admin/v2/rooms'
+const [here, there] = await twoHomes()
+const root = await here.person('root')
+await here.context.accounts.change(root.userId, { admin: true })
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
 
 describe('a room of two servers', () => {
-  let here: WholeServer
-  let there: WholeServer
-  let remove: () => Promise<void>
-  let root: Person
-  let alice: Person
-  let bob: Person
-
-  beforeAll(async () => {
-    const made = await twoHomes(['here.test', 'there.test'])
-    ;[here, there] = made.homes
-    remove = made.remove
-    root = await here.person('root')
-    await here.context.accounts.change(root.userId, { admin: true })
-    alice = await here.person('alice')
-    bob = await there.person('bob')
-  })
-  afterAll(() => remove())
-
   const ask = async (method: string, path: string, body?: object) => {
     const response = await root.fetch(path, { method, ...(body && { body: JSON.stringify(body) }) })
     return { status: response.status, body: (await response.json()) as any }

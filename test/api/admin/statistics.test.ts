@@ -1,26 +1,14 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
+import { expect, test } from 'bun:test'
+import { type Person, twoHomes } from '#test/api/server-server/two-homes.ts'
 import { until } from '#test/until.ts'
 
 const enc = encodeURIComponent
 const v1 = '/_synapse/admin/v1'
 
-let here: WholeServer
-let remove: () => Promise<void>
-let root: Person
-let alice: Person
-let bob: Person
-
-beforeAll(async () => {
-  const made = await twoHomes(['here.test', 'there.test'])
-  here = made.homes[0]
-  remove = made.remove
-  root = await here.person('root')
-  await here.context.accounts.change(root.userId, { admin: true })
-  alice = await here.person('alice')
-  bob = await made.homes[1].person('bob')
-})
-afterAll(() => remove())
+const [here, there] = await twoHomes()
+const root = await here.person('root')
+await here.context.accounts.change(root.userId, { admin: true })
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
 
 const ask = async (method: string, path: string, body?: object) => {
   const response = await root.fetch(path, { method, ...(body && { body: JSON.stringify(body) }) })

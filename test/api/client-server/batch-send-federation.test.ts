@@ -1,27 +1,13 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import type { Person, WholeServer } from '#test/api/server-server/two-homes.ts'
+import { expect, test } from 'bun:test'
+import type { Person } from '#test/api/server-server/two-homes.ts'
 import { until } from '#test/until.ts'
 import { historyHomes, Importer, readAll, textsOf } from './history.ts'
 
 /** History is put in on one server, and read on the other. */
-let remove: () => Promise<void>
-let home: WholeServer, far: WholeServer
-let importer: Importer
-let alice: Person, bob: Person
-let maria: string, ricky: string
-
-beforeAll(async () => {
-  const opened = await historyHomes(['old.test', 'far.test'])
-  remove = opened.remove
-  ;[home, far] = opened.homes
-  importer = new Importer(home)
-  alice = await home.person('alice')
-  bob = await far.person('bob')
-  maria = await importer.ghost('maria')
-  ricky = await importer.ghost('ricky')
-})
-
-afterAll(() => remove())
+const [home, far] = await historyHomes(['old.test', 'far.test'])
+const importer = new Importer(home)
+const [alice, bob] = [await home.person('alice'), await far.person('bob')]
+const [maria, ricky] = [await importer.ghost('maria'), await importer.ghost('ricky')]
 
 const join = (person: Person, roomId: string) =>
   person.do('POST', `join/${encodeURIComponent(roomId)}?server_name=old.test`, {})

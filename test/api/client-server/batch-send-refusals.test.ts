@@ -1,5 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Person, WholeServer } from '#test/api/server-server/two-homes.ts'
+import { describe, expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
 import { irc, openBridged } from './bridge.ts'
 import {
@@ -16,25 +15,11 @@ import {
 } from './history.ts'
 
 /** MSC2716: what is refused, what of older releases is understood, and what room versions make of it. */
-let remove: () => Promise<void>
-let home: WholeServer
-let importer: Importer
-let alice: Person
-let maria: string
-let roomId: string
-let ids: string[]
-
-beforeAll(async () => {
-  const opened = await historyHomes(['old.test', 'other.test'])
-  remove = opened.remove
-  home = opened.homes[0]
-  importer = new Importer(home)
-  alice = await home.person('alice')
-  maria = await importer.ghost('maria')
-  ;({ roomId, ids } = await talk())
-})
-
-afterAll(() => remove())
+const [home] = await historyHomes(['old.test', 'other.test'])
+const importer = new Importer(home)
+const alice = await home.person('alice')
+const maria = await importer.ghost('maria')
+const { roomId, ids } = await talk()
 
 async function talk(wish: object = {}) {
   const made = await importer.room(wish)

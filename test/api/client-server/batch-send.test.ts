@@ -1,5 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import type { Person, WholeServer } from '#test/api/server-server/two-homes.ts'
+import { describe, expect, test } from 'bun:test'
 import { until } from '#test/until.ts'
 import {
   batch,
@@ -18,23 +17,10 @@ import {
 } from './history.ts'
 
 /** MSC2716 on one server: where history reads, what it changes, and what it does not. */
-let remove: () => Promise<void>
-let home: WholeServer
-let importer: Importer
-let alice: Person
-let maria: string, ricky: string
-
-beforeAll(async () => {
-  const opened = await historyHomes(['old.test', 'other.test'])
-  remove = opened.remove
-  home = opened.homes[0]
-  importer = new Importer(home)
-  alice = await home.person('alice')
-  maria = await importer.ghost('maria')
-  ricky = await importer.ghost('ricky')
-})
-
-afterAll(() => remove())
+const [home] = await historyHomes(['old.test', 'other.test'])
+const importer = new Importer(home)
+const alice = await home.person('alice')
+const [maria, ricky] = [await importer.ghost('maria'), await importer.ghost('ricky')]
 
 /** A room in which Alice has said some things; their event IDs. */
 async function talk(texts: readonly string[], wish: object = {}) {

@@ -44,11 +44,10 @@ export async function historyHomes(names: readonly [string, string]) {
         rate_limited: false,
       }),
     )
-  const { homes, remove } = await twoHomes(names, (name) => ({
+  return twoHomes(names, (name) => ({
     rooms: { msc2716: true },
     appservices: { files: [fileOf(name)] },
   }))
-  return { homes, remove }
 }
 
 const firstTs = 1_600_000_000_000

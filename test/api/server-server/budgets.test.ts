@@ -4,7 +4,7 @@ import * as events from '#api/server-server/events.ts'
 import { defaultBudgets, maxAtOnce, RateLimits } from '#api/http/rate-limit.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { plant } from './plant.ts'
+import { plant, uproot } from './plant.ts'
 import { Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -33,8 +33,7 @@ test('whatever another server asks for is taken from a budget', () => {
 async function openRoom(now: () => number) {
   const stage = await Stage.open(db.pool, Object.values(events), [peer, other])
   Object.assign(stage.ctx, { limits: new RateLimits(defaultBudgets, now) })
-  await db.pool`truncate rooms, events, event_ids, event_json, current_state, memberships,
-    room_servers`
+  await uproot(db.pool)
   const room = MadeUpRoom.create('11', peer.user('alice'), peer, other)
   room.member(other.user('bob'), other.user('bob'), 'join')
   const { event } = room.say(peer.user('alice'), 'hello')

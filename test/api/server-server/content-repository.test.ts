@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -6,8 +6,7 @@ import * as moderation from '#store/media/moderation.ts'
 import { type Person, twoHomes } from './two-homes.ts'
 
 const names = ['a.media.test', 'b.media.test'] as const
-const { homes, remove } = await twoHomes(names)
-afterAll(remove)
+const homes = await twoHomes(names)
 const alice = await homes[0].person('alice')
 const bob = await homes[1].person('bob')
 

@@ -1,29 +1,16 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import type { JsonObject } from '#core/json.ts'
 import { CrossSigning, Device } from '#test/device.ts'
 import { until } from '#test/until.ts'
 import { type Person, twoHomes, type WholeServer } from './two-homes.ts'
 
-let here: WholeServer
-let there: WholeServer
-let remove: () => Promise<void>
-let alice: Person
-let bob: Person
-let device: Device
+const [here, there] = await twoHomes()
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
 const enc = encodeURIComponent
-
-beforeAll(async () => {
-  const made = await twoHomes(['here.test', 'there.test'])
-  ;[here, there] = made.homes
-  remove = made.remove
-  alice = await here.person('alice')
-  bob = await there.person('bob')
-  device = new Device({ userId: alice.userId, deviceId: 'D' })
-  const { room_id: roomId } = await alice.do('POST', 'createRoom', { preset: 'public_chat' })
-  await bob.do('POST', `join/${enc(roomId)}?via=here.test`, {})
-  await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
-})
-afterAll(() => remove())
+const device = new Device({ userId: alice.userId, deviceId: 'D' })
+const roomId = (await alice.do('POST', 'createRoom', { preset: 'public_chat' })).room_id as string
+await bob.do('POST', `join/${enc(roomId)}?via=here.test`, {})
+await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
 
 const token = async (who: Person) => (await who.do('GET', 'sync?timeout=0')).next_batch as string
 

@@ -6,7 +6,7 @@ import * as events from '#api/server-server/events.ts'
 import { packEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { plant } from './plant.ts'
+import { plant, uproot } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -22,9 +22,7 @@ const v1 = '/_matrix/federation/v1'
 const enc = encodeURIComponent
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers,
-      redactions, spans`
+  await uproot(db.pool, 'redactions', 'spans')
   stage = await Stage.open(db.pool, ops, [peer, other, outside])
   room = MadeUpRoom.create('11', alice, peer, other, outside)
 })
@@ -260,8 +258,7 @@ describe('missing events', () => {
     const left = room.say(alice, 'left')
     const right = room.say(bob, 'right', { prev: [idOf(three)] })
     const top = room.say(alice, 'top', { prev: [idOf(left), idOf(right)] })
-    await db.pool`
-      truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers`
+    await uproot(db.pool)
     await plant(db.pool, stage.snapshots, room)
     const { body } = await missing({ earliest_events: [], latest_events: [idOf(top)], limit: 2 })
     expect(body['events']).toHaveLength(2)

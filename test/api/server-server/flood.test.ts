@@ -5,7 +5,7 @@ import type { InboxEntry } from '#engine/worker/protocol.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { until } from '#test/until.ts'
-import { plant } from './plant.ts'
+import { plant, uproot } from './plant.ts'
 import { Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -14,27 +14,18 @@ const other = new MadeUpServer('other.test')
 const alice = peer.user('alice')
 let stage: Stage
 let room: MadeUpRoom
-let count = 0
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, inbox,
-      inbound_txns`
+  await uproot(db.pool, 'inbox', 'inbound_txns')
   room = MadeUpRoom.create('11', alice, peer, other)
   stage = await Stage.open(db.pool, Object.values(transactions), [peer, other])
 })
 afterEach(() => stage.close())
 
-const send = (
-  pdus: readonly string[],
-  { edus = [] as Json[], txnId = `t${++count}`, from = peer } = {},
-) => {
-  const body = { origin: from.name, pdus: pdus.map((text) => JSON.parse(text) as Json), edus }
-  return stage.ask(from, 'PUT', `/_matrix/federation/v1/send/${txnId}`, body)
-}
-const inbox = () =>
-  db.pool<{ room_id: string; origin: string; json: string }[]>`
-    select room_id, origin, json from inbox order by inbox_id`
+type Wish = { edus?: Json[]; txnId?: string; from?: MadeUpServer }
+const send = (pdus: readonly string[], { from = peer, ...wish }: Wish = {}) =>
+  stage.send(from, pdus, wish)
+const inbox = () => stage.inbox()
 
 describe('a flood', () => {
   const open = async (limits: Parameters<typeof Stage.open>[3]) => {
@@ -156,19 +147,11 @@ describe('a flood', () => {
 
   test('of large transactions has a bound in bytes, and one always fits', async () => {
     await open({ maxBytesInFlight: 1 })
-    const gate = Promise.withResolvers<void>()
-    const locked = Promise.withResolvers<void>()
-    const session = db.pool.begin(async (sql) => {
-      await sql`lock table inbox in share mode`
-      locked.resolve()
-      await gate.promise
-    })
-    await locked.promise
+    const unlock = await stage.lockInbox()
     const first = send([room.say(alice, 'one').text])
     await until(() => gauge('bytesInFlight') > 0)
     expect((await send([room.say(alice, 'two').text], { from: other })).status).toBe(429)
-    gate.resolve()
-    await session
+    await unlock()
     expect((await first).status).toBe(200)
     expect(gauge('bytesInFlight')).toBe(0)
     expect((await send([room.say(alice, 'two').text], { from: other })).status).toBe(200)

@@ -1,22 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { until } from '#test/engine/federation/peers.ts'
-import { type Person, twoHomes, type WholeServer } from './two-homes.ts'
+import { describe, expect, test } from 'bun:test'
+import { until } from '#test/until.ts'
+import { type Person, twoHomes } from './two-homes.ts'
 
-let here: WholeServer
-let there: WholeServer
-let remove: () => Promise<void>
-let alice: Person
-let bob: Person
+const [here, there] = await twoHomes()
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
 const enc = encodeURIComponent
-
-beforeAll(async () => {
-  const made = await twoHomes(['here.test', 'there.test'])
-  ;[here, there] = made.homes
-  remove = made.remove
-  alice = await here.person('alice')
-  bob = await there.person('bob')
-})
-afterAll(() => remove())
 
 const roomWith = async (rules: object, version = '11') => {
   const { room_id: roomId } = await alice.do('POST', 'createRoom', {

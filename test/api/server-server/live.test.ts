@@ -1,27 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { PassingEdus } from '#engine/live/take-passing.ts'
-import { until } from '#test/engine/federation/peers.ts'
-import { type Person, twoHomes, type WholeServer } from './two-homes.ts'
+import { until } from '#test/until.ts'
+import { type Person, twoHomes } from './two-homes.ts'
 
-let here: WholeServer
-let there: WholeServer
-let remove: () => Promise<void>
-let alice: Person
-let bob: Person
-let roomId: string
+const [here, there] = await twoHomes()
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
 const enc = encodeURIComponent
-
-beforeAll(async () => {
-  const made = await twoHomes(['here.test', 'there.test'])
-  ;[here, there] = made.homes
-  remove = made.remove
-  alice = await here.person('alice')
-  bob = await there.person('bob')
-  roomId = (await alice.do('POST', 'createRoom', { preset: 'public_chat' })).room_id as string
-  await bob.do('POST', `join/${enc(roomId)}?via=here.test`, {})
-  await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
-})
-afterAll(() => remove())
+const roomId = (await alice.do('POST', 'createRoom', { preset: 'public_chat' })).room_id as string
+await bob.do('POST', `join/${enc(roomId)}?via=here.test`, {})
+await until(async () => (await alice.membershipOf(roomId, bob.userId)) === 'join')
 
 const type = (who: Person, typing: boolean) =>
   who.do('PUT', `rooms/${enc(roomId)}/typing/${enc(who.userId)}`, { typing, timeout: 60_000 })

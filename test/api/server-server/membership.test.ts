@@ -8,7 +8,7 @@ import * as joins from '#api/server-server/joins.ts'
 import * as leaving from '#api/server-server/leaving.ts'
 import { type Made, MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { plant } from './plant.ts'
+import { plant, uproot } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -24,9 +24,7 @@ const enc = encodeURIComponent
 const federation = '/_matrix/federation'
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, users,
-      account_data`
+  await uproot(db.pool, 'users', 'account_data')
   stage = await Stage.open(db.pool, ops, [peer, other])
   await stage.ctx.users.call('createUser', carol, { admin: false, createdAt: 1 })
   room = MadeUpRoom.create('11', alice, peer, other)
@@ -79,8 +77,7 @@ describe('send_join', () => {
     const before = new Set(Array.from(room.state.values(), ({ pdu }) => JSON.stringify(pdu)))
     const join = room.member(bob, bob, 'join')
     stage.rooms.answers.sendJoin = async (_roomId, _origin, pdu) => {
-      await db.pool`truncate rooms, events, event_ids, event_json, current_state, memberships,
-        room_servers`
+      await uproot(db.pool)
       await plant(db.pool, stage.snapshots, room)
       return { eventId: join.event.eventId, shard: 0, position: 1, event: pdu }
     }

@@ -26,6 +26,12 @@ export class PlantedSnapshots implements Snapshots {
   }
 }
 
+/** Forgets what was planted, and what is in other tables. */
+export async function uproot(sql: Sql, ...others: string[]): Promise<void> {
+  const planted = ['rooms', 'events', 'event_ids', 'event_json', 'current_state', 'memberships']
+  await sql`truncate ${sql([...planted, 'room_servers', ...others])}`
+}
+
 let next = 1
 /** A room that is planted again stays the same room. */
 const roomNids = new Map<string, number>()

@@ -52,6 +52,7 @@ export class Stage {
   readonly #app: App
   readonly #close: () => Promise<void>
   now = Date.now()
+  #sent = 0
 
   private constructor(
     parts: Pick<Stage, 'rooms' | 'federation' | 'snapshots'> & { ctx: Context },
@@ -131,6 +132,38 @@ export class Stage {
     const text = await response.text()
     await answersChecked()
     return { status: response.status, body: JSON.parse(text) as JsonObject, text }
+  }
+
+  /** A transaction of another server. */
+  send(
+    from: MadeUpServer,
+    pdus: readonly string[],
+    { edus = [] as Json[], txnId = `t${++this.#sent}` } = {},
+  ) {
+    const body = { origin: from.name, pdus: pdus.map((text) => JSON.parse(text) as Json), edus }
+    return this.ask(from, 'PUT', `/_matrix/federation/v1/send/${txnId}`, body)
+  }
+
+  /** What waits in the inbox, in its order. */
+  inbox() {
+    return this.ctx.sql<{ room_id: string; origin: string; json: string }[]>`
+      select room_id, origin, json from inbox order by inbox_id`
+  }
+
+  /** From now until the function that this answers is called, nobody can write the inbox. */
+  async lockInbox(): Promise<() => Promise<void>> {
+    const locked = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    const session = this.ctx.sql.begin(async (sql) => {
+      await sql`lock table inbox in share mode`
+      locked.resolve()
+      await gate.promise
+    })
+    await Promise.race([locked.promise, session])
+    return async () => {
+      gate.resolve()
+      await session
+    }
   }
 
   /** A request signed by another server. */

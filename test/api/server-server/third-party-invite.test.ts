@@ -6,7 +6,7 @@ import * as invites from '#api/server-server/invites.ts'
 import * as thirdPartyInvite from '#api/server-server/third-party-invite.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { plant } from './plant.ts'
+import { plant, uproot } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -21,9 +21,7 @@ let stage: Stage
 let room: MadeUpRoom
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, users,
-      account_data`
+  await uproot(db.pool, 'users', 'account_data')
   stage = await Stage.open(db.pool, ops, [peer, other])
   await stage.ctx.users.call('createUser', carol, { admin: false, createdAt: 1 })
   room = MadeUpRoom.create('11', alice, peer, other)

@@ -6,7 +6,8 @@ import type { InboxEntry } from '#engine/worker/protocol.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { Device } from '#test/device.ts'
-import { plant } from './plant.ts'
+import { until } from '#test/until.ts'
+import { plant, uproot } from './plant.ts'
 import { here, Stage } from './stage.ts'
 
 const db = await testDatabase()
@@ -15,27 +16,19 @@ const other = new MadeUpServer('other.test')
 const alice = peer.user('alice')
 let stage: Stage
 let room: MadeUpRoom
-let count = 0
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers, inbox,
-      inbound_txns, pending_joins, to_device, remote_devices`
+  const more = ['pending_joins', 'to_device', 'remote_devices']
+  await uproot(db.pool, 'inbox', 'inbound_txns', ...more)
   room = MadeUpRoom.create('11', alice, peer, other)
   stage = await Stage.open(db.pool, Object.values(transactions), [peer, other])
 })
 afterEach(() => stage.close())
 
-const send = (
-  pdus: readonly string[],
-  { edus = [] as Json[], txnId = `t${++count}`, from = peer } = {},
-) => {
-  const body = { origin: from.name, pdus: pdus.map((text) => JSON.parse(text) as Json), edus }
-  return stage.ask(from, 'PUT', `/_matrix/federation/v1/send/${txnId}`, body)
-}
-const inbox = () =>
-  db.pool<{ room_id: string; origin: string; json: string }[]>`
-    select room_id, origin, json from inbox order by inbox_id`
+type Wish = { edus?: Json[]; txnId?: string; from?: MadeUpServer }
+const send = (pdus: readonly string[], { from = peer, ...wish }: Wish = {}) =>
+  stage.send(from, pdus, wish)
+const inbox = () => stage.inbox()
 
 describe('a transaction', () => {
   test('is durable before it is answered, and its events go to the owner of their room', async () => {
@@ -70,19 +63,11 @@ describe('a transaction', () => {
 
   test('is not answered while the inbox cannot be written', async () => {
     await plant(db.pool, stage.snapshots, room)
-    const { promise: unlocked, resolve: unlock } = Promise.withResolvers<void>()
-    const { promise: locked, resolve: isLocked } = Promise.withResolvers<void>()
-    const session = db.pool.begin(async (sql) => {
-      await sql`lock table inbox in share mode`
-      isLocked()
-      await unlocked
-    })
-    await locked
+    const unlock = await stage.lockInbox()
     const answer = send([room.say(alice, 'hello').text])
     const early = await Promise.race([answer, Bun.sleep(100).then(() => 'waits')])
     expect(early).toBe('waits')
-    unlock()
-    await session
+    await unlock()
     expect((await answer).status).toBe(200)
   })
 
@@ -364,18 +349,10 @@ describe('EDUs', () => {
 
   test('are stored although the inbox cannot be written', async () => {
     await plant(db.pool, stage.snapshots, room)
-    const { promise: unlocked, resolve: unlock } = Promise.withResolvers<void>()
-    const { promise: locked, resolve: isLocked } = Promise.withResolvers<void>()
-    const session = db.pool.begin(async (sql) => {
-      await sql`lock table inbox in share mode`
-      isLocked()
-      await unlocked
-    })
-    await locked
+    const unlock = await stage.lockInbox()
     const answer = send([room.say(alice, 'hello').text], { edus: [toDevice(`@bob:${here}`)] })
-    while ((await stored()).length === 0) await Bun.sleep(5)
-    unlock()
-    await session
+    await until(async () => (await stored()).length > 0)
+    await unlock()
     expect((await answer).status).toBe(200)
   })
 })

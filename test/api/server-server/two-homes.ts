@@ -1,3 +1,4 @@
+import { afterAll } from 'bun:test'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
@@ -121,14 +122,14 @@ export class Person {
   }
 }
 
-/** Two servers that know each other, over TLS on loopback. */
+/**
+ * Two servers that know each other, over TLS on loopback, until the calling file's last test. Call it at
+ * the top of the file: `const [here, there] = await twoHomes()`.
+ */
 export async function twoHomes(
-  names: readonly [string, string],
+  names: readonly [string, string] = ['here.test', 'there.test'],
   more: (name: string) => object = () => ({}),
-): Promise<{
-  homes: [WholeServer, WholeServer]
-  remove: () => Promise<void>
-}> {
+): Promise<[WholeServer, WholeServer]> {
   const authority = await Authority.make()
   const files = join(await newFolder('homes'), 'home')
   const { key, cert } = await authority.certify(...names)
@@ -168,12 +169,10 @@ export async function twoHomes(
     await server.start()
     return server
   }
-  const homes = [await home(names[0], 0), await home(names[1], 1)] as [WholeServer, WholeServer]
-  return {
-    homes,
-    async remove() {
-      await Promise.all(homes.map((each) => each.remove()))
-      await authority.remove()
-    },
-  }
+  const homes: [WholeServer, WholeServer] = [await home(names[0], 0), await home(names[1], 1)]
+  afterAll(async () => {
+    await Promise.all(homes.map((each) => each.remove()))
+    await authority.remove()
+  })
+  return homes
 }

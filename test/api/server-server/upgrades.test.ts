@@ -1,24 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { until } from '#test/engine/federation/peers.ts'
-import { type Person, twoHomes, type WholeServer } from './two-homes.ts'
+import { describe, expect, test } from 'bun:test'
+import { until } from '#test/until.ts'
+import { type Person, twoHomes } from './two-homes.ts'
 
-let here: WholeServer
-let there: WholeServer
-let remove: () => Promise<void>
-let alice: Person
-let bob: Person
-let carol: Person
+const [here, there] = await twoHomes()
+const [alice, bob] = [await here.person('alice'), await there.person('bob')]
+const carol = await here.person('carol')
 const enc = encodeURIComponent
-
-beforeAll(async () => {
-  const made = await twoHomes(['here.test', 'there.test'])
-  ;[here, there] = made.homes
-  remove = made.remove
-  alice = await here.person('alice')
-  bob = await there.person('bob')
-  carol = await here.person('carol')
-})
-afterAll(() => remove())
 
 const path = (roomId: string, rest: string) => `rooms/${enc(roomId)}/${rest}`
 const stateOf = (who: Person, roomId: string, type: string, key = '') =>

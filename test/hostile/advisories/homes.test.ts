@@ -1,29 +1,17 @@
 import { gzipSync } from 'node:zlib'
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
+import { expect, test } from 'bun:test'
+import { type Person, twoHomes } from '#test/api/server-server/two-homes.ts'
 import { Device } from '#test/device.ts'
 import { until } from '#test/until.ts'
 
 /** What takes a whole server to be tried, or two. */
 
-let homes: [WholeServer, WholeServer]
-let remove: () => Promise<void>
-let alice: Person
-let bob: Person
-let mallory: Person
+const homes = await twoHomes()
+const alice = await homes[0].person('alice')
+const bob = await homes[0].person('bob')
+const mallory = await homes[0].person('mallory')
 /** A user of the other server. */
-let carol: Person
-beforeAll(async () => {
-  ;({ homes, remove } = await twoHomes(['here.test', 'there.test']))
-  const [here, there] = homes
-  ;[alice, bob, mallory, carol] = [
-    await here.person('alice'),
-    await here.person('bob'),
-    await here.person('mallory'),
-    await there.person('carol'),
-  ]
-})
-afterAll(() => remove())
+const carol = await homes[1].person('carol')
 
 const enc = encodeURIComponent
 

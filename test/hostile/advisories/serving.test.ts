@@ -6,7 +6,7 @@ import * as transactions from '#api/server-server/transactions.ts'
 import * as userDevices from '#api/server-server/user-devices.ts'
 import * as userKeys from '#api/server-server/user-keys.ts'
 import { here, Stage } from '#test/api/server-server/stage.ts'
-import { plant } from '#test/api/server-server/plant.ts'
+import { plant, uproot } from '#test/api/server-server/plant.ts'
 import { MadeUpRoom, MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { Device } from '#test/device.ts'
@@ -25,9 +25,8 @@ let room: MadeUpRoom
 let own: MadeUpRoom
 
 beforeEach(async () => {
-  await db.pool`
-    truncate rooms, events, event_ids, event_json, current_state, memberships, room_servers,
-      redactions, spans, to_device, users, devices, remote_devices, remote_device_lists`
+  const devices = ['users', 'devices', 'to_device', 'remote_devices', 'remote_device_lists']
+  await uproot(db.pool, 'redactions', 'spans', ...devices)
   const ops = [backfill, eventAuth, events, transactions, userDevices, userKeys]
   stage = await Stage.open(
     db.pool,

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { ops } from '#api/index.ts'
 import { Home } from '#test/api/client-server/home.ts'
-import { type Person, twoHomes, type WholeServer } from '#test/api/server-server/two-homes.ts'
+import { twoHomes } from '#test/api/server-server/two-homes.ts'
 import { testDatabase } from '#test/database.ts'
 import { until } from '#test/until.ts'
 
@@ -10,16 +10,9 @@ import { until } from '#test/until.ts'
 const db = await testDatabase()
 const home = await Home.open(db)
 const enc = encodeURIComponent
-let homes: [WholeServer, WholeServer]
-let remove: () => Promise<void>
-let alice: Person
-/** A user of the other server. */
-let mallory: Person
-beforeAll(async () => {
-  ;({ homes, remove } = await twoHomes(['here.test', 'there.test']))
-  ;[alice, mallory] = [await homes[0].person('alice'), await homes[1].person('mallory')]
-})
-afterAll(() => remove())
+const homes = await twoHomes()
+/** Mallory is a user of the other server. */
+const [alice, mallory] = [await homes[0].person('alice'), await homes[1].person('mallory')]
 
 test('Synapse 1.157.2, GHSA-95fh-hv8c-chvq: another server cannot say that a user is logged out', async () => {
   const pia = await home.person('pia')
