@@ -87,15 +87,67 @@ test('a damaged entry is told, and the other days are read', async () => {
   expect(reading.problems.map(({ place }) => place.file)).toContain('general/2017-07-15.json')
 })
 
-test('a zip that was cut off says so in a sentence', async () => {
-  const bytes = zipOf(await workspace(['general/2017-07-14.json', said('1.1', 'x')]))
-  const path = await written('export.zip', bytes.subarray(0, bytes.length - 100))
+const days = (count: number): Entries =>
+  Array.from({ length: count }, (_, at) => {
+    const text = Array.from({ length: 40 }, (_each, n) => `${at} ${Bun.hash.crc32(`${at} ${n}`)}`)
+    return [`general/2017-07-${10 + at}.json`, said(`${at + 1}.1`, text.join())]
+  })
+
+test.each([
+  ['with sizes before its entries', {}],
+  ['with sizes behind its entries', { streamed: true }],
+  ['unpacked, with sizes behind its entries', { streamed: true, stored: true }],
+])('a zip %s that was cut off gives what is whole in it', async (_, options) => {
+  const bytes = zipOf(await workspace(...days(9)), options)
+  const cut = bytes.indexOf('general/2017-07-15.json') + 60
+  const path = await written('export.zip', bytes.subarray(0, cut))
+  const reading = await readExport(slack, path)
+  expect(reading.all('message').map(({ id }) => id)).toEqual(['1.1', '2.1', '3.1', '4.1', '5.1'])
+  expect(reading.all('person').length).toBeGreaterThan(0)
+  const told = reading.problems.map(({ place, reason }) => `${place.file}: ${reason}`).join('\n')
+  expect(told).toContain('general/2017-07-15.json: The archive ends within this file')
+  expect(told).toContain('may have been interrupted')
+  expect(reading.problems.at(-1)).toMatchObject({
+    class: 'malformed',
+    place: { file: 'general/2017-07-15.json' },
+  })
+})
+
+test.each([{}, { streamed: true }])(
+  'damage in a zip without a directory costs the entry that it is in',
+  async (options) => {
+    const bytes = zipOf(await workspace(...days(3)), options)
+    const damaged = bytes.indexOf('general/2017-07-11.json')
+    // The header itself, and the beginning of what is packed behind it.
+    bytes.fill(0xee, damaged - 30, damaged + 60)
+    const path = await written('export.zip', bytes.subarray(0, bytes.length - 100))
+    const reading = await readExport(slack, path)
+    expect(reading.all('message').map(({ id }) => id)).toEqual(['1.1', '3.1'])
+    const reasons = reading.problems.map(({ reason }) => reason).join('\n')
+    expect(reasons).toMatch(/\d+ bytes of the archive cannot be read/)
+  },
+)
+
+test('a bomb in a zip without a directory is not unpacked', async () => {
+  const entries: Entries = [['users.json', new Uint8Array(70_000_000)]]
+  const bytes = zipOf(entries, { streamed: true })
+  const path = await written('export.zip', bytes.subarray(0, bytes.length - 30))
   const opened = await openSource(path, () => {}).then(
     () => undefined,
     (error: unknown) => error,
   )
   expect(opened).toBeInstanceOf(Stop)
-  expect(String(opened)).toContain('interrupted')
+  expect(String(opened)).toContain('so much more than it is')
+})
+
+test('a zip of which nothing is left says what to do', async () => {
+  const path = await written('export.zip', zipOf(days(1)).subarray(0, 20))
+  const opened = await openSource(path, () => {}).then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  expect(opened).toBeInstanceOf(Stop)
+  expect(String(opened)).toContain('download it again')
 })
 
 test('attachments of a bulk export are found in its zip', async () => {

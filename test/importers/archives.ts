@@ -19,18 +19,29 @@ export async function entriesOf(folder: string): Promise<Entries> {
   ) as Promise<Entries>
 }
 
+export type ZipOptions = {
+  /** Sizes stand behind each entry, as where an archive is written while it is made. */
+  streamed?: boolean
+  /** Nothing is packed. */
+  stored?: boolean
+}
+
 /** A zip as exporters write it: packed, names as they are, and no word of their encoding. */
-export function zipOf(entries: Entries): Buffer {
+export function zipOf(
+  entries: Entries,
+  { streamed = false, stored = false }: ZipOptions = {},
+): Buffer {
   const parts: Buffer[] = []
   const directory: Buffer[] = []
   let offset = 0
   for (const [given, content] of entries) {
     const name = Buffer.from(given as string)
     const plain = Buffer.from(content as string)
-    const packed = deflateRawSync(plain)
+    const packed = stored ? plain : deflateRawSync(plain)
     const fixed = Buffer.alloc(26)
     fixed.writeUInt16LE(20, 0)
-    fixed.writeUInt16LE(8, 4)
+    fixed.writeUInt16LE(streamed ? 8 : 0, 2)
+    fixed.writeUInt16LE(stored ? 0 : 8, 4)
     fixed.writeUInt32LE(Bun.hash.crc32(plain), 10)
     fixed.writeUInt32LE(packed.length, 14)
     fixed.writeUInt32LE(plain.length, 18)
@@ -41,7 +52,11 @@ export function zipOf(entries: Entries): Buffer {
     fixed.copy(central, 6)
     central.writeUInt32LE(offset, 42)
     directory.push(central, name)
-    const local = Buffer.concat([Buffer.from('PK\u0003\u0004'), fixed, name, packed])
+    const behind = streamed
+      ? [Buffer.from('PK\u0007\u0008'), Buffer.from(fixed.subarray(10, 22))]
+      : []
+    if (streamed) fixed.fill(0, 10, 22)
+    const local = Buffer.concat([Buffer.from('PK\u0003\u0004'), fixed, name, packed, ...behind])
     parts.push(local)
     offset += local.length
   }
