@@ -45,7 +45,7 @@ export const sendImportBatch = op({
       batch,
       people,
       records: batch < session.next_batch ? [] : [...body.records],
-      namedOnly: !who.admin,
+      isAdmin: who.admin,
     })
     return jsonText(answer)
   },

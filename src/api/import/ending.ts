@@ -25,6 +25,7 @@ export const commitImport = op({
     const answer = await ctx.rooms.call('importHistory', session.room_id, {
       step: 'commit',
       sessionId,
+      isAdmin: who.admin,
     })
     if (session.mode === 'archive') await linkRooms(ctx, session, answer)
     return jsonText(answer)
@@ -43,7 +44,8 @@ export const abortImport = op({
 
   async run({ who, params: { sessionId } }, ctx) {
     const { room_id: roomId } = await sessionOf(ctx, who, sessionId)
-    return jsonText(await ctx.rooms.call('importHistory', roomId, { step: 'abort', sessionId }))
+    const wish = { step: 'abort', sessionId, isAdmin: who.admin } as const
+    return jsonText(await ctx.rooms.call('importHistory', roomId, wish))
   },
 })
 
@@ -59,6 +61,7 @@ export const undoImport = op({
 
   async run({ who, params: { sessionId } }, ctx) {
     const { room_id: roomId } = await sessionOf(ctx, who, sessionId)
-    return jsonText(await ctx.rooms.call('importHistory', roomId, { step: 'undo', sessionId }))
+    const wish = { step: 'undo', sessionId, isAdmin: who.admin } as const
+    return jsonText(await ctx.rooms.call('importHistory', roomId, wish))
   },
 })

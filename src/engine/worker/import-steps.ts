@@ -43,10 +43,10 @@ export type ImportBatch = {
   people: ImportPerson[]
   /** JSON texts, each of one record. */
   records: string[]
-  /** Only those who are named among the people of the session may speak. */
-  namedOnly: boolean
+  /** Of whoever is no administrator only those may speak who are named among the people of the session. */
+  isAdmin: boolean
 }
 
-export type ImportEnd = { step: 'commit' | 'abort' | 'undo'; sessionId: string }
+export type ImportEnd = { step: 'commit' | 'abort' | 'undo'; sessionId: string; isAdmin: boolean }
 
 export type ImportStep = OpenImport | ImportBatch | ImportEnd

@@ -1,5 +1,7 @@
 import { expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
+import { makeSenders } from '#engine/user/appservice-senders.ts'
+import { irc } from '#test/api/client-server/bridge.ts'
 import { messages } from '#test/engine/room/import/importing.ts'
 import {
   encoded,
@@ -14,6 +16,7 @@ import {
 
 const db = await testDatabase()
 const { home, root } = await openImporting(db)
+await makeSenders(home.ctx, home.ctx.appservices)
 const ann = '@_import_ann:here.example'
 
 test('a room for the history alone is closed, and tied to the room in which people go on', async () => {
@@ -58,6 +61,35 @@ test('where the live room may not be changed, the history is there all the same'
   expect(texts(await readAll(alice.client, history, { limit: 3 }))).toEqual(['m0', 'm1'])
   const link = `/rooms/${encoded(live)}/state/org.matrix.msc3946.room_predecessor/`
   expect((await bob.client.get(link)).status).toBe(404)
+})
+
+test('an application service ties rooms together by its own right, not by that of others', async () => {
+  const alice = await home.person('alice')
+  const asIrc = home.client.as(irc.asToken)
+  const users = { [irc.sender]: 50 }
+  const live = await makeRoom(alice)
+  const history = await makeRoom(alice, { power_level_content_override: { users } })
+  await asIrc.post(`/join/${encoded(history)}`)
+  const one = '@_irc_one:here.example'
+  const wish = { room_id: history, mode: 'archive', live_room_id: live }
+  const session = await importAll(asIrc, wish, {
+    people: [{ user_id: one }],
+    records: messages('m', one, 2),
+  })
+  const state = async (roomId: string, type: string) =>
+    (await alice.client.get(`/rooms/${encoded(roomId)}/state/${type}/`)).status
+  const predecessor = 'org.matrix.msc3946.room_predecessor'
+  expect(await state(live, predecessor)).toBe(404)
+  expect(await state(history, 'm.room.tombstone')).toBe(404)
+  // Once it may, it does, when it is asked again.
+  for (const roomId of [live, history]) {
+    const levels = { users: { [irc.sender]: 100 } }
+    await alice.client.put(`/rooms/${encoded(roomId)}/state/m.room.power_levels/`, levels)
+  }
+  await asIrc.post(`/join/${encoded(live)}`)
+  expect((await asIrc.post(`${path}/${session}/commit`)).status).toBe(200)
+  expect(await state(live, predecessor)).toBe(200)
+  expect(await state(history, 'm.room.tombstone')).toBe(200)
 })
 
 test('a receipt on what is imported counts as one on what is read before it', async () => {

@@ -79,6 +79,36 @@ describe('an application service', () => {
     // The sender is in the room, and is not named.
     expect(answer.body).toMatchObject({ accepted: 2, failed: [{ src_id: 'b' }] })
   })
+
+  test('that was put out of the room adds nothing to it, publishes nothing there and takes nothing away', async () => {
+    const asIrc = home.client.as(irc.asToken)
+    const { body: own } = await alice.client.post('/createRoom', {
+      preset: 'public_chat',
+      power_level_content_override: { users: { [irc.sender]: 50 } },
+    })
+    const roomId = own.room_id as string
+    await asIrc.post(`/join/${encoded(roomId)}`)
+    const one = '@_irc_one:here.example'
+    const batch = { people: [{ user_id: one }], records: [message('a', one, 1_000)] }
+    const begin = async (source: string, mode: string) => {
+      const opened = await asIrc.post(path, { room_id: roomId, source, mode })
+      const session = `${path}/${opened.body.session_id}`
+      expect((await asIrc.put(`${session}/batches/0`, batch)).body).toMatchObject({ accepted: 1 })
+      return session
+    }
+    const published = await begin('first', 'fresh')
+    expect((await asIrc.post(`${published}/commit`)).status).toBe(200)
+    const waiting = await begin('second', 'append')
+    await alice.client.post(`/rooms/${encoded(roomId)}/kick`, { user_id: irc.sender })
+    for (const refused of [
+      await asIrc.put(`${waiting}/batches/1`, batch),
+      await asIrc.post(`${waiting}/commit`),
+      await asIrc.post(`${published}/undo`),
+    ])
+      expect(told(refused)).toEqual([403, 'M_FORBIDDEN'])
+    expect((await root.client.post(`${waiting}/abort`)).status).toBe(200)
+    expect((await root.client.post(`${published}/undo`)).status).toBe(200)
+  })
 })
 
 describe('a session', () => {

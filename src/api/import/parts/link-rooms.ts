@@ -9,21 +9,26 @@ import type { Context } from '#src/context.ts'
  * MSC3946: `org.matrix.msc3946.room_predecessor`
  */
 export async function linkRooms(ctx: Context, session: SessionRow, answer: string): Promise<void> {
-  const { liveRoom } = JSON.parse(session.wish) as { liveRoom: string | null }
+  const { liveRoom, userId } = JSON.parse(session.wish) as {
+    liveRoom: string | null
+    userId: string
+  }
   const { leader, merge_event_id: last } = JSON.parse(answer) as {
     leader?: string
     merge_event_id?: string
   }
   if (liveRoom === null || leader === undefined) return
+  // An application service speaks for itself: the leader may be allowed more than it is.
+  const sender = session.owner === userId ? leader : userId
   const send = async (roomId: string, type: string, content: object) => {
     try {
       await ctx.rooms.call('send', roomId, {
-        sender: leader,
+        sender,
         type,
         stateKey: '',
         content: JSON.stringify(content),
         txn: {
-          userId: leader,
+          userId: sender,
           deviceId: 'import',
           path: `import/${type}`,
           txnId: session.session_id,

@@ -6,7 +6,7 @@ import * as importChains from '#store/room/import-chains.ts'
 import { answeredBatch, requireOpen, takeBatch } from '#engine/room/import/batch.ts'
 import { ask, commitImport, type Send } from '#engine/room/import/commit.ts'
 import { leaderOf } from '#engine/room/import/leader.ts'
-import { Open, type Opened, preflight } from '#engine/room/import/open.ts'
+import { Open, type Opened, preflight, requireMarking } from '#engine/room/import/open.ts'
 import { importTxn } from '#engine/room/import/publish.ts'
 import { Staging, type Wish } from '#engine/room/import/staging.ts'
 import { Undo } from '#engine/room/import/undo.ts'
@@ -67,6 +67,7 @@ export class Imports {
     const { sessionId } = step
     try {
       const row = this.#kept.get(sessionId)?.row ?? (await this.#row(lane, sessionId))
+      await this.#requireRight(lane, row, step)
       switch (step.step) {
         case 'batch':
           return (
@@ -93,6 +94,20 @@ export class Imports {
     const row = await sessions.byId(this.#parts.sql, sessionId)
     if (row?.room_id !== lane.roomId) throw notFound('There is no such import of this room')
     return row
+  }
+
+  /** Who opened it may have been put out of the room since. */
+  async #requireRight(
+    lane: Lane,
+    { wish }: sessions.SessionRow,
+    { isAdmin }: { isAdmin: boolean },
+  ): Promise<void> {
+    if (isAdmin) return
+    const { userId } = JSON.parse(wish) as Wish
+    await this.#look(lane, (room) => {
+      if (!room) throw notFound('The room is not known')
+      return requireMarking(this.#parts, room, userId)
+    })
   }
 
   async #staging(lane: Lane, sessionId: string): Promise<Staging> {

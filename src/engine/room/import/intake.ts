@@ -40,6 +40,11 @@ type Tally = {
   lastTs: number | null
 }
 
+type Input = Pick<ImportBatch, 'batch' | 'records'> & {
+  /** Only those who are named among the people of the session may speak. */
+  namedOnly: boolean
+}
+
 /** One batch on its way into the chain of its session. */
 export class Intake {
   readonly tally: Tally = {
@@ -52,7 +57,7 @@ export class Intake {
   degraded = 0
   readonly #lane: Lane
   readonly #staging: Staging
-  readonly #input: Pick<ImportBatch, 'batch' | 'records' | 'namedOnly'>
+  readonly #input: Input
   readonly #nids: number[] = []
   /** The transaction that is under way. */
   #flying: Promise<void> | undefined
@@ -60,12 +65,7 @@ export class Intake {
   readonly #refused: Refusals = new Map()
   readonly #isStopping: () => boolean
 
-  constructor(
-    lane: Lane,
-    staging: Staging,
-    input: Pick<ImportBatch, 'batch' | 'records' | 'namedOnly'>,
-    isStopping: () => boolean = () => false,
-  ) {
+  constructor(lane: Lane, staging: Staging, input: Input, isStopping: () => boolean = () => false) {
     this.#lane = lane
     this.#isStopping = isStopping
     this.#staging = staging

@@ -36,9 +36,7 @@ export function* preflight(
 ): Task<{ plan: Plan; warnings: string[] }> {
   if (room?.kind !== 'joined' || !isOurs(parts, room))
     throw notFound('No user of this server is in the room')
-  // Whoever may not mark an import in the room has no business in its history.
-  if (!wish.isAdmin && !(yield* mayMark(parts, room, room.state, wish.userId)))
-    throw forbidden('You are not in the room, or may not send the marker of an import there')
+  if (!wish.isAdmin) yield* requireMarking(parts, room, wish.userId)
   const { mode, federate, position } = wish
   const remote = [...room.servers.values()].filter(
     ({ name, joined }) => joined > 0 && name !== parts.signing.serverName,
@@ -100,6 +98,12 @@ function* warningsOf(
   if (!leader.mayMark)
     warnings.push('Nobody of this server may send the marker: clients learn of the history later')
   return warnings
+}
+
+/** Whoever may not mark an import in the room has no business in its history. */
+export function* requireMarking(parts: Parts, room: Room, userId: string): Task<void> {
+  if (!(yield* mayMark(parts, room, room.state, userId)))
+    throw forbidden(`${userId} is not in the room, or may not send the marker of an import there`)
 }
 
 /** What a session begins with. */

@@ -50,7 +50,7 @@ export const openImport = ({ rooms }: Line, roomId: string, wish: Wish = {}): Pr
 export type Batch = {
   records: readonly (JsonObject | string)[]
   people?: readonly ImportPerson[]
-  namedOnly?: boolean
+  isAdmin?: boolean
 }
 
 export const sendBatch = (
@@ -58,7 +58,7 @@ export const sendBatch = (
   roomId: string,
   sessionId: string,
   batch: number,
-  { records, people = [], namedOnly = false }: Batch,
+  { records, people = [], isAdmin = true }: Batch,
 ): Promise<Answer> =>
   asked(
     rooms.call('importHistory', roomId, {
@@ -67,7 +67,7 @@ export const sendBatch = (
       batch,
       people: [...people],
       records: records.map((each) => (typeof each === 'string' ? each : JSON.stringify(each))),
-      namedOnly,
+      isAdmin,
     }),
   )
 
@@ -76,7 +76,7 @@ export const endImport = (
   roomId: string,
   sessionId: string,
   step: 'commit' | 'abort' | 'undo',
-): Promise<Answer> => asked(rooms.call('importHistory', roomId, { step, sessionId }))
+): Promise<Answer> => asked(rooms.call('importHistory', roomId, { step, sessionId, isAdmin: true }))
 
 /** A message that was said elsewhere. */
 export const message = (
