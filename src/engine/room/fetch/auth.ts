@@ -35,7 +35,7 @@ export async function fetchAuth(missing: MissingAuth): Promise<CheckedEvents> {
   const asking = { ...missing, deadline }
   for (let round = 0; round < rounds && collected.wanted.length > 0 && !deadline.over; round++) {
     if (collected.wanted.length > fewEvents) break
-    const found = await fetchEvents(collected.wanted, asking)
+    const { found } = await fetchEvents(collected.wanted, asking)
     if (found.size === 0) break
     await collected.add(found.values())
   }

@@ -1,7 +1,7 @@
 import { RemoteError } from '#core/error.ts'
 import type { JsonObject } from '#core/json.ts'
 import type { RoomVersion } from '#core/room-version.ts'
-import { malformedAnswer } from '#engine/federation/answer.ts'
+import { malformedAnswer, unreachable } from '#engine/federation/answer.ts'
 import { getState, getStateIds } from '#engine/federation/remote-events.ts'
 import { chainOnly, checkMany } from '#engine/room/fetch/check-events.ts'
 import { Deadline } from '#engine/room/fetch/deadline.ts'
@@ -69,7 +69,11 @@ async function fetchFrom(
   }
 }
 
-/** One by one from any server, or all of them from the one that named them. */
+/**
+ * One by one from any server, or all of them from the one that named them. A state without what could
+ * not be asked for just now would be another one than all other servers have, for good: there is none
+ * then. What nobody gives is left out.
+ */
 async function eventsOf(
   server: string,
   eventIds: readonly string[],
@@ -82,7 +86,15 @@ async function eventsOf(
   }
   const others = servers.filter((other) => other !== server)
   const asking = { version, roomId, servers: [server, ...others], deadline }
-  return [...(await fetchEvents(eventIds, asking)).values()]
+  const { found, unanswered } = await fetchEvents(eventIds, asking)
+  if (unanswered.length > 0)
+    throw new RemoteError(
+      server,
+      0,
+      unreachable,
+      `${unanswered[0]} of a state could not be asked for`,
+    )
+  return [...found.values()]
 }
 
 /** Of what is new, all that the state lists is state, and none of it is there twice. */

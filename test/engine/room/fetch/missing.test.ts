@@ -217,6 +217,26 @@ test('state that cannot be had, or that the rules forbid, is told as lost', asyn
   expect(state!.stateIds).not.toContain(coup.eventId)
 })
 
+test('a state of which an event could not be asked for is none', async () => {
+  const { room, residents, fetching } = scene('11')
+  const carol = room.join(second.user('carol'))
+  const hello = room.say(room.creator, 'hello')
+  const wanted = { ...fetching, eventId: hello.eventId }
+  for (const status of [503, 429]) {
+    residents.lie = (question, answer) =>
+      question.parts[0] === carol.eventId ? { status, body: {} } : answer
+    expect(await fetchStateBefore(wanted)).toBeUndefined()
+  }
+  // Another server may give it.
+  residents.lie = (question, answer) =>
+    question.parts[0] === carol.eventId && question.server === first.name
+      ? { status: 503, body: {} }
+      : answer
+  const state = await fetchStateBefore(wanted)
+  expect(state).toMatchObject({ server: first.name, lost: [] })
+  expect(state!.stateIds).toContain(carol.eventId)
+})
+
 test('a state that holds a key twice, or what is no state, is asked of another server', async () => {
   const { room, residents, fetching } = scene('11', 1)
   const bob = second.user('bob')

@@ -217,6 +217,31 @@ test('where the ancestors cannot be had the state is fetched, and readers learn 
   expect(await stored(database, roomId, idOf(joined))).toMatchObject({ flags: 0 })
 })
 
+test('an event whose state breaks off half-way waits until all of it can be had', async () => {
+  const { stage, roomId, room, told } = await scene('10', {
+    limits: { retryMs: 10, inboxPollMs: 5, attempts: 100 },
+  })
+  await using _ = stage
+  const dave = there.user('dave')
+  room.member(dave, dave, 'join')
+  room.say(carol, 'hidden')
+  const sent = room.say(carol, 'hello')
+  told.lie = ({ name }, reply) => {
+    if (name === 'get_missing_events') return silent
+    return name === 'event' ? { status: 503, body: {} } : reply
+  }
+  await deliver(stage, database, roomId, there, [sent.text])
+  // It was put off, and asked for again.
+  await until(async () => told.asked('state_ids').length > 1 || (await isThere(roomId, sent)()))
+  expect(await stored(database, roomId, idOf(sent))).toBeUndefined()
+  told.lie = ({ name }, reply) => (name === 'get_missing_events' ? silent : reply)
+  await until(isThere(roomId, sent))
+  const answer = room.say(dave, 'hello carol')
+  await deliver(stage, database, roomId, there, [answer.text])
+  await arrived(stage, roomId, answer)
+  expect(await stored(database, roomId, idOf(answer))).toMatchObject({ flags: 0 })
+})
+
 test('a state that is none is not believed (Synapse 1.15.2)', async () => {
   const { stage, roomId, room, told, many } = await scene('12', {
     limits: { attempts: 1 },
