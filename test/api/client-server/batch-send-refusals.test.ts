@@ -261,6 +261,41 @@ describe('in room versions of the specification', () => {
     }
   })
 
+  test('what others said is redacted with the power for it alone, as the room has it by now', async () => {
+    const { roomId: made, ids: said } = await talk()
+    const room = `rooms/${encodeURIComponent(made)}`
+    const redacting = (sender: string) => ({
+      state_events_at_start: [joinOf(maria)],
+      events: [{ ...messageOf('', sender), type: 'm.room.redaction', redacts: said[1] }],
+    })
+    const send = (sender: string) => importer.send(made, queryOf(said[0]!), redacting(sender))
+    expect(await send(maria)).toMatchObject({ status: 403, body: { errcode: 'M_FORBIDDEN' } })
+    expect(textsOf(await readAll(alice, made, 'f'))).toEqual(['a', 'b'])
+    const levels = await alice.do('GET', `${room}/state/m.room.power_levels`)
+    const users = { [alice.userId]: 100, [importer.userId]: 49 }
+    await importer.do('PUT', `${room}/state/m.room.power_levels`, { ...levels, users })
+    expect((await send(importer.userId)).status).toBe(403)
+    expect(textsOf(await readAll(alice, made, 'f'))).toEqual(['a', 'b'])
+    const back = { ...levels, users: { ...users, [importer.userId]: 50 } }
+    await alice.do('PUT', `${room}/state/m.room.power_levels`, back)
+    expect((await send(importer.userId)).status).toBe(200)
+    const path = `${room}/event/${encodeURIComponent(said[1]!)}`
+    expect((await alice.do('GET', path)).content).toEqual({})
+  })
+
+  test('whoever was put out of the room puts nothing into its past any more', async () => {
+    const { roomId: made, ids: said } = await talk()
+    const room = `rooms/${encodeURIComponent(made)}`
+    const levels = await alice.do('GET', `${room}/state/m.room.power_levels`)
+    const users = { [alice.userId]: 100, [importer.userId]: 50 }
+    await importer.do('PUT', `${room}/state/m.room.power_levels`, { ...levels, users })
+    await importer.batch(made, said[0]!, ['h'], { senders: [maria] })
+    await alice.do('POST', `${room}/kick`, { user_id: importer.userId })
+    const refused = await importer.send(made, queryOf(said[0]!), batchOf(['g'], [maria]))
+    expect([refused.status, refused.body.errcode]).toEqual([403, 'M_FORBIDDEN'])
+    expect(textsOf(await readAll(alice, made, 'f'))).toEqual(['a', 'h', 'b'])
+  })
+
   test('two insertion events do not offer the same', async () => {
     const room = await talk()
     const sent = await importer.batch(room.roomId, room.ids[0]!, ['h1'], { senders: [maria] })

@@ -241,7 +241,7 @@ describe('a batch', () => {
       events: [
         said('m.room.message', { ...reply.content, ...relates({ rel_type: 'm.thread' }) }),
         said('m.reaction', relates({ rel_type: 'm.annotation', key: '+' })),
-        { ...said('m.room.redaction', {}), redacts: gone },
+        { ...said('m.room.redaction', {}), sender: maria, redacts: gone },
       ],
     })
     expect([status, body.errcode]).toEqual([200, undefined])

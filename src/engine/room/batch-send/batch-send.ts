@@ -1,5 +1,8 @@
+import { authorize } from '#core/auth/authorize.ts'
 import { mayPutIn } from '#core/content/msc2716.ts'
 import { forbidden, invalidParam, notFound } from '#core/error.ts'
+import type { AuthSubject, StateLookup } from '#core/event/auth-events.ts'
+import type { RoomEvent } from '#core/event/pdu.ts'
 import { isEventIdOf } from '#core/ids.ts'
 import { emptyPart, type RoomPart } from '#store/room/batch.ts'
 import * as historyLinks from '#store/room/history-links.ts'
@@ -11,8 +14,9 @@ import {
 } from '#engine/room/batch-send/build-batch.ts'
 import { findLinks, noteLink } from '#engine/room/batch-send/links.ts'
 import { type BatchPlan, planBatch } from '#engine/room/batch-send/plan-batch.ts'
-import { stateBefore } from '#engine/room/decide/decide.ts'
+import { lookupIn, stateBefore } from '#engine/room/decide/decide.ts'
 import type { Lane } from '#engine/room/lane.ts'
+import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import {
   type Arrival,
@@ -21,6 +25,7 @@ import {
   placeNext,
   readSpans,
 } from '#engine/room/decide/place.ts'
+import { checkLocalRedaction } from '#engine/room/decide/redact.ts'
 import {
   type FoundRedactions,
   keepRedactions,
@@ -78,7 +83,8 @@ export class BatchSend extends Asked<BatchSent> {
       plan.state.length + plan.batch.length + (plan.base ? 1 : 0),
     )
     const built = yield* buildBatch(parts, room, plan, { prevs, before: state, depthOf })
-    const redactions = yield* redactionsIn(parts, room, built.batch)
+    const now = yield* requireSay(parts, room, built.batch[0]!.known.event)
+    const redactions = yield* redactionsIn(parts, room, built.batch, now)
     if (room.stale) throw new RoomReloaded()
     // From here on nothing is yielded.
     return this.#put(parts, room, { plan, built, prevs, deepest, redactions })
@@ -215,11 +221,29 @@ function* depths(
   return lowest >= least ? (index) => lowest + index : () => least
 }
 
-/** Which redactions among them count, and whether what they redact is known. */
+/**
+ * The events were judged by the state of back then. Whoever has lost their say in the room since has none in
+ * its past either; what they are asked is the room's state by now.
+ */
+function* requireSay(parts: Parts, room: Room, event: RoomEvent): Task<StateLookup> {
+  const { version, type, sender, content } = event
+  const subject: AuthSubject = { version, type, stateKey: undefined, sender, content }
+  const numbers = yield* numbersFor(parts.interner, [subject])
+  const now = yield* lookupIn(parts, room, room.state, keysAsked(subject), numbers)
+  const verdict = authorize(event, now, () => true)
+  if (!verdict.allowed) throw forbidden(verdict.reason)
+  return now
+}
+
+/**
+ * Which redactions among them count, and whether what they redact is known. What was there before is redacted
+ * by nobody who could not do so by an event of today.
+ */
 function* redactionsIn(
   parts: Parts,
   room: Room,
   batch: readonly BuiltEvent[],
+  now: StateLookup,
 ): Task<Map<BuiltEvent, FoundRedactions>> {
   const found = new Map<BuiltEvent, FoundRedactions>()
   const own = new Set(batch.map(idOf))
@@ -234,7 +258,10 @@ function* redactionsIn(
     const target = each.known.event.redacts!
     // Both are of this server.
     if (own.has(target)) found.set(each, { of: [], own: { target, applied: true } })
-    else found.set(each, yield* redactionsOf(parts, room, each.known.event, each.before))
+    else {
+      yield* checkLocalRedaction(parts, room, each.known.event.sender, target, now)
+      found.set(each, yield* redactionsOf(parts, room, each.known.event, each.before))
+    }
   }
   return found
 }
