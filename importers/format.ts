@@ -19,6 +19,8 @@ export type Format = {
    * `context.problem`, and reading goes on with the next.
    */
   read(source: Source, context: ReadContext): AsyncIterable<Item>
+  /** How often its large files are read from start to end, so that progress can be told; once unless it says. */
+  passes?: number
 }
 
 export type Recognition = {

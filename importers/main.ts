@@ -98,6 +98,7 @@ program
   .addOption(
     new Option('--restart', 'drop what is not published, and begin again').conflicts('resume'),
   )
+  .option('--update', 'also what was edited, deleted or reacted to since an earlier export')
   .option('--max-skips <n>', 'stop when more records than this would be skipped', countOf)
   .addOption(tokenFile)
   .action((path: string, options: Omit<RunOptions, 'token'>) =>

@@ -1,4 +1,5 @@
 import { Progress } from '#importers/report/progress.ts'
+import { Stop } from '#importers/stop.ts'
 
 /** What a command writes to and is stopped by. */
 export type Console = {
@@ -24,4 +25,10 @@ export function progressOn(console: Console): Progress {
     json: console.json,
     write: (line) => (console.json ? console.write(line) : console.warn(line)),
   })
+}
+
+/** Reading has no batches: the first interrupt ends it. What was read is read again. */
+export function stopReading({ finish, stop }: Console): void {
+  if (finish.aborted || stop.aborted)
+    throw new Stop('Stopped while the export was read; the same command reads it again')
 }

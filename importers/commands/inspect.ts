@@ -8,8 +8,8 @@ import { openSource } from '#importers/source/open.ts'
 import { openState } from '#importers/state/database.ts'
 import { Ledger } from '#importers/state/ledger.ts'
 import { placeText, Problems } from '#importers/state/problems.ts'
-import { readExport } from '#importers/state/reading.ts'
-import { type Console, type Exit, exit, progressOn } from './console.ts'
+import { bytesToRead, readExport } from '#importers/state/reading.ts'
+import { type Console, type Exit, exit, progressOn, stopReading } from './console.ts'
 
 export type InspectOptions = { format: string; tz?: string }
 
@@ -31,15 +31,16 @@ export async function inspect(
     const { format, why } = await formatOf(source, wanted)
     if (!console.json) console.write(`${format.title}, because ${why}`)
     const progress = progressOn(console)
-    const size = source.entries.reduce((sum, each) => sum + each.size, 0)
+    const size = bytesToRead(source, format)
     const track = progress.begin('reading', size, 'bytes')
     try {
       const options = tz === undefined ? {} : { timezone: tz }
       await readExport(db, problems, { source, format, options }, (records, bytes) => {
         track.done = bytes
         track.note = `${grouped(records)} records`
-        console.stop.throwIfAborted()
+        stopReading(console)
       })
+      track.done = size
     } finally {
       progress.end(track)
       progress.stop()

@@ -7,12 +7,17 @@ export class Pace {
     this.#rate = rate ?? Number.POSITIVE_INFINITY
   }
 
-  /** Waits until so many may go. */
-  async take(count: number): Promise<void> {
+  /** Waits until so many may go, or until it is to end. */
+  async take(count: number, finish: AbortSignal): Promise<void> {
     if (this.#rate === Number.POSITIVE_INFINITY) return
     const now = performance.now()
     const from = Math.max(now, this.#free)
     this.#free = from + (count / this.#rate) * 1000
-    if (from > now) await Bun.sleep(from - now)
+    if (from <= now || finish.aborted) return
+    const ended = Promise.withResolvers<void>()
+    const timer = setTimeout(ended.resolve, from - now)
+    finish.addEventListener('abort', () => ended.resolve(), { once: true })
+    await ended.promise
+    clearTimeout(timer)
   }
 }

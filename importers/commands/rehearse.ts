@@ -1,6 +1,6 @@
 import type { FileContent } from '#importers/format.ts'
 import type { People } from '#importers/matrix/people.ts'
-import { Mapper } from '#importers/matrix/records.ts'
+import { filesOf, Mapper } from '#importers/matrix/records.ts'
 import { largestContent, weightOf } from '#importers/matrix/size.ts'
 import type { PlannedRoom } from '#importers/plan/plan.ts'
 import { grouped, type Progress } from '#importers/report/progress.ts'
@@ -14,6 +14,7 @@ import {
 } from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
 import type { Stamped } from '#importers/state/spool.ts'
+import { Stop } from '#importers/stop.ts'
 
 export type Work = { planned: PlannedRoom; room: RoomRow }
 
@@ -27,14 +28,24 @@ export type RehearsalParts = {
   until: number
   withMoves: boolean
   media: boolean
+  /** Entries of the export that are larger than the server takes. */
+  tooLarge: ReadonlySet<string>
+  finish: AbortSignal
   stop: AbortSignal
 }
 
 const rowsOfPage = 500
 
+/** What a run would send. */
+export type Weight = { events: number; bytes: number; files: number }
+
 /** Maps every record of a room and weighs what comes of it, as a run does, and sends nothing. */
-export async function rehearseRoom({ planned, room }: Work, parts: RehearsalParts): Promise<void> {
-  const { ledger, problems, progress, people, since, until, withMoves, stop } = parts
+export async function rehearseRoom(
+  { planned, room }: Work,
+  parts: RehearsalParts,
+): Promise<Weight> {
+  const { ledger, problems, progress, people, since, until, withMoves } = parts
+  const { finish, stop } = parts
   const session = {
     number: -1,
     room: room.number,
@@ -60,13 +71,16 @@ export async function rehearseRoom({ planned, room }: Work, parts: RehearsalPart
     withMoves,
     problem: (problem) => problems.add('dry', problem),
   })
-  let events = 0
+  const sum = { events: 0, bytes: 0, files: 0 }
   for (let page = ledger.page(session, undefined, rowsOfPage); page.length > 0;) {
     for (const row of page) {
       const item = JSON.parse(row.json) as Stamped
       const { records } = mapper.map(row, item)
-      events += records.length
-      if (records.every(({ content }) => weightOf(content) <= largestContent)) continue
+      const weights = records.map(({ content }) => weightOf(content))
+      sum.events += records.length
+      sum.bytes += weights.reduce((total, each) => total + each, 0)
+      if (parts.media) sum.files += filesOf(item).length
+      if (weights.every((each) => each <= largestContent)) continue
       problems.add('dry', {
         class: 'too_large',
         reason: 'Too large for an event',
@@ -81,14 +95,18 @@ export async function rehearseRoom({ planned, room }: Work, parts: RehearsalPart
     // Lets the progress be told, and a signal arrive.
     await Bun.sleep(0)
     stop.throwIfAborted()
+    if (finish.aborted) throw new Stop('Stopped; nothing was written to the server')
   }
   progress.end(track)
-  progress.say(`${name}: would be ${grouped(events)} events (${planned.mode})`)
+  progress.say(`${name}: would be ${grouped(sum.events)} events (${planned.mode})`)
+  return sum
 }
 
 /** A file as if it had been brought: only what is not even in the export is missing already. */
-function presumed(content: FileContent, { source, media }: RehearsalParts): Media {
+function presumed(content: FileContent, { source, media, tooLarge }: RehearsalParts): Media {
   if (!media) return missing(notWanted)
+  if ('entry' in content && tooLarge.has(content.entry))
+    return missing('it is larger than the server takes')
   if ('entry' in content && !source.has(content.entry))
     return missing('the file is not in the export')
   return { mxc: 'mxc://dry/run', type: null, size: null, width: null, height: null, gone: null }

@@ -13,6 +13,7 @@ import type { Ledger, RoomRow, Session } from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
 import { Stop } from '#importers/stop.ts'
 import { type Batch, Batches, problemOf } from './batches.ts'
+import { inviteMembers } from './invite.ts'
 import type { Pace } from './pace.ts'
 
 const mostPinned = 100
@@ -55,7 +56,7 @@ export class RoomRun {
   async run(): Promise<void> {
     for (;;) {
       const session = await this.#session()
-      if (!session) return
+      if (!session) return this.#invite()
       await this.#send(session)
       await this.#publish(session)
     }
@@ -122,6 +123,7 @@ export class RoomRun {
           name: mode === 'archive' ? `${title} (history)` : title,
           ...(topic && { topic }),
           visibility: visibility ?? 'private',
+          isDirect: this.#room.type === 'direct',
         })
       : await roomIdOf(server, to)
     ledger.putRoomId(number, found)
@@ -156,6 +158,7 @@ export class RoomRun {
         await flying
         flying = undefined
         if (!batch) return
+        await this.#parts.pace.take(batch.records.length, finish)
         if (finish.aborted)
           throw new Stop('Stopped between two batches; the same command goes on from here')
         ledger.putBatch(session, n, batch.last, batch.rows)
@@ -164,7 +167,6 @@ export class RoomRun {
           n,
           batch.newcomers.map(({ person }) => person),
         )
-        await this.#parts.pace.take(batch.records.length)
         flying = this.#put(session, n, batch, track)
         // Failures are met where it is waited for.
         flying.catch(() => undefined)
@@ -239,6 +241,23 @@ export class RoomRun {
         done: 'degraded',
       })
     }
+  }
+
+  /** Lets those in whose room it was, once: who leaves is not called back by a later export. */
+  async #invite(): Promise<void> {
+    const { server, meta } = this.#parts
+    const { number, roomId, id: room, type } = this.#room
+    const { to, visibility } = this.#planned
+    const isClosed = type === 'direct' || visibility !== 'public'
+    const done = `invited ${number}`
+    if (to !== 'create' || roomId === null || !isClosed || meta.get(done) !== undefined) return
+    const { invited, failed } = await inviteMembers(server, this.#people, this.#room, roomId)
+    for (const { userId, why } of failed) {
+      const reason = `${userId} could not be invited: ${why}`
+      this.#problem({ class: 'forbidden', reason, place: { file: '' }, room, done: 'degraded' })
+    }
+    if (invited > 0) this.#say(`invited ${grouped(invited)} of its members who have a user here`)
+    meta.set(done, '1')
   }
 
   #problem(problem: Problem): void {

@@ -4,7 +4,7 @@ import { formats } from '#importers/formats.ts'
 import { People, type PeopleMode } from '#importers/matrix/people.ts'
 import { type Plan, type PlannedRoom, readPlan } from '#importers/plan/plan.ts'
 import { writeReports } from '#importers/report/problems-report.ts'
-import { grouped } from '#importers/report/progress.ts'
+import { grouped, timeText } from '#importers/report/progress.ts'
 import type { Mode } from '#importers/server/import-api.ts'
 import { Uploader } from '#importers/server/media.ts'
 import type { Source } from '#importers/source.ts'
@@ -37,6 +37,7 @@ export type RunOptions = Credentials & {
   moves?: boolean
   privateHosts?: boolean
   restart?: boolean
+  update?: boolean
   maxSkips?: number
 }
 
@@ -55,7 +56,8 @@ export async function run(planPath: string, options: RunOptions, console: Consol
     if (!format) throw new Stop(`There is no format ${plan.export.format}`)
     problems.again('dry')
     if (options.restart) await restart(db, connection)
-    await readInto(db, problems, { source, format, tz: plan.export.timezone }, console)
+    const tz = plan.export.timezone
+    await readInto(db, problems, { source, format, tz, update: options.update ?? false }, console)
     const ledger = new Ledger(db)
     const work = workOf(plan, ledger, options)
     const shared = { db, ledger, problems, plan, options, connection, source, folder, console }
@@ -141,14 +143,20 @@ function byTarget(work: readonly Work[]): Work[][] {
   return [...groups.values()]
 }
 
-/** Everything but writing. */
+/** Records a second that a server of two cores takes from one importer, for the estimate. */
+const usualRate = 5000
+
+/** Everything but writing, and about how much that would be. */
 async function rehearse(shared: Shared, work: readonly Work[]): Promise<void> {
-  const { ledger, problems, options, source, console } = shared
+  const { ledger, problems, options, source, console, connection } = shared
   const progress = progressOn(console)
   const peopleOf = peopleFor(shared)
+  const most = await largestUpload(connection.server)
+  const tooLarge = new Set(source.entries.filter(({ size }) => size > most).map(({ name }) => name))
+  const sum = { events: 0, bytes: 0, files: 0 }
   try {
     for (const each of work) {
-      await rehearseRoom(each, {
+      const weight = await rehearseRoom(each, {
         ledger,
         problems,
         source,
@@ -158,9 +166,18 @@ async function rehearse(shared: Shared, work: readonly Work[]): Promise<void> {
         until: options.until ?? Number.MAX_SAFE_INTEGER,
         withMoves: options.moves ?? false,
         media: options.media,
+        tooLarge,
+        finish: console.finish,
         stop: console.stop,
       })
+      for (const name of ['events', 'bytes', 'files'] as const) sum[name] += weight[name]
     }
+    const text = `${(sum.bytes / 1e6).toFixed(1)} MB of text`
+    const time = timeText(sum.events / Math.min(usualRate, options.rate ?? usualRate))
+    progress.say(
+      `Together ${grouped(sum.events)} events in ${grouped(work.length)} rooms, ${text}, ${grouped(sum.files)} files; about ${time} without the files`,
+      sum,
+    )
   } finally {
     progress.stop()
   }

@@ -48,10 +48,19 @@ function byPartition(one: string, other: string): number {
   return left === right ? Number(first) - Number(second) : left < right ? -1 : 1
 }
 
+/** What stands before the messages: names and topics, of which the longest has 1024 characters. */
+const headSize = 65_536
+
 /** Problems behind the head are told when the messages are read. */
 async function readHead(source: Source, file: string, context: ReadContext): Promise<Fields> {
   const quiet = { ...context, problem: () => {} }
-  for await (const { key, value } of readJson(source, file, ['messages'], quiet)) {
+  const head: Source = {
+    ...source,
+    async *open(name) {
+      yield await source.head(name, headSize)
+    },
+  }
+  for await (const { key, value } of readJson(head, file, ['messages'], quiet)) {
     if (key === 'channel' && isFields(value)) return value
     if (key === 'messages') break
   }

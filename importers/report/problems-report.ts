@@ -1,7 +1,9 @@
 import { join } from 'node:path'
-import type { Problem } from '#importers/format.ts'
+import type { Problem, ProblemClass } from '#importers/format.ts'
 import { escapeHtml } from '#importers/markup/html.ts'
-import { placeText, type Problems } from '#importers/state/problems.ts'
+import type { ProblemCount, Problems } from '#importers/state/problems.ts'
+import { adviceFor } from './advice.ts'
+import { grouped } from './progress.ts'
 
 /** Rows of one kind that a page shows; the NDJSON has all. */
 const mostShown = 5000
@@ -12,6 +14,9 @@ export const doneText: { [done in Problem['done']]: string } = {
   degraded: 'imported with something missing',
   left_out: 'left out as it should be',
 }
+
+/** What was lost first. */
+const order = ['skipped', 'degraded', 'split', 'left_out'] as const
 
 export type Summary = { title: string; rows: readonly (readonly [string, string])[] }
 
@@ -24,42 +29,69 @@ export async function writeReports(
   const ndjson = join(folder, 'report.ndjson')
   const html = join(folder, 'report.html')
   const lines = Bun.file(ndjson).writer()
-  const page = Bun.file(html).writer()
-  await page.write(head(summary))
-  await page.write('<h2>Counts</h2><table><tr><th>What</th><th>Became</th><th>How many</th></tr>')
-  for (const { class: what, done, count } of problems.counts())
-    await page.write(`<tr><td>${what}</td><td>${doneText[done]}</td><td>${count}</td></tr>`)
-  await page.write(
-    '</table><h2>Records</h2><table><tr><th>What</th><th>Became</th><th>Where</th><th>Room</th><th>Reason</th></tr>',
-  )
-  const shown = new Map<string, number>()
   let written = 0
   for (const problem of problems.all()) {
     await lines.write(`${JSON.stringify(problem)}\n`)
-    const kind = `${problem.class} ${problem.done}`
-    const before = shown.get(kind) ?? 0
-    shown.set(kind, before + 1)
-    if (before < mostShown) await page.write(row(problem))
     // The writers hold what they are given until they are told to let it go.
-    if (++written % 1000 === 0) await Promise.all([lines.flush(), page.flush()])
+    if (++written % 1000 === 0) await lines.flush()
   }
-  await page.write('</table>')
-  for (const [kind, count] of shown)
-    if (count > mostShown)
-      await page.write(`<p>${kind}: ${count - mostShown} more in report.ndjson</p>`)
+  await lines.end()
+  const page = Bun.file(html).writer()
+  await page.write(head(summary))
+  const counts = order.flatMap((done) => problems.counts().filter((each) => each.done === done))
+  await page.write(counts.length > 0 ? contents(counts) : '<p>Nothing was lost.</p>\n')
+  for (const count of counts) {
+    await page.write(sectionHead(count))
+    let shown = 0
+    for (const problem of problems.of(count.class, count.done, mostShown)) {
+      await page.write(row(problem))
+      if (++shown % 1000 === 0) await page.flush()
+    }
+    await page.write('</table>\n')
+    if (count.count > mostShown)
+      await page.write(
+        `<p>${grouped(count.count - mostShown)} more are in report.ndjson, which has all of them.</p>\n`,
+      )
+  }
   await page.write('</body></html>\n')
-  await Promise.all([lines.end(), page.end()])
+  await page.end()
   return { html, ndjson }
 }
 
 const head = ({ title, rows }: Summary) => `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(title)}</title>
-<style>body{font:15px/1.4 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}</style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${escapeHtml(title)}</title>
+<style>body{font:15px/1.4 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
+table{border-collapse:collapse;width:100%;margin-bottom:1rem}
+td,th{border-bottom:1px solid #8886;padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+.n{text-align:right;white-space:nowrap}code{font-size:.9em}</style>
 </head><body><h1>${escapeHtml(title)}</h1><table>
 ${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`).join('\n')}
-</table>`
+</table>
+`
 
-const row = (problem: Problem) =>
-  `<tr><td>${problem.class}</td><td>${doneText[problem.done]}</td><td>${escapeHtml(placeText(problem))}</td>` +
-  `<td>${escapeHtml(problem.room ?? '')}</td><td>${escapeHtml(problem.reason)}</td></tr>\n`
+const anchor = ({ class: what, done }: Pick<ProblemCount, 'class' | 'done'>) => `${what}-${done}`
+const named = (what: ProblemClass) => what.replaceAll('_', ' ')
+
+const contents = (
+  counts: readonly ProblemCount[],
+) => `<table><tr><th>What</th><th>What became of it</th><th class="n">How many</th></tr>
+${counts
+  .map(
+    (each) =>
+      `<tr><td><a href="#${anchor(each)}">${named(each.class)}</a></td><td>${doneText[each.done]}</td><td class="n">${grouped(each.count)}</td></tr>`,
+  )
+  .join('\n')}
+</table>
+`
+
+const sectionHead = (
+  count: ProblemCount,
+) => `<h2 id="${anchor(count)}">${named(count.class)}: ${doneText[count.done]} (${grouped(count.count)})</h2>
+<p>${escapeHtml(adviceFor(count.class, count.done))}</p>
+<table><tr><th>File</th><th class="n">Line</th><th class="n">Byte</th><th>Room</th><th>ID</th><th>Reason</th></tr>
+`
+
+const row = ({ place, room = '', id = '', reason }: Problem) =>
+  `<tr><td>${escapeHtml(place.file)}</td><td class="n">${place.line ?? ''}</td><td class="n">${place.offset ?? ''}</td>` +
+  `<td>${escapeHtml(room)}</td><td><code>${escapeHtml(id)}</code></td><td>${escapeHtml(reason)}</td></tr>\n`

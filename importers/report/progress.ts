@@ -58,8 +58,9 @@ export class Progress {
     this.#bars =
       isTerminal && !json
         ? new MultiBar({
-            format: '{name} [{bar}] {percentage} %  {done}/{all}  {rate}  {note}  ETA {left}',
-            barsize: 24,
+            // The last column stays free: some terminals begin a new line behind it.
+            format: (_options, _params, { track }: { track: Track }) =>
+              barLine(track, (process.stderr.columns || 80) - 1),
             hideCursor: true,
             clearOnComplete: false,
             emptyOnZero: true,
@@ -70,7 +71,7 @@ export class Progress {
 
   begin(name: string, total: number, unit = 'records'): Track {
     const track = new Track(name, total, unit)
-    this.#tracks.set(track, this.#bars?.create(total, 0, barFields(track)))
+    this.#tracks.set(track, this.#bars?.create(total, 0, { track }))
     return track
   }
 
@@ -104,7 +105,7 @@ export class Progress {
   #show(track: Track): void {
     const bar = this.#tracks.get(track)
     if (bar) {
-      bar.update(Math.min(track.done, track.total), barFields(track))
+      bar.update(Math.min(track.done, track.total), { track })
       return
     }
     const { name, done, total, rate, eta, note, unit } = track
@@ -131,15 +132,51 @@ export class Progress {
   }
 }
 
-function barFields(track: Track): { [name: string]: string } {
-  return {
-    name: track.name.length > 24 ? `${track.name.slice(0, 23)}…` : track.name.padEnd(24),
-    done: amount(track, track.done),
-    all: amount(track, track.total),
-    rate: rateText(track),
-    note: track.note,
-    left: track.eta === undefined ? '--:--' : timeText(track.eta),
+const longestName = 24
+const widestBar = 24
+const narrowestBar = 5
+
+/** A bar as wide as there is room for. What tells least goes first: the bar, the note, the rate, the amounts. */
+export function barLine(track: Track, columns: number): string {
+  const { total, done, note, eta } = track
+  const part = total > 0 ? Math.min(done / total, 1) : 1
+  const percent = `${Math.floor(part * 100)} %`
+  const amounts = `${amount(track, done)}/${amount(track, total)}`
+  const left = `ETA ${eta === undefined ? '--:--' : timeText(eta)}`
+  const name = cut(track.name, Math.max(8, Math.min(longestName, Math.floor(columns / 3))))
+  const ways = [
+    [percent, amounts, rateText(track), note, left],
+    [percent, amounts, rateText(track), left],
+    [percent, amounts, left],
+    [percent, left],
+    [percent],
+  ]
+  for (const [index, fields] of ways.entries()) {
+    const text = fields.filter(Boolean).join('  ')
+    const room = columns - Bun.stringWidth(name) - Bun.stringWidth(text) - ' [] '.length
+    if (room >= narrowestBar) {
+      const width = Math.min(room, widestBar)
+      const full = Math.round(part * width)
+      const padded =
+        name + ' '.repeat(Math.max(0, Math.min(longestName - Bun.stringWidth(name), room - width)))
+      return `${padded} [${'#'.repeat(full)}${'.'.repeat(width - full)}] ${text}`
+    }
+    // Without a bar there may be room for all the rest.
+    const isLast = index === ways.length - 1
+    if (room + ' [] '.length - 1 >= 0 || isLast) return cut(`${name} ${text}`, columns)
   }
+  return ''
+}
+
+/** At most so many columns. */
+function cut(text: string, columns: number): string {
+  if (Bun.stringWidth(text) <= columns) return text
+  let shown = ''
+  for (const character of text) {
+    if (Bun.stringWidth(shown + character) > columns - 1) break
+    shown += character
+  }
+  return `${shown}…`
 }
 
 const amount = ({ unit }: Track, value: number) =>

@@ -8,6 +8,7 @@ export type RoomWish = {
   name?: string
   topic?: string
   visibility: 'public' | 'private'
+  isDirect?: boolean
 }
 
 const most = 255
@@ -37,6 +38,7 @@ export async function createRoom(server: Server, meta: Meta, wish: RoomWish): Pr
         body: {
           preset: wish.visibility === 'public' ? 'public_chat' : 'private_chat',
           visibility: 'private',
+          ...(wish.isDirect && { is_direct: true }),
           creation_content: { [importKey]: { room: wish.key } },
           ...(wish.name && { name: wish.name.slice(0, most) }),
           ...(wish.topic && { topic: wish.topic.slice(0, 10_000) }),
@@ -64,6 +66,37 @@ async function findCreated(server: Server, key: string): Promise<string | undefi
     if (create[importKey]?.room === key) return roomId
   }
   return undefined
+}
+
+/** Invites users who are not in a room; those who cannot be are told. */
+export async function inviteInto(
+  server: Server,
+  roomId: string,
+  userIds: readonly string[],
+  { isDirect }: { isDirect: boolean },
+): Promise<{ invited: number; failed: { userId: string; why: string }[] }> {
+  const state = `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/state/m.room.member/`
+  const failed: { userId: string; why: string }[] = []
+  let invited = 0
+  for (const userId of userIds) {
+    const path = state + encodeURIComponent(userId)
+    try {
+      const member = (await server.get(path).catch(unlessMissing)) as { membership?: string }
+      if (/^(join|invite|ban)$/.test(member.membership ?? '')) continue
+      // As state, since invites of their own call say nothing of being direct.
+      await server.put(path, { membership: 'invite', ...(isDirect && { is_direct: true }) })
+      invited++
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      failed.push({ userId, why: error.message })
+    }
+  }
+  return { invited, failed }
+}
+
+function unlessMissing(error: unknown): object {
+  if (error instanceof Refused && error.status === 404) return {}
+  throw error
 }
 
 /** What a user is called and looks like; nothing of one without a profile. */

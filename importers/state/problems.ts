@@ -76,20 +76,15 @@ export class Problems {
 
   *all(): Generator<Problem> {
     const rows = this.#db.query<Row, []>('select * from problem order by number')
-    for (const row of rows.iterate()) {
-      yield {
-        class: row.class,
-        reason: row.reason,
-        done: row.done,
-        place: {
-          file: row.file,
-          ...(row.line !== null && { line: row.line }),
-          ...(row.offset !== null && { offset: row.offset }),
-        },
-        ...(row.room !== null && { room: row.room }),
-        ...(row.id !== null && { id: row.id }),
-      }
-    }
+    for (const row of rows.iterate()) yield problemOf(row)
+  }
+
+  /** The first problems of a kind. */
+  *of(what: ProblemClass, done: Problem['done'], limit: number): Generator<Problem> {
+    const rows = this.#db.query<Row, [string, string, number]>(
+      'select * from problem where class = ? and done = ? order by number limit ?',
+    )
+    for (const row of rows.iterate(what, done, limit)) yield problemOf(row)
   }
 
   #countSkipped(): number {
@@ -98,6 +93,19 @@ export class Problems {
       .get()!.count
   }
 }
+
+const problemOf = (row: Row): Problem => ({
+  class: row.class,
+  reason: row.reason,
+  done: row.done,
+  place: {
+    file: row.file,
+    ...(row.line !== null && { line: row.line }),
+    ...(row.offset !== null && { offset: row.offset }),
+  },
+  ...(row.room !== null && { room: row.room }),
+  ...(row.id !== null && { id: row.id }),
+})
 
 /** Where something stands, as people read it. */
 export function placeText({ place, id }: Pick<Problem, 'place' | 'id'>): string {

@@ -1,13 +1,51 @@
 import type { Database } from 'bun:sqlite'
 import type { Format, ReadOptions } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
+import { Changes } from './changes.ts'
 import { Meta } from './database.ts'
 import { Ledger } from './ledger.ts'
 import type { Problems } from './problems.ts'
 import { resolve } from './resolve.ts'
 import { Spool } from './spool.ts'
 
-export type ReadProgress = (records: number, bytes: number, total: number) => void
+export type ReadProgress = (records: number, bytes: number) => void
+
+/** How many bytes are read of an export, all passes together. */
+export function bytesToRead({ entries }: Source, { passes = 1 }: Format): number {
+  return entries.reduce((sum, { size }) => sum + size, 0) * passes
+}
+
+/** Counts what is read of an export: of each file as often as it is read whole, and no part of that twice. */
+class Counted {
+  bytes = 0
+  readonly source: Source
+  /** By the names of files: how far each pass over it came. */
+  readonly #passes = new Map<string, { begun: number; ends: number[] }>()
+
+  constructor(source: Source, passes: number) {
+    this.source = {
+      ...source,
+      open: (name) => this.#count(name, passes, source.open(name)),
+    }
+  }
+
+  async *#count(
+    name: string,
+    passes: number,
+    chunks: AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array> {
+    const file = this.#passes.get(name) ?? { begun: 0, ends: Array<number>(passes).fill(0) }
+    this.#passes.set(name, file)
+    const pass = Math.min(file.begun++, passes - 1)
+    let at = 0
+    for await (const chunk of chunks) {
+      at += chunk.length
+      this.bytes += Math.max(at - file.ends[pass]!, 0)
+      file.ends[pass] = Math.max(at, file.ends[pass]!)
+      yield chunk
+    }
+  }
+}
 
 /** What tells an export from another, or from a newer one of the same chat. */
 export function fingerprint(source: Source, format: string): string {
@@ -17,54 +55,54 @@ export function fingerprint(source: Source, format: string): string {
   return hash.digest('hex')
 }
 
+export type Reading = {
+  source: Source
+  format: Format
+  options: ReadOptions
+  /** Whether what changed of records that are known is brought too (`--update`). */
+  update?: boolean
+}
+
 /**
  * Reads an export into the state, once: a second time it is known. A newer one adds what is new; one whose
- * reading was broken off is read again.
+ * reading was broken off is read again. Of records that were known, `changed` are otherwise now.
  */
 export async function readExport(
   db: Database,
   problems: Problems,
-  { source, format, options }: { source: Source; format: Format; options: ReadOptions },
+  { source, format, options, update = false }: Reading,
   onProgress: ReadProgress = () => undefined,
-): Promise<{ isNew: boolean; records: number }> {
+): Promise<{ isNew: boolean; records: number; changed: number }> {
   const meta = new Meta(db)
   const print = fingerprint(source, format.name)
-  if (meta.get('read') === print) return { isNew: false, records: 0 }
+  // Two exports of one size may differ: who asks for what changed has it read.
+  if (!update && meta.get('read') === print) return { isNew: false, records: 0, changed: 0 }
   const known = Number(meta.get('known') ?? 0)
   forgetHalf(db, known)
   problems.again('read')
-  const total = source.entries.reduce((sum, { size }) => sum + size, 0)
-  let bytes = 0
-  const counted: Source = {
-    ...source,
-    async *open(name) {
-      for await (const chunk of source.open(name)) {
-        bytes += chunk.length
-        yield chunk
-      }
-    },
-  }
-  const spool = new Spool(db, problems, known)
+  const counted = new Counted(source, format.passes ?? 1)
+  const changes = new Changes(db, update)
+  const spool = new Spool(db, problems, known, { changes })
   const context = {
     options,
     problem: (problem: Parameters<Spool['problem']>[0]) => spool.problem(problem),
   }
   try {
     let told = 0
-    for await (const item of format.read(counted, context)) {
+    for await (const item of format.read(counted.source, context)) {
       spool.add(item)
-      if (++told % 2000 === 0) onProgress(spool.records, bytes, total)
+      if (++told % 2000 === 0) onProgress(spool.records, counted.bytes)
     }
   } finally {
     spool.flush()
   }
-  onProgress(spool.records, bytes, total)
+  onProgress(spool.records, counted.bytes)
   resolve(db, problems, known)
   db.transaction(() => {
     meta.set('known', String(new Ledger(db).lastSeq()))
     meta.set('read', print)
   })()
-  return { isNew: true, records: spool.records }
+  return { isNew: true, records: spool.records, changed: changes.found }
 }
 
 /** Takes back a reading that did not come to its end. */

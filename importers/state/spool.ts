@@ -10,6 +10,7 @@ import type {
   Reaction,
   Room,
 } from '#importers/format.ts'
+import type { Changes } from './changes.ts'
 import type { Problems } from './problems.ts'
 
 /** Items that stand in a room at a time. */
@@ -41,16 +42,23 @@ export class Spool {
   readonly #latest: number
   /** Records up to here are of an earlier reading that came to its end. */
   readonly #known: number
+  readonly #changes: Changes | undefined
   readonly #rooms = new Map<string, number>()
   /** Of each room the last time that was one, for what has none. */
   readonly #times = new Map<number, number>()
   #tally = new Map<string, { room: number; person: string; kind: string } & Spread>()
   #open = 0
 
-  constructor(db: Database, problems: Problems, known: number, now = Date.now()) {
+  constructor(
+    db: Database,
+    problems: Problems,
+    known: number,
+    { changes, now = Date.now() }: { changes?: Changes; now?: number } = {},
+  ) {
     this.#db = db
     this.#problems = problems
     this.#known = known
+    this.#changes = changes
     this.#latest = now + day
   }
 
@@ -138,7 +146,11 @@ export class Spool {
     const first = this.#db
       .query<{ seq: number }, [number, string]>('select seq from record where room = ? and id = ?')
       .get(room, item.id)
-    if (!first || first.seq <= this.#known) return
+    if (!first) return
+    if (first.seq <= this.#known) {
+      for (const change of this.#changes?.of(item, room, first) ?? []) this.#addRecord(change)
+      return
+    }
     this.#complain(item, 'duplicate', 'The export has this record twice', 'left_out')
   }
 

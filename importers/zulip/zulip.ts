@@ -13,6 +13,8 @@ export const zulip: Format = {
   title: 'Zulip export',
   recognize,
   read,
+  // The first message of each topic is found ahead.
+  passes: 2,
 }
 
 const realmFile = /^(.*\/)?realm\.json$/

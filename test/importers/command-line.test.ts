@@ -61,49 +61,98 @@ test('what is no export, no plan, no number and no token ends with 1 and one sen
     expect(ended[index]!.errors).toContain(sentence)
 })
 
-test('an interrupt ends after the batch that is under way, and the same command goes on', async () => {
-  const html = `<p>${'x'.repeat(40_000)}</p>`
-  const chat = Array.from({ length: 200 }, (_, id) =>
-    JSON.stringify({
-      kind: 'message',
-      room: 'r',
-      id: `${id}`,
-      sender: 'u',
-      time: Date.UTC(2020, 0, 1) + id,
-      body: `text ${id}`,
-      html,
-    }),
-  ).join('\n')
-  await using folder = await exportFolder({ 'chat.ndjson': chat })
-  await using server = new FakeServer()
-  const env = { LANEWAY_TOKEN: 'secret' }
-  const plan = join(folder.path, 'plan.toml')
-  const planned = await program(['plan', folder.path, '--server', server.url, '--out', plan], env)
-  expect(planned.code).toBe(0)
-  const child = Bun.spawn([process.execPath, join(root, 'importers/main.ts'), 'run', plan], {
+const html = `<p>${'x'.repeat(40_000)}</p>`
+const manyBatches = Array.from({ length: 200 }, (_, id) =>
+  JSON.stringify({
+    kind: 'message',
+    room: 'r',
+    id: `${id}`,
+    sender: 'u',
+    time: Date.UTC(2020, 0, 1) + id,
+    body: `text ${id}`,
+    html,
+  }),
+).join('\n')
+
+/** The program while it runs, and what it says. */
+function running(args: string[], env: { [name: string]: string }) {
+  const child = Bun.spawn([process.execPath, join(root, 'importers/main.ts'), ...args], {
     cwd: root,
     env: { ...ownEnvironment(), ...env },
     stderr: 'pipe',
     timeout: patienceMs,
   })
-  let told = ''
-  const listening = (async () => {
-    for await (const piece of child.stderr) told += new TextDecoder().decode(piece)
+  const it = { child, told: '', heard: Promise.resolve() }
+  it.heard = (async () => {
+    for await (const piece of child.stderr) it.told += new TextDecoder().decode(piece)
   })()
+  return it
+}
+
+/** An interrupt while the first batch is on its way, and a plan to go on with. */
+async function interrupted(
+  args: string[],
+  then: (it: ReturnType<typeof running>) => Promise<void>,
+) {
+  const folder = await exportFolder({ 'chat.ndjson': manyBatches })
+  const server = new FakeServer()
+  const env = { LANEWAY_TOKEN: 'secret' }
+  const plan = join(folder.path, 'plan.toml')
+  const planned = await program(['plan', folder.path, '--server', server.url, '--out', plan], env)
+  expect(planned.code).toBe(0)
+  const it = running(['run', plan, ...args], env)
   let asked = false
   server.onRequest = async (method) => {
     if (method !== 'PUT' || asked) return undefined
     asked = true
-    child.kill('SIGINT')
-    await until(() => told.includes('Finishing the batch'))
+    it.child.kill('SIGINT')
+    await until(() => it.told.includes('Finishing the batch'))
+    await then(it)
     return undefined
   }
-  expect(await child.exited).toBe(1)
-  await listening
-  expect(told).toContain('the same command goes on')
+  const code = await it.child.exited
+  await it.heard
   server.onRequest = undefined
-  expect([...server.sessions.values()]).toMatchObject([{ state: 'open', next_batch: 1 }])
-  expect((await program(['run', plan], env)).code).toBe(0)
-  const [roomId] = server.rooms.keys()
-  expect(server.texts(roomId!)).toEqual(Array.from({ length: 200 }, (_, id) => `text ${id}`))
+  return {
+    code,
+    told: it.told,
+    server,
+    again: () => program(['run', plan], env),
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const allTexts = Array.from({ length: 200 }, (_, id) => `text ${id}`)
+
+test('an interrupt ends after the batch that is under way, and the same command goes on', async () => {
+  await using it = await interrupted([], () => Promise.resolve())
+  expect(it.code).toBe(1)
+  expect(it.told).toContain('the same command goes on')
+  expect([...it.server.sessions.values()]).toMatchObject([{ state: 'open', next_batch: 1 }])
+  expect((await it.again()).code).toBe(0)
+  const [roomId] = it.server.rooms.keys()
+  expect(it.server.texts(roomId!)).toEqual(allTexts)
+})
+
+test('a second interrupt stops at once, though the server does not answer, and nothing is lost', async () => {
+  await using it = await interrupted([], async ({ child }) => {
+    child.kill('SIGINT')
+    // The answer would come only now.
+    await child.exited
+  })
+  expect(it.code).toBe(1)
+  expect(it.told).toContain('Stopped; the same command goes on')
+  expect((await it.again()).code).toBe(0)
+  const [roomId] = it.server.rooms.keys()
+  expect(it.server.texts(roomId!)).toEqual(allTexts)
+})
+
+test('an interrupt does not wait for what --rate keeps back', async () => {
+  // At one a second the second batch would go in a minute.
+  await using it = await interrupted(['--rate', '1'], () => Promise.resolve())
+  expect(it.code).toBe(1)
+  expect([...it.server.sessions.values()]).toMatchObject([{ state: 'open', next_batch: 1 }])
 })

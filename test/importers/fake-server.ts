@@ -15,7 +15,7 @@ type Session = {
 }
 type Forced = Reply | 'lost' | undefined
 type Reply = { status: number; body: unknown }
-type Room = { events: ReadEvent[]; creation: unknown }
+type Room = { events: ReadEvent[]; creation: unknown; members?: Map<string, unknown> }
 
 const reply = (body: unknown, status = 200): Reply => ({ status, body })
 const refusal = (status: number, errcode: string, error: string, more = {}): Reply =>
@@ -28,6 +28,8 @@ export class FakeServer implements AsyncDisposable {
   readonly sessions = new Map<string, Session>()
   readonly people = new Map<string, OutPerson>()
   readonly uploads: { name: string | null; type: string | null; bytes: number }[] = []
+  /** What rooms were asked for. */
+  readonly wishes: { is_direct?: boolean }[] = []
   /** Paths of all requests, with their method. */
   readonly asked: string[] = []
   /** Answers instead of the server, if it gives an answer; `lost`: the server does it, and says nothing. */
@@ -70,6 +72,8 @@ export class FakeServer implements AsyncDisposable {
     if (path === '/_laneway/import/v1/sessions')
       return request.method === 'POST' ? this.#open(body) : reply({ sessions: [] })
     const [, roomId, part] = /^\/_matrix\/client\/v\d\/rooms\/([^/]+)\/(.+)$/.exec(path) ?? []
+    const [, member] = /^state\/m\.room\.member\/(.+)$/.exec(part ?? '') ?? []
+    if (member !== undefined) return this.#member(request.method, roomId!, member, body)
     if (roomId !== undefined) return this.#read(roomId, part!, query)
     switch (path) {
       case '/_matrix/client/v3/account/whoami':
@@ -80,10 +84,9 @@ export class FakeServer implements AsyncDisposable {
         return reply({ joined_rooms: [...this.rooms.keys()] })
       case '/_matrix/client/v3/createRoom': {
         const id = `!room${this.rooms.size}:home.test`
-        this.rooms.set(id, {
-          events: [],
-          creation: (JSON.parse(body) as { creation_content: unknown }).creation_content,
-        })
+        const wish = JSON.parse(body) as { creation_content: unknown; is_direct?: boolean }
+        this.rooms.set(id, { events: [], creation: wish.creation_content })
+        this.wishes.push(wish)
         return reply({ room_id: id })
       }
       case '/_matrix/media/v3/upload': {
@@ -94,6 +97,19 @@ export class FakeServer implements AsyncDisposable {
     }
     if (path.startsWith('/_matrix/client/v1/media/download/')) return reply('')
     return refusal(404, 'M_UNRECOGNIZED', 'Not here')
+  }
+
+  #member(method: string, roomId: string, user: string, body: string): Reply {
+    const room = this.rooms.get(roomId)
+    if (!room) return refusal(404, 'M_NOT_FOUND', 'The room is not known')
+    room.members ??= new Map()
+    if (method === 'PUT') {
+      if (user.startsWith('@refused')) return refusal(403, 'M_FORBIDDEN', 'Not them')
+      room.members.set(user, JSON.parse(body))
+      return reply({ event_id: '$member' })
+    }
+    const found = room.members.get(user)
+    return found === undefined ? refusal(404, 'M_NOT_FOUND', 'Not in it') : reply(found)
   }
 
   #open(body: string): Reply {

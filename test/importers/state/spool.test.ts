@@ -24,7 +24,7 @@ const message = (id: string, more: Partial<Message> = {}): Message => ({
 function sorted(items: readonly Item[]): { rows: SpooledRow[]; problems: Problem[] } {
   const db = openState(':memory:')
   const problems = new Problems(db)
-  const spool = new Spool(db, problems, 0, now)
+  const spool = new Spool(db, problems, 0, { now })
   for (const item of [{ kind: 'person', id: 'u' } as const, ...items]) spool.add(item)
   spool.flush()
   resolve(db, problems, 0)
