@@ -44,7 +44,10 @@ export type Context = {
   /** As they are registered: data, the same from start to end. */
   readonly appservices: Appservices
   /** What application services are sent and asked. */
-  readonly bridges: Pick<Bridges, 'questions' | 'heardFrom' | 'socketOf' | 'hangUp'>
+  readonly bridges: Pick<
+    Bridges,
+    'questions' | 'heardFrom' | 'socketOf' | 'hangUp' | 'standings' | 'retry' | 'skip'
+  >
   /** Milliseconds since 1970; tests move it. */
   readonly clock: () => number
   /** The pool of the main thread: reads, and the tables that no shard owns. */

@@ -1,4 +1,5 @@
 import * as adminAccounts from '#api/admin/accounts.ts'
+import * as adminAppservices from '#api/admin/appservices.ts'
 import * as adminDevices from '#api/admin/devices.ts'
 import * as adminMetrics from '#api/admin/metrics.ts'
 import * as adminRegister from '#api/admin/register.ts'
@@ -119,6 +120,7 @@ import type { AnyOp } from '#api/http/op.ts'
 /** The table of contents: a spec file a line. Each exports its operations under their spec names. */
 export const files: Readonly<Record<string, Record<string, AnyOp>>> = {
   'admin/accounts': adminAccounts,
+  'admin/appservices': adminAppservices,
   'admin/devices': adminDevices,
   'admin/register': adminRegister,
   'admin/registration-tokens': adminRegistrationTokens,

@@ -70,6 +70,10 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
   state_fetches_total: ['counter', 'States that were fetched in place of missing events'],
   room_worker_state: ['gauge', 'What else a room worker tells of itself'],
 
+  // Imports of history
+  imports: ['gauge', 'Sessions of imports, by their state'],
+  import_records: ['gauge', 'Records that all sessions were brought, by what became of them'],
+
   // Other servers
   outbox_destinations: ['gauge', 'Servers for which something waits, by what it waits for'],
   outbox_ephemeral_edus: ['gauge', 'What may be lost and waits for servers: typing and the like'],
@@ -85,8 +89,17 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
     'gauge',
     'Whether it took what it was sent last; or else, whether it is connected',
   ],
+  appservice_oldest_seconds: ['gauge', 'How long the oldest that it has not got yet has waited'],
+  appservice_failures: ['gauge', 'How often in a row it did not take what it was sent'],
+  appservice_failures_total: [
+    'counter',
+    'What it did not take: transactions that it refused, or did not answer',
+  ],
   appservice_transactions_total: ['counter', 'Transactions that it has taken'],
-  appservice_events_dropped_total: ['counter', 'Events that it was away for too long to get'],
+  appservice_events_dropped_total: [
+    'counter',
+    'Events that it will not get: it was away for too long, or they were skipped',
+  ],
   appservice_requests_in_flight: ['gauge', 'Requests to application services'],
 
   // Push and media

@@ -10,6 +10,8 @@ import type { UserShards } from '#engine/user/owner.ts'
 import type { Sample } from '#engine/worker/measured.ts'
 import type { RoomPool } from '#engine/worker/pool.ts'
 import type { Pool } from '#store/db.ts'
+import * as imports from '#store/import/gauges.ts'
+import { sessionStates } from '#store/import/sessions.ts'
 import * as inbox from '#store/room/inbox.ts'
 import { SHARDS } from '#core/shard.ts'
 import { type LongLane, longestLanes } from './long-lanes.ts'
@@ -27,7 +29,7 @@ export type SeeingParts = {
   users: Pick<UserShards, 'waiting' | 'notKept'>
   intake: Pick<Intake, 'counts' | 'gauges' | 'lagMs' | 'isShedding'>
   push: Pick<PushSender, 'counts'>
-  bridges: Pick<Bridges, 'counts'>
+  bridges: Pick<Bridges, 'counts' | 'oldest'>
   mediaWorker: Pick<MediaThread, 'waiting'>
   /** Those of the main thread that are not told of otherwise; undefined: there is none such. */
   queues: Readonly<Record<string, { readonly waiting: number } | undefined>>
@@ -46,11 +48,15 @@ export class Seeing {
   readonly #parts: SeeingParts
   #inbox: Kept<readonly inbox.Gauge[]>
   #probe: Kept<boolean>
+  #oldest: Kept<ReadonlyMap<string, number>>
+  #imports: Kept<readonly imports.ImportGauge[]>
 
   constructor(parts: SeeingParts) {
     this.#parts = parts
     const { sql } = parts
     this.#inbox = new Kept(inboxEveryMs, () => inbox.gauges(sql))
+    this.#imports = new Kept(inboxEveryMs, () => imports.gauges(sql))
+    this.#oldest = new Kept(inboxEveryMs, () => parts.bridges.oldest())
     this.#probe = new Kept(probeEveryMs, async () => {
       await sql`select 1`
       return true
@@ -60,8 +66,10 @@ export class Seeing {
   /** Everything that is measured, as Prometheus reads it. Who does not answer in time is left out. */
   async metrics(): Promise<string> {
     const { rooms, federation } = this.#parts
-    const [inboxSamples, workers, federated] = await Promise.all([
+    const [inboxSamples, appserviceSamples, importSamples, workers, federated] = await Promise.all([
       this.#inboxSamples(),
+      this.#appserviceSamples(),
+      this.#importSamples(),
       rooms.measure(),
       federation.measure(),
     ])
@@ -78,6 +86,8 @@ export class Seeing {
       ...this.#processSamples(),
       ...this.#requestSamples(),
       ...inboxSamples,
+      ...appserviceSamples,
+      ...importSamples,
       ...ofThreads,
     ])
   }
@@ -154,7 +164,6 @@ export class Seeing {
       { name: 'push_gateways_failing', value: failing },
       { name: 'media_work_waiting', value: mediaWorker.waiting },
       ...this.#queueSamples(),
-      ...this.#appserviceSamples(),
     ]
   }
 
@@ -166,16 +175,47 @@ export class Seeing {
     }))
   }
 
-  #appserviceSamples(): Sample[] {
-    return this.#parts.bridges.counts.flatMap(({ id, waiting, failing, isUp, sent, dropped }) => {
-      const labels = { appservice: id }
+  async #appserviceSamples(): Promise<Sample[]> {
+    const { bridges, clock } = this.#parts
+    const { counts } = bridges
+    if (counts.length === 0) return []
+    const oldest = await this.#oldest.within(databaseMs)
+    const now = clock()
+    return counts.flatMap(({ id, waiting, failures, faults, isUp, sent, dropped }) => {
+      const labels = { thread: 'main', appservice: id }
+      const age = oldest && Math.max(0, now - (oldest.get(id) ?? now)) / 1000
       return [
         { name: 'appservice_events_waiting', labels, value: waiting },
-        { name: 'appservice_up', labels, value: isUp && !failing ? 1 : 0 },
+        ...(age === undefined ? [] : [{ name: 'appservice_oldest_seconds', labels, value: age }]),
+        { name: 'appservice_up', labels, value: isUp && failures === 0 ? 1 : 0 },
+        { name: 'appservice_failures', labels, value: failures },
+        ...Object.entries(faults).map(([kind, value]) => ({
+          name: 'appservice_failures_total',
+          labels: { ...labels, kind },
+          value,
+        })),
         { name: 'appservice_transactions_total', labels, value: sent },
         { name: 'appservice_events_dropped_total', labels, value: dropped },
       ]
     })
+  }
+
+  async #importSamples(): Promise<Sample[]> {
+    const rows = (await this.#imports.within(databaseMs)) ?? []
+    const sum = (of: (row: imports.ImportGauge) => number) =>
+      rows.reduce((all, row) => all + of(row), 0)
+    return [
+      ...sessionStates.map((state) => ({
+        name: 'imports',
+        labels: { state },
+        value: rows.find((row) => row.state === state)?.sessions ?? 0,
+      })),
+      ...Object.entries({
+        accepted: sum((row) => row.accepted),
+        duplicates: sum((row) => row.duplicates),
+        failed: sum((row) => row.failed),
+      }).map(([outcome, value]) => ({ name: 'import_records', labels: { outcome }, value })),
+    ]
   }
 
   async #inboxSamples(): Promise<Sample[]> {

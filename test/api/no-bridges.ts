@@ -7,4 +7,7 @@ export const noBridges = (): Context['bridges'] => ({
   heardFrom: () => {},
   socketOf: () => undefined,
   hangUp: () => {},
+  standings: async () => [],
+  retry: () => false,
+  skip: async () => undefined,
 })

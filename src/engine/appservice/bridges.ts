@@ -10,6 +10,7 @@ import { PassingNews } from '#engine/appservice/passing-news.ts'
 import { Questions } from '#engine/appservice/questions.ts'
 import { AppserviceSender, type Receiver } from '#engine/appservice/sender.ts'
 import { SocketLink } from '#engine/appservice/socket-link.ts'
+import { type Standing, readStandings } from '#engine/appservice/standings.ts'
 import { Supplies } from '#engine/appservice/supplies.ts'
 import type { Presence } from '#engine/live/presence.ts'
 import type { Typing, TypingRoom } from '#engine/live/typing.ts'
@@ -17,12 +18,13 @@ import type { Positions } from '#engine/read/positions.ts'
 import type { Log } from '#src/log.ts'
 import * as follow from '#store/appservice/follow.ts'
 import * as known from '#store/appservice/known.ts'
+import * as stuck from '#store/appservice/stuck.ts'
 import * as supplies from '#store/appservice/supplies.ts'
 import type { Pool } from '#store/db.ts'
 
 export type BridgesOptions = {
   sql: Pool
-  log: Pick<Log, 'warn' | 'debug'>
+  log: Pick<Log, 'warn' | 'info' | 'debug'>
   clock: () => number
   serverName: string
   positions: Pick<Positions, 'roomsAt' | 'usersAt'>
@@ -89,7 +91,7 @@ export class Bridges {
       this.#receivers.map(({ appservice, link }, place) => ({
         appservice,
         link,
-        isFailing: () => this.#sender.isFailing(place),
+        isAway: () => this.#sender.isAway(place),
       })),
     )
     this.#follower = new AppserviceFollower(this.#follows, {
@@ -170,6 +172,37 @@ export class Bridges {
   /** Of those who are to be sent anything. */
   get counts() {
     return this.#sender.counts.filter((_, place) => this.#follows.active.has(place))
+  }
+
+  /** How each of those registered fares, for administrators. */
+  async standings(): Promise<Standing[]> {
+    const { sql, clock } = this.#options
+    return readStandings(sql, this.#receivers, this.#sender.counts, this.#follows.active, clock())
+  }
+
+  /** When the oldest event was queued that each has not got yet, of those who have any to get. */
+  async oldest(): Promise<Map<string, number>> {
+    const rows = await stuck.oldest(this.#options.sql)
+    const ids = new Map(this.#receivers.map(({ nid, appservice: { id } }) => [nid, id]))
+    return new Map(
+      rows.flatMap(({ appservice_nid: nid, since }) => {
+        const id = ids.get(nid)
+        return id === undefined ? [] : [[id, since] as const]
+      }),
+    )
+  }
+
+  /** Sends one what waits for it at once; false: there is none such. */
+  retry(id: string): boolean {
+    const place = this.#receivers.findIndex(({ appservice }) => appservice.id === id)
+    if (place >= 0) this.#sender.reachable(place)
+    return place >= 0
+  }
+
+  /** Gives up on what one is sent in vain; see the sender. */
+  async skip(id: string, txnId: string, eventIds?: readonly string[]): Promise<number | undefined> {
+    const place = this.#receivers.findIndex(({ appservice }) => appservice.id === id)
+    return place < 0 ? undefined : this.#sender.skip(place, txnId, eventIds)
   }
 
   /** Drops what has waited for too long; it happens by the hour. */

@@ -1,5 +1,12 @@
 import type { Appservice } from '#core/appservice.ts'
-import { type Link, type LinkAnswer, LinkError, type Question } from '#engine/appservice/link.ts'
+import {
+  type Fault,
+  type Link,
+  type LinkAnswer,
+  LinkError,
+  type Question,
+  refusal,
+} from '#engine/appservice/link.ts'
 
 /** Makes one request; fails if there is no answer in time, or one that is too long. */
 export type AskAppservice = (request: {
@@ -46,11 +53,11 @@ export class HttpLink implements Link {
     this.#options = options
   }
 
-  async deliver(txnId: string, body: string): Promise<boolean> {
+  async deliver(txnId: string, body: string): Promise<Fault | undefined> {
     const path = `/transactions/${encodeURIComponent(txnId)}`
     const { deadlineMs } = this.#options
-    const { status } = await this.#request('PUT', v1 + path, path, { body, deadlineMs })
-    return isSuccess(status)
+    const answer = await this.#request('PUT', v1 + path, path, { body, deadlineMs })
+    return isSuccess(answer.status) ? undefined : refusal(`${answer.status}: ${answer.body}`)
   }
 
   ask({ method, path, query = '', legacyPath, ...rest }: Question): Promise<LinkAnswer> {

@@ -24,12 +24,20 @@ export class LinkError extends Error {
   }
 }
 
+/** Why a transaction was not taken: it was answered so, or there was no answer. */
+export type Fault = { kind: 'refused' | 'no_answer'; text: string }
+
+/** Characters of what one says to a refusal that are kept for the operator. */
+const maxText = 500
+
+export const refusal = (text: string): Fault => ({ kind: 'refused', text: text.slice(0, maxText) })
+
 /** The way to one application service. */
 export type Link = {
   /** Whether it can be reached at all, as far as it is known. */
   readonly isUp: boolean
-  /** Whether it took a transaction. Fails with a `LinkError`. */
-  deliver(txnId: string, body: string): Promise<boolean>
+  /** Sends a transaction; undefined: it took it. Fails with a `LinkError`. */
+  deliver(txnId: string, body: string): Promise<Fault | undefined>
   /** Asks it something. Fails with a `LinkError`. */
   ask(question: Question): Promise<LinkAnswer>
   stop(): void

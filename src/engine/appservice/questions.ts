@@ -12,15 +12,19 @@ import { type Link, LinkError, type LinkAnswer, type Question } from '#engine/ap
 export type Asked = {
   readonly appservice: Appservice
   readonly link: Link
-  /** It failed lately: nobody waits for it. */
-  readonly isFailing: () => boolean
+  /** It did not answer lately: nobody waits for it. */
+  readonly isAway: () => boolean
 }
 
 /** How long one may take to make a user or a room, or to answer of its network. */
 const makeMs = 10_000
+/** Of that, how long one request may take, and the pause before the next. */
+const attemptMs = 5_000
+const pauseMs = 200
+const maxAttempts = 3
 const lookMs = 10_000
 const pingMs = 30_000
-/** So long who said that there is no such user or room is not asked again. */
+/** So long who said that there is no such user or room, or nothing, is not asked again. */
 const unknownMs = 10_000
 /** So long what is told of a network is kept. */
 const networkMs = 300_000
@@ -36,7 +40,10 @@ const maxTold = 5_000
 export class Questions {
   readonly #asked: readonly Asked[]
   readonly #under = new Map<string, Promise<boolean>>()
-  readonly #unknown = new LRUCache<string, true>({ ...atMost(10_000), ttl: unknownMs })
+  readonly #notMade = new LRUCache<string, 'unknown' | 'silence'>({
+    ...atMost(10_000),
+    ttl: unknownMs,
+  })
   readonly #networks = new LRUCache<string, { value: JsonObject | undefined }>({
     max: 200,
     ttl: networkMs,
@@ -47,10 +54,10 @@ export class Questions {
   }
 
   /**
-   * Whether an application service has made a user that was unknown here.
+   * Whether an application service has made a user that was unknown here. Fails with 408 if that is not known,
+   * because one that they would be of does not answer.
    *
-   * Spec: application-service-api/#querying. Not spec: each is asked once, and one that does not answer in
-   * time, or failed lately, is taken not to know.
+   * Spec: application-service-api/#querying. Not spec: one that did not answer lately is not waited for.
    */
   makesUser(userId: string): Promise<boolean> {
     return this.#make('users', userId)
@@ -148,14 +155,18 @@ export class Questions {
     return this.#asked.filter(({ appservice }) => appservice.protocols.includes(protocol))
   }
 
-  #make(kind: 'users' | 'aliases', id: string): Promise<boolean> {
+  async #make(kind: 'users' | 'aliases', id: string): Promise<boolean> {
     const of = this.#asked.filter(
-      ({ appservice, isFailing }) =>
+      ({ appservice, link }) =>
         covers(appservice, kind, id) &&
         !(kind === 'users' && id === appservice.sender) &&
-        !isFailing(),
+        // Who has no address, and may never connect, takes no questions.
+        (appservice.connects !== 'maybe' || link.isUp),
     )
-    if (of.length === 0 || this.#unknown.has(id)) return Promise.resolve(false)
+    if (of.length === 0) return false
+    const kept = this.#notMade.get(id)
+    if (kept === 'silence') throw noAnswer()
+    if (kept) return false
     let asking = this.#under.get(id)
     if (!asking) {
       asking = this.#askAll(of, kind, id).finally(() => this.#under.delete(id))
@@ -166,15 +177,16 @@ export class Questions {
 
   async #askAll(of: readonly Asked[], kind: 'users' | 'aliases', id: string): Promise<boolean> {
     const path = `/${kind === 'users' ? 'users' : 'rooms'}/${encodeURIComponent(id)}`
-    const made = await Promise.all(
-      of.map(async (each) => {
-        const answer = await tryToAsk(each, { path, legacyPath: path, deadlineMs: makeMs })
-        return answer !== undefined && isSuccess(answer.status)
-      }),
+    const answers = await Promise.all(
+      of.map((each) => (each.isAway() ? undefined : askAgain(each, { path, legacyPath: path }))),
     )
-    const isMade = made.includes(true)
-    if (!isMade) this.#unknown.set(id, true)
-    return isMade
+    if (answers.some((answer) => answer && isSuccess(answer.status))) return true
+    // One that is away now may be back in a moment.
+    const isSilent = answers.includes(undefined)
+    if (!isSilent) this.#notMade.set(id, 'unknown')
+    else if (!of.some(({ isAway }) => isAway())) this.#notMade.set(id, 'silence')
+    if (isSilent) throw noAnswer()
+    return false
   }
 
   async #lists(
@@ -199,11 +211,34 @@ export class Questions {
   }
 
   async #json(asked: Asked, path: string, query: string) {
-    if (asked.isFailing()) return undefined
+    if (asked.isAway()) return undefined
     const legacyPath = `/_matrix/app/unstable${path}`
     const answer = await tryToAsk(asked, { path, query, legacyPath, deadlineMs: lookMs })
     return answer && isSuccess(answer.status) ? parseJson(answer.body) : undefined
   }
+}
+
+const noAnswer = () =>
+  new MatrixError(408, 'M_UNKNOWN', 'An application service that would know does not answer')
+
+/**
+ * Asks several times while there is no answer; undefined if there is none in the end.
+ *
+ * Spec: application-service-api/#querying
+ */
+async function askAgain(
+  asked: Asked,
+  question: Omit<Question, 'method' | 'deadlineMs'>,
+): Promise<LinkAnswer | undefined> {
+  const end = performance.now() + makeMs
+  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+    const deadlineMs = Math.min(attemptMs, end - performance.now())
+    if (deadlineMs < pauseMs) return undefined
+    const answer = await tryToAsk(asked, { ...question, deadlineMs })
+    if (answer) return answer
+    if (attempt < maxAttempts) await Bun.sleep(pauseMs * attempt)
+  }
+  return undefined
 }
 
 /** Undefined if there is no answer. */

@@ -1,9 +1,10 @@
 import type { Following } from '#engine/appservice/follows.ts'
-import { type Link, LinkError } from '#engine/appservice/link.ts'
+import { type Fault, type Link, LinkError } from '#engine/appservice/link.ts'
 import { type Ready, type Sources, nextTransaction } from '#engine/appservice/next-transaction.ts'
 import type { Log } from '#src/log.ts'
 import * as known from '#store/appservice/known.ts'
 import * as queue from '#store/appservice/queue.ts'
+import * as stuck from '#store/appservice/stuck.ts'
 
 /** An application service with the way to it. */
 export type Receiver = Following & {
@@ -14,7 +15,7 @@ export type Receiver = Following & {
 }
 
 export type SenderOptions = Sources & {
-  log: Pick<Log, 'warn' | 'debug'>
+  log: Pick<Log, 'warn' | 'info' | 'debug'>
   /** The wait after the first failure, and the longest. */
   firstMs: number
   longestMs: number
@@ -33,6 +34,9 @@ type Line = Receiver & {
   timer: ReturnType<typeof setTimeout> | undefined
   failures: number
   retryAt: number
+  /** Why it failed last; undefined: it did not, or that was in an earlier run. */
+  fault: Fault | undefined
+  readonly faults: Record<Fault['kind'], number>
   /** Whether a transaction that was begun may wait to be repeated. */
   mayHaveOld: boolean
   waiting: number
@@ -68,6 +72,8 @@ export class AppserviceSender {
       place,
       running: undefined,
       again: false,
+      fault: undefined,
+      faults: { refused: 0, no_answer: 0 },
       timer: undefined,
       mayHaveOld: true,
       waiting: 0,
@@ -130,21 +136,55 @@ export class AppserviceSender {
     this.#wake(line)
   }
 
-  /** Whether it failed lately: then nobody waits for it. */
+  /** Whether it failed lately. */
   isFailing(place: number): boolean {
     const { link, failures } = this.#lines[place]!
     return !link.isUp || failures > 0
+  }
+
+  /** Whether there was no answer of it lately: then nobody waits for one. Who refuses a transaction is there. */
+  isAway(place: number): boolean {
+    return this.isFailing(place) && this.#lines[place]!.fault?.kind !== 'refused'
   }
 
   get counts() {
     return this.#lines.map(({ appservice, link, ...line }) => ({
       id: appservice.id,
       waiting: Math.max(0, line.waiting),
-      failing: line.failures > 0,
+      failures: line.failures,
+      retryAt: line.retryAt,
+      fault: line.fault,
+      faults: line.faults,
       isUp: link.isUp,
+      isUnderWay: line.running !== undefined,
       sent: line.sent,
       dropped: line.dropped,
     }))
+  }
+
+  /**
+   * Gives up on the transaction in flight, or on some events of it, and goes on at once; answers how many
+   * events it will not get, or undefined if that transaction is not in flight any more. What is left of it is
+   * another transaction: one that is repeated has to be the same.
+   */
+  async skip(
+    place: number,
+    txnId: string,
+    eventIds?: readonly string[],
+  ): Promise<number | undefined> {
+    const line = this.#lines[place]!
+    const { sql, log, clock } = this.#options
+    const events = await stuck.skip(sql, { nid: line.nid, txnId, eventIds, now: clock() })
+    if (events === undefined) return undefined
+    line.mayHaveOld = true
+    line.dropped += events
+    const { id } = line.appservice
+    log.warn(
+      { appservice: id, txn: txnId, events, eventIds },
+      'what an application service was sent is skipped',
+    )
+    this.reachable(place)
+    return events
   }
 
   /** Drops what waited for too long. */
@@ -216,7 +256,8 @@ export class AppserviceSender {
           if (line.again) continue
           return undefined
         }
-        if (!(await this.#deliver(line, ready))) return await this.#failed(line)
+        const fault = await this.#deliver(line, ready)
+        if (fault) return await this.#failed(line, fault)
         line.sent++
         if (ready.durable) await queue.finish(this.#options.sql, line.nid, ready.txnId)
         if (line.failures > 0) await this.#recovered(line)
@@ -246,39 +287,45 @@ export class AppserviceSender {
     return ready
   }
 
-  async #deliver(line: Line, { txnId, body, durable }: Ready): Promise<boolean> {
-    try {
-      if (await line.link.deliver(txnId, body)) return true
-    } catch (error) {
+  async #deliver(line: Line, { txnId, body, durable }: Ready): Promise<Fault | undefined> {
+    const fault = await line.link.deliver(txnId, body).catch((error: unknown): Fault => {
       if (!(error instanceof LinkError)) throw error
-      const { id } = line.appservice
-      this.#options.log.debug(
-        { appservice: id, reason: error.message },
-        'an application service could not be reached',
-      )
-    }
-    if (durable) line.mayHaveOld = true
-    return false
+      return { kind: 'no_answer', text: error.message }
+    })
+    if (fault && durable) line.mayHaveOld = true
+    return fault
   }
 
   /** Answers how long it is left alone. */
-  async #failed(line: Line): Promise<number | undefined> {
+  async #failed(line: Line, fault: Fault): Promise<number | undefined> {
     const { sql, clock, firstMs, longestMs, passing, log } = this.#options
     if (this.#stopped) return undefined
+    const isOther = line.fault?.kind !== fault.kind
+    line.fault = fault
+    line.faults[fault.kind]++
     passing.forget(line.place)
     const wait = Math.min(longestMs, firstMs * 2 ** Math.min(line.failures, 30))
     line.failures++
     line.retryAt = clock() + wait
-    if (line.failures === 1)
-      log.warn({ appservice: line.appservice.id }, 'an application service takes nothing')
+    // Not each time: it may go on for weeks.
+    if (isOther || /^10*$/.test(String(line.failures)))
+      log.warn(
+        { appservice: line.appservice.id, ...fault, failures: line.failures },
+        fault.kind === 'refused'
+          ? 'an application service refuses what it is sent'
+          : 'an application service does not answer',
+      )
     await known.noteFailures(sql, line.nid, line.failures, line.retryAt)
     // One that connects to us says itself when it is there again.
     return line.link.isUp ? line.retryAt - clock() : undefined
   }
 
   async #recovered(line: Line): Promise<void> {
+    const { id } = line.appservice
+    this.#options.log.info({ appservice: id }, 'an application service takes what it is sent again')
     line.failures = 0
     line.retryAt = 0
+    line.fault = undefined
     await known.noteFailures(this.#options.sql, line.nid, 0, 0)
   }
 

@@ -1,6 +1,13 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { isObject, type Json, type JsonObject } from '#core/json.ts'
-import { type Link, type LinkAnswer, LinkError, type Question } from '#engine/appservice/link.ts'
+import {
+  type Fault,
+  type Link,
+  type LinkAnswer,
+  LinkError,
+  type Question,
+  refusal,
+} from '#engine/appservice/link.ts'
 
 /** One connection of an application service. */
 export type Socket = {
@@ -86,14 +93,14 @@ export class SocketLink implements Link {
     socket.send(JSON.stringify(answer))
   }
 
-  async deliver(txnId: string, body: string): Promise<boolean> {
+  async deliver(txnId: string, body: string): Promise<Fault | undefined> {
     const socket = this.#socket
     try {
-      const { ok } = await this.#request(this.#options.deadlineMs, (id) => {
+      const { ok, data } = await this.#request(this.#options.deadlineMs, (id) => {
         const head = JSON.stringify({ id, command: 'transaction', status: 'ok', txn_id: txnId })
         return body === '{}' ? head : `${head.slice(0, -1)},${body.slice(1)}`
       })
-      return ok
+      return ok ? undefined : refusal(JSON.stringify(data ?? null))
     } catch (error) {
       if (socket && socket === this.#socket) this.#end('unacknowledged')
       throw error

@@ -1,6 +1,8 @@
 import type { Sql } from '#store/db.ts'
 
-export type SessionState = 'open' | 'committed' | 'aborted' | 'undone'
+/** `undoing`: it is to be undone, and what it brought may still be there. */
+export const sessionStates = ['open', 'committed', 'aborted', 'undoing', 'undone'] as const
+export type SessionState = (typeof sessionStates)[number]
 
 /** An import, as its owner keeps it and as its importer is told. */
 export type SessionRow = {
@@ -29,6 +31,10 @@ export type SessionRow = {
   first_ts: number | null
   last_ts: number | null
   created_at: number
+  /** Ended, and what it leaves behind is not tidied up yet. */
+  untidied: boolean
+  /** Undone, and other servers are to be told so of what lies behind this index of its chain. */
+  take_back_after: number | null
 }
 
 export type NewSession = Pick<
@@ -99,7 +105,7 @@ export async function waitingIn(sql: Sql, shard: number, sessionNid: number): Pr
   return row!.waiting
 }
 
-type Key = Pick<SessionRow, 'shard' | 'session_nid'>
+export type Key = Pick<SessionRow, 'shard' | 'session_nid'>
 
 /** Where its chain ends now. */
 export const moveTip = (
@@ -126,6 +132,48 @@ export const setState = (
 ) => sql`
   update import_sessions set state = ${state}, answer = coalesce(${answer}, answer)
   where shard = ${shard} and session_nid = ${nid}`
+
+/** Notes that a session counts no more, with what is to be done after that. */
+export const end = (
+  sql: Sql,
+  { shard, session_nid: nid }: Key,
+  { state, takeBackAfter }: { state: 'aborted' | 'undone'; takeBackAfter: number | null },
+) => sql`
+  update import_sessions
+  set state = ${state}, untidied = true, take_back_after = ${takeBackAfter}::integer
+  where shard = ${shard} and session_nid = ${nid}`
+
+export const setTidied = (sql: Sql, { shard, session_nid: nid }: Key) => sql`
+  update import_sessions set untidied = false where shard = ${shard} and session_nid = ${nid}`
+
+/** How far other servers were told; null: of all. */
+export const setTakenBack = (
+  sql: Sql,
+  { shard, session_nid: nid }: Key,
+  after: number | null,
+) => sql`
+  update import_sessions set take_back_after = ${after}::integer
+  where shard = ${shard} and session_nid = ${nid}`
+
+/** Sessions of some shards that are to be tidied up, or undone, behind one of them. */
+export const untidied = (sql: Sql, shards: readonly number[], after: Key, limit: number) =>
+  ended(sql, { shards, after, limit }, sql`(untidied or state = 'undoing')`)
+
+/** The same of those that other servers are to be told of. */
+export const toTakeBack = (sql: Sql, shards: readonly number[], after: Key, limit: number) =>
+  ended(sql, { shards, after, limit }, sql`take_back_after is not null`)
+
+const ended = (
+  sql: Sql,
+  { shards, after, limit }: { shards: readonly number[]; after: Key; limit: number },
+  which: ReturnType<Sql>,
+) => sql<SessionRow[]>`
+  select * from import_sessions
+  where (untidied or take_back_after is not null or state = 'undoing') and ${which}
+    and shard = any(${shards as number[]}::smallint[])
+    and (shard, session_nid) > (${after.shard}::smallint, ${after.session_nid}::bigint)
+  order by shard, session_nid
+  limit ${limit}`
 
 export type BatchCounts = {
   accepted: number
@@ -188,3 +236,6 @@ export const addPeople = (
   from json_to_recordset(${JSON.stringify(rows)}::text::json)
     as p (user_id text, displayname text, avatar_url text, stays boolean)
   on conflict do nothing`
+
+export const forgetPeople = (sql: Sql, { shard, session_nid: nid }: Key) => sql`
+  delete from import_people where shard = ${shard} and session_nid = ${nid}`

@@ -78,13 +78,15 @@ describe('a ping', () => {
     const room = await home.story.room(ghost)
     listener.take = () => new Response('', { status: 500 })
     await room.send(ghost, 'late')
-    await until(() => bridging.bridges.counts.some(({ id, failing }) => id === 'irc' && failing))
+    await until(() =>
+      bridging.bridges.counts.some(({ id, failures }) => id === 'irc' && failures > 0),
+    )
     listener.take = () => Response.json({})
     listener.answer = () => Response.json({})
     await asIrc.post(path('irc'), {})
     // Its clock stands still: by itself nothing is sent any more.
     await until(() => listener.texts.includes('late'))
-    await until(() => bridging.bridges.counts.every(({ failing }) => !failing))
+    await until(() => bridging.bridges.counts.every(({ failures }) => failures === 0))
   })
 })
 

@@ -37,6 +37,7 @@ export class Bridging {
   readonly appservices: readonly Appservice[]
   bridges!: Bridges
   readonly #options: Partial<BridgesOptions>
+  readonly warnings: Record<string, unknown>[] = []
   /** What went wrong in the server itself. */
   readonly #faults: unknown[] = []
 
@@ -68,6 +69,9 @@ export class Bridging {
         heardFrom: (appservice) => now().heardFrom(appservice),
         socketOf: (appservice) => now().socketOf(appservice),
         hangUp: () => now().hangUp(),
+        standings: () => now().standings(),
+        retry: (id) => now().retry(id),
+        skip: (...asked) => now().skip(...asked),
       },
     })
     bridging = new Bridging(home, appservices, options)
@@ -88,7 +92,11 @@ export class Bridging {
     const { sql, positions, typing, presence } = this.home.ctx
     this.bridges = await Bridges.start(appservicesOf(appservices), {
       sql,
-      log: { warn: (what: object) => this.#noteFault(what), debug: () => {} } as unknown as Log,
+      log: {
+        warn: (what: object, why: string) => this.#noteFault(what, why),
+        info: () => {},
+        debug: () => {},
+      } as unknown as Log,
       clock: () => this.home.now,
       serverName: 'here.example',
       positions,
@@ -104,7 +112,8 @@ export class Bridging {
     this.bridges.watch({ typing, presence })
   }
 
-  #noteFault(what: object): void {
+  #noteFault(what: object, why: string): void {
+    this.warnings.push({ ...what, why })
     // The database is closed before what stands on it.
     if ('err' in what && !isConnectionLost(what.err)) this.#faults.push(what.err)
   }

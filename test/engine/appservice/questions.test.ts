@@ -13,7 +13,7 @@ function asked(id: string, answers: Answers, more: object = {}) {
   const questions: string[] = []
   const link = {
     isUp: true,
-    deliver: async () => true,
+    deliver: async () => undefined,
     ask: async (question: Question) => {
       questions.push(question.path + (question.query ?? ''))
       return answers(question)
@@ -21,7 +21,7 @@ function asked(id: string, answers: Answers, more: object = {}) {
     stop: () => {},
   }
   const appservice = registered(id, 'http://127.0.0.1:1', more)
-  return { appservice, link, questions, isFailing: () => false }
+  return { appservice, link, questions, isAway: () => false }
 }
 
 const ok = (body: unknown = {}): LinkAnswer => ({ status: 200, body: JSON.stringify(body) })
@@ -51,15 +51,57 @@ describe('whoever is unknown here', () => {
     expect(irc.questions).toHaveLength(1)
   })
 
-  test('is not asked for of one that fails, and one that does not answer knows nobody', async () => {
-    const away = asked('irc', () => {
+  test('is not known to be unknown where one does not answer: it is asked again, and then said so', async () => {
+    let isThere = false
+    const irc = asked('irc', () => {
+      if (isThere) return ok()
       throw new LinkError('It is away', true)
     })
-    expect(await new Questions([away]).makesUser('@_irc_a:here.example')).toBe(false)
-    expect(away.questions).toHaveLength(1)
-    const failing = { ...asked('irc', () => ok()), isFailing: () => true }
-    expect(await new Questions([failing]).makesUser('@_irc_b:here.example')).toBe(false)
-    expect(failing.questions).toEqual([])
+    const questions = new Questions([irc])
+    const outcome = () =>
+      questions.makesUser('@_irc_a:here.example').catch((error: unknown) => error)
+    expect(await outcome()).toMatchObject({ status: 408, errcode: 'M_UNKNOWN' })
+    expect(irc.questions).toHaveLength(3)
+    // For a moment nobody else waits for it.
+    expect(await outcome()).toMatchObject({ status: 408 })
+    expect(irc.questions).toHaveLength(3)
+    isThere = true
+    expect(await questions.makesUser('@_irc_b:here.example')).toBe(true)
+  })
+
+  test('is made by one that answers, whoever else does not', async () => {
+    const both = { namespaces: { users: [{ regex: '@_both_.*', exclusive: false }] } }
+    const away = asked(
+      'away',
+      () => {
+        throw new LinkError('It is away', true)
+      },
+      both,
+    )
+    const questions = new Questions([away, asked('irc', () => ok(), both)])
+    expect(await questions.makesUser('@_both_a:here.example')).toBe(true)
+  })
+
+  test('is not asked for of one that was silent lately, until it is back', async () => {
+    let isAway = true
+    const irc = { ...asked('irc', () => ok()), isAway: () => isAway }
+    const questions = new Questions([irc])
+    const outcome = () =>
+      questions.makesUser('@_irc_b:here.example').catch((error: unknown) => error)
+    expect(await outcome()).toMatchObject({ status: 408 })
+    expect(irc.questions).toEqual([])
+    isAway = false
+    expect(await outcome()).toBe(true)
+  })
+
+  test('is unknown where its application service has no address, and never connected', async () => {
+    const bot = asked('irc', () => ok())
+    const { appservice } = asked('irc', () => ok(), { url: null })
+    const questions = new Questions([
+      { ...bot, appservice, link: { ...bot.link, isUp: false }, isAway: () => true },
+    ])
+    expect(await questions.makesUser('@_irc_c:here.example')).toBe(false)
+    expect(bot.questions).toEqual([])
   })
 
   test('is looked for again after they were made, and only then', async () => {
@@ -152,10 +194,10 @@ describe('the paths of older application services', () => {
 
   test('are tried when the newer ones are not known, and the newer ones again later', async () => {
     const { link, paths, later } = serving('/transactions')
-    expect(await link.deliver('1', '{}')).toBe(true)
-    expect(await link.deliver('2', '{}')).toBe(true)
+    expect(await link.deliver('1', '{}')).toBeUndefined()
+    expect(await link.deliver('2', '{}')).toBeUndefined()
     later()
-    expect(await link.deliver('3', '{}')).toBe(true)
+    expect(await link.deliver('3', '{}')).toBeUndefined()
     expect(paths).toEqual([
       '/_matrix/app/v1/transactions/1',
       '/transactions/1',

@@ -67,10 +67,10 @@ describe('an application service that connects', () => {
     })
     answer({ id: id + 1, command: 'response', data: {} })
     answer({ id, command: 'response', data: { txn_id: 'txn-1' } })
-    expect(await taken).toBe(true)
+    expect(await taken).toBeUndefined()
     const refused = link.deliver('txn-2', '{"events":[]}')
     answer({ id: line.last['id'], command: 'error', data: { message: 'no' } })
-    expect(await refused).toBe(false)
+    expect(await refused).toEqual({ kind: 'refused', text: '{"message":"no"}' })
     expect(line.closes).toEqual([])
   })
 
