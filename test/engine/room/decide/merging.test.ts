@@ -16,7 +16,7 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
-import { mallory, openScene, there } from '../scene.ts'
+import { mallory, openScene, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 

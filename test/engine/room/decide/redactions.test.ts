@@ -17,7 +17,7 @@ import {
   setState,
   until,
 } from '#test/room-engine.ts'
-import { mallory, openScene, there } from '../scene.ts'
+import { mallory, openScene, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 

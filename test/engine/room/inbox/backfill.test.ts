@@ -16,11 +16,11 @@ import {
   stored,
   until,
 } from '#test/room-engine.ts'
-import { RemoteRoom, RemoteServer } from '../fetch/remote-room.ts'
-import { Residents } from '../fetch/residents.ts'
-import { readingOrder } from '../reading-order.ts'
-import { Told } from '../told.ts'
-import { other, there } from '../scene.ts'
+import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
+import { Residents } from '#test/engine/room/fetch/residents.ts'
+import { readingOrder } from '#test/engine/room/reading-order.ts'
+import { Told } from '#test/engine/room/told.ts'
+import { other, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 const carol = there.user('carol')

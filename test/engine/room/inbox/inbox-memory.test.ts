@@ -15,7 +15,7 @@ import {
   store,
 } from '#test/room-engine.ts'
 import { openStage, stored, until } from '#test/room-engine.ts'
-import { mallory, openScene, there } from '../scene.ts'
+import { mallory, openScene, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 

@@ -15,9 +15,9 @@ import {
   until,
 } from '#test/room-engine.ts'
 import type { EngineOptions } from '#engine/room/engine.ts'
-import { readingOrder } from '../reading-order.ts'
-import { Told } from '../told.ts'
-import { other, there } from '../scene.ts'
+import { readingOrder } from '#test/engine/room/reading-order.ts'
+import { Told } from '#test/engine/room/told.ts'
+import { other, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 const carol = there.user('carol')

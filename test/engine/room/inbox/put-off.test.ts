@@ -3,7 +3,7 @@ import type { Made } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { deliver, inboxIsEmpty, openStage, stored, until } from '#test/room-engine.ts'
 import { commit } from '#store/room/commit.ts'
-import { mallory, openScene, type Scene, there } from '../scene.ts'
+import { mallory, openScene, type Scene, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 const never = () => new Promise<never>(() => {})

@@ -13,9 +13,9 @@ import {
 } from '#test/room-engine.ts'
 import * as inbox from '#store/room/inbox.ts'
 import { graphOf } from '#store/room/inbox-thinning.ts'
-import { readingOrder } from '../reading-order.ts'
-import { mallory, openScene, type Scene, there } from '../scene.ts'
-import { Told } from '../told.ts'
+import { readingOrder } from '#test/engine/room/reading-order.ts'
+import { mallory, openScene, type Scene, there } from '#test/engine/room/scene.ts'
+import { Told } from '#test/engine/room/told.ts'
 
 const database = await testDatabase()
 

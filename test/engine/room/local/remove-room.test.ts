@@ -6,9 +6,15 @@ import { commit } from '#store/room/commit.ts'
 import { roomTables } from '#store/room/remains.ts'
 import { testDatabase } from '#test/database.ts'
 import { alice, createRoom, openStage, refusal, say, type Stage } from '#test/room-engine.ts'
-import { ghost, messages, openImport, person, sendBatch } from '../import/importing.ts'
-import { RemoteRoom, RemoteServer } from '../fetch/remote-room.ts'
-import { Residents } from '../fetch/residents.ts'
+import {
+  ghost,
+  messages,
+  openImport,
+  person,
+  sendBatch,
+} from '#test/engine/room/import/importing.ts'
+import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
+import { Residents } from '#test/engine/room/fetch/residents.ts'
 
 const database = await testDatabase()
 const sql = database.pool

@@ -3,8 +3,8 @@ import type { JsonObject } from '#core/json.ts'
 import { members } from '#store/room/server-sets.ts'
 import { testDatabase } from '#test/database.ts'
 import { alice, createRoom, openStage, us } from '#test/room-engine.ts'
-import { RemoteRoom, RemoteServer } from '../fetch/remote-room.ts'
-import { Residents } from '../fetch/residents.ts'
+import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
+import { Residents } from '#test/engine/room/fetch/residents.ts'
 
 const database = await testDatabase()
 

@@ -13,8 +13,8 @@ import {
   type Stage,
   until,
 } from '#test/room-engine.ts'
-import { mallory, other, there } from '../scene.ts'
-import { membership, third } from '../serving.ts'
+import { mallory, other, there } from '#test/engine/room/scene.ts'
+import { membership, third } from '#test/engine/room/serving.ts'
 
 const database = await testDatabase()
 const stranger = third.user('stranger')

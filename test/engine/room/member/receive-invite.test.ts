@@ -9,8 +9,8 @@ import { eventFlags } from '#store/room/batch.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import { type Made, MadeUpRoom } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { RemoteRoom, RemoteServer } from '../fetch/remote-room.ts'
-import { Residents } from '../fetch/residents.ts'
+import { RemoteRoom, RemoteServer } from '#test/engine/room/fetch/remote-room.ts'
+import { Residents } from '#test/engine/room/fetch/residents.ts'
 import {
   adopt,
   alice,
@@ -27,7 +27,7 @@ import {
   until,
   us,
 } from '#test/room-engine.ts'
-import { mallory, openScene, there } from '../scene.ts'
+import { mallory, openScene, there } from '#test/engine/room/scene.ts'
 
 const database = await testDatabase()
 const versions = ['1', '6', '8', '11', '12']

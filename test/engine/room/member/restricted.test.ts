@@ -6,8 +6,16 @@ import type { JsonObject } from '#core/json.ts'
 import { versionOf } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { alice, createRoom, openStage, refusal, setState, stored, us } from '#test/room-engine.ts'
-import { there } from '../scene.ts'
-import { ban, invite, joinByTemplate, makeJoin, membership, sign, third } from '../serving.ts'
+import { there } from '#test/engine/room/scene.ts'
+import {
+  ban,
+  invite,
+  joinByTemplate,
+  makeJoin,
+  membership,
+  sign,
+  third,
+} from '#test/engine/room/serving.ts'
 
 const database = await testDatabase()
 const restricted = ['8', '11', '12']

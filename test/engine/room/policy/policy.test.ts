@@ -9,7 +9,7 @@ import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
 import { alice, bob, joinFrom, refusal, say, setState, stored, until } from '#test/room-engine.ts'
 import type { OutgoingAnswer } from '#engine/worker/protocol.ts'
-import { mallory, openScene, there } from '../scene.ts'
+import { mallory, openScene, there } from '#test/engine/room/scene.ts'
 import {
   policedIn,
   policy,
@@ -22,7 +22,7 @@ import {
   signatureOf,
   signed,
   refused,
-} from '../policed.ts'
+} from '#test/engine/room/policed.ts'
 
 const database = await testDatabase()
 const { openPoliced, isSigned, arrived, flagsOf } = policedIn(database)
