@@ -1,14 +1,17 @@
 import { Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { readBatch } from '#api/import/parts/body.ts'
+import { allBatches, type BatchBody, readBatch } from '#api/import/parts/body.ts'
 import { preparePeople } from '#api/import/parts/people.ts'
 import { sessionOf } from '#api/import/parts/session.ts'
 import { conflict, invalidParam, notFound } from '#core/error.ts'
 import { open, record } from '#core/schema.ts'
 import { findRoom } from '#engine/read/room.ts'
+import type { Session } from '#engine/user/access-tokens.ts'
 import * as records from '#store/import/records.ts'
+import type { SessionRow } from '#store/import/sessions.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
+import type { Context } from '#src/context.ts'
 
 const path = '/_laneway/import/v1/sessions/:sessionId'
 const atOnce = 8
@@ -36,20 +39,32 @@ export const sendImportBatch = op({
     const session = await sessionOf(ctx, who, params.sessionId)
     if (batch > session.next_batch)
       throw conflict(`The next batch is ${session.next_batch}`, { next_batch: session.next_batch })
-    const body = await readBatch(request)
-    const people =
-      batch < session.next_batch ? [] : await preparePeople(ctx, who, session.mode, body.people)
-    const answer = await ctx.rooms.call('importHistory', session.room_id, {
-      step: 'batch',
-      sessionId: session.session_id,
-      batch,
-      people,
-      records: batch < session.next_batch ? [] : [...body.records],
-      isAdmin: who.admin,
-    })
-    return jsonText(answer)
+    const held = allBatches.hold()
+    try {
+      return jsonText(
+        await take(ctx, who, { session, batch, body: await readBatch(request, held) }),
+      )
+    } finally {
+      held.release()
+    }
   },
 })
+
+async function take(
+  ctx: Context,
+  who: Session,
+  { session, batch, body }: { session: SessionRow; batch: number; body: BatchBody },
+): Promise<string> {
+  const isNew = batch === session.next_batch
+  return ctx.rooms.call('importHistory', session.room_id, {
+    step: 'batch',
+    sessionId: session.session_id,
+    batch,
+    people: isNew ? await preparePeople(ctx, who, session.mode, body.people) : [],
+    records: isNew ? [...body.records] : [],
+    isAdmin: who.admin,
+  })
+}
 
 /** Which events the records of a session's room and source became. */
 export const findImportedEvents = op({

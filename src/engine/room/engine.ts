@@ -30,6 +30,7 @@ import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/inbox/backfill.ts'
 import { countersOf } from '#engine/room/engine-counters.ts'
 import { Imports } from '#engine/room/import/imports.ts'
+import { InTurn } from '#engine/room/import/steps.ts'
 import { sendBatch } from '#engine/room/batch-send/send-batch.ts'
 import { knock, takeKnock } from '#engine/room/member/knock.ts'
 import { makeMember } from '#engine/room/member/make-member.ts'
@@ -132,6 +133,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       states: new States(sql, new SnapshotCache(limits.roomBytes / 4)),
       keys: new KeyCache(federation, signing, now),
       policies: new PolicyServers({ federation, limits, now }),
+      importWrites: new InTurn(),
       resolve: options.resolve ?? resolve,
       history: options.history ?? false,
       now,
@@ -144,8 +146,12 @@ export class RoomEngine implements Handlers<RoomCalls> {
     }
     this.housekeeping = new Housekeeping(this.parts)
     this.joins = new RemoteJoins(this.parts, this.housekeeping)
-    this.imports = new Imports(this.parts, (roomId, event) => this.send(roomId, event))
+    this.imports = new Imports(this.parts, {
+      send: (roomId, event) => this.send(roomId, event),
+      laneOf: (roomId) => this.lane(roomId),
+    })
     this.#timers.push(setInterval(() => this.#tidy(), 10_000))
+    this.#timers.push(setInterval(() => this.imports.resume(), limits.tidyMs))
     for (const timer of this.#timers) timer.unref()
   }
 
@@ -158,6 +164,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const waiting = await inbox.roomsWaiting(options.pool, options.shards)
     engine.#resume(waiting.map(({ room_id: roomId }) => roomId))
     engine.housekeeping.start()
+    engine.imports.resume()
     return engine
   }
 

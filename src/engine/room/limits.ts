@@ -91,6 +91,9 @@ export const defaultLimits = {
   keepDeferredMs: 86_400_000,
   /** How often inboxes are looked through for rows whose time has come. */
   inboxPollMs: 5_000,
+  /** Rooms that are imported into at once, and steps of imports that wait. */
+  importSteps: 4,
+  importStepsWaiting: 32,
   /** How often what is no longer needed is tidied up, and how long transaction IDs are. */
   tidyMs: 3_600_000,
   keepTxnsMs: 7 * 86_400_000,

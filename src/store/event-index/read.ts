@@ -144,7 +144,7 @@ export const threads = (sql: Sql, wanted: ThreadsWanted) =>
                 select from relations r
                 where r.shard = ${wanted.shard} and r.room_nid = ${wanted.roomNid}
                   and r.target_id = l.target_id and r.rel_type = 'm.thread'
-                  and r.sender_nid = u.user_nid)))`
+                  and r.sender_nid = u.user_nid and not ${isUndone(sql, sql`r`)})))`
           : sql``
       }
     )

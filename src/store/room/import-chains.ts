@@ -1,5 +1,6 @@
 import type { Sql } from '#store/db.ts'
 import { eventFlags } from './batch.ts'
+import { isUnseen } from './unseen.ts'
 
 /** What the owner of a room asks of the chains of imports, and around the places where they go. */
 
@@ -50,9 +51,7 @@ export async function hasMessages(sql: Sql, shard: number, roomNid: number): Pro
     join event_types t on t.type_nid = e.type_nid and t.type not like 'org.laneway.import.%'
     where e.shard = ${shard} and e.room_nid = ${roomNid} and e.chain is not null
       and e.state_key_nid is null and e.flags & ${rejected | softFailed} = 0
-      and not exists (
-        select from import_chains c where c.shard = e.shard and c.chain = e.chain
-          and (c.published_at is null or c.hidden_at is not null))
+      and not ${isUnseen(sql, sql`e`)}
     limit 1`
   return rows.length > 0
 }
@@ -153,7 +152,7 @@ export const toTakeBack = (sql: Sql, shard: number, chain: number, after: number
       and e.state_key_nid is null
     order by e.chain_index limit ${limit}`
 
-/** Drops some of the events of a chain that was never published, but for memberships; whether there may be more. */
+/** Drops some of the events of a chain that was never published; whether there may be more. */
 export async function dropStaged(
   sql: Sql,
   shard: number,
@@ -163,7 +162,7 @@ export async function dropStaged(
   const [row] = await sql<{ dropped: number }[]>`
     with own as materialized (
       select event_nid, event_id, room_nid from events e
-      where e.shard = ${shard} and e.chain = ${chain} and e.state_key_nid is null
+      where e.shard = ${shard} and e.chain = ${chain}
         and exists (select from import_chains c
           where c.shard = e.shard and c.chain = e.chain and c.published_at is null)
       limit ${limit}
@@ -175,6 +174,11 @@ export async function dropStaged(
     texts as (
       delete from event_json j using own where j.shard = ${shard} and j.event_nid = own.event_nid
     ),
+    -- Their numbers in the graph stay: those are dense, and lead to nothing now.
+    pending as (
+      delete from auth_pending p using own
+      where p.shard = ${shard} and p.room_nid = own.room_nid and p.event_nid = own.event_nid
+    ),
     undone as (
       delete from redactions x using own
       where x.shard = ${shard} and x.room_nid = own.room_nid and x.redaction_nid = own.event_nid
@@ -185,3 +189,18 @@ export async function dropStaged(
     select count(*)::int as dropped from own`
   return row!.dropped === limit
 }
+
+/** Drops the states of a chain that has no events any more, all of which build on its first. */
+export const dropStates = (sql: Sql, shard: number, chain: number, base: number) => sql`
+  with recursive later as materialized (
+    select s.snapshot_nid, s.base_nid from import_chains c
+    join snapshots s on s.shard = c.shard and s.room_nid = c.room_nid and s.snapshot_nid >= ${base}
+    where c.shard = ${shard} and c.chain = ${chain} and c.published_at is null
+      and not exists (select from events e where e.shard = c.shard and e.chain = c.chain)
+  ),
+  own as (
+    select snapshot_nid from later where snapshot_nid = ${base}
+    union
+    select l.snapshot_nid from own join later l on l.base_nid = own.snapshot_nid
+  )
+  delete from snapshots s using own where s.shard = ${shard} and s.snapshot_nid = own.snapshot_nid`

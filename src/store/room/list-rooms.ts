@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { isUnseen } from './unseen.ts'
 
 /** Rooms as administrators list them: those that users of this server are or were in. */
 
@@ -215,14 +216,14 @@ export const createEvents = (sql: Sql, shards: readonly number[], nids: readonly
       and c.generation = r.generation
       and c.type_nid = (select type_nid from event_types where type = 'm.room.create')`
 
-/** The room of an event. */
+/** The room of an event that may be seen. */
 export const roomOfEvent = (sql: Sql, eventId: Uint8Array) =>
   sql<{ shard: number; room_nid: number; room_id: string; version: string }[]>`
     select r.shard, r.room_nid, r.room_id, r.version
     from event_ids i
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
-    where i.event_id = ${Buffer.from(eventId)}`
+    where i.event_id = ${Buffer.from(eventId)} and not ${isUnseen(sql, sql`e`)}`
 
 /** Rooms that are known here, of these. */
 export const byIds = (sql: Sql, roomIds: readonly string[]) =>
@@ -230,9 +231,11 @@ export const byIds = (sql: Sql, roomIds: readonly string[]) =>
     select r.shard, r.room_nid, r.room_id, r.version, r.joined_members as members
     from rooms r where r.room_id = any(${roomIds as string[]}::text[])`
 
-/** The numbers of events that are known here, of these. */
+/** The numbers of events that are known here and may be seen, of these. */
 export const nidsOf = (sql: Sql, eventIds: readonly Uint8Array[]) =>
   sql<{ event_nid: number }[]>`
     select i.event_nid
     from unnest(${eventIds.map((id) => Buffer.from(id).toString('hex'))}::text[]) w (hex)
-    join event_ids i on i.event_id = decode(w.hex, 'hex') and i.event_nid <> 0`
+    join event_ids i on i.event_id = decode(w.hex, 'hex') and i.event_nid <> 0
+    join events e on e.shard = i.shard and e.event_nid = i.event_nid
+    where not ${isUnseen(sql, sql`e`)}`

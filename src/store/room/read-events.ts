@@ -1,5 +1,6 @@
 import { type Sql, byteaArray } from '#store/db.ts'
 import { eventFlags } from './batch.ts'
+import { isUnseen } from './unseen.ts'
 
 /** An event as it is stored, and what redacts it. */
 export type EventRow = {
@@ -62,11 +63,7 @@ export const byIds = (sql: Sql, ids: readonly Uint8Array[]) =>
     from event_ids i
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     ${joins(sql)}
-    where not exists (
-        select from import_chains c
-        where c.shard = e.shard and c.chain = e.chain
-          and (c.published_at is null or c.hidden_at is not null))
-      and i.event_id = any(${byteaArray(sql, ids)}::bytea[])`
+    where not ${isUnseen(sql, sql`e`)} and i.event_id = any(${byteaArray(sql, ids)}::bytea[])`
 
 export type AppliedRow = { redaction_nid: number }
 

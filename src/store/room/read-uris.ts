@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { isUnseen } from './unseen.ts'
 
 export type UriRow = { event_nid: number; origin_server_ts: number; json: string }
 
@@ -15,6 +16,7 @@ export const messagesWithMedia = (
     from events e
     join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
     where e.shard = ${shard} and e.room_nid = ${roomNid} and e.chain is not null
+      and not ${isUnseen(sql, sql`e`)}
       and e.type_nid in (
         select type_nid from event_types where type in ('m.room.message', 'm.sticker'))
       ${

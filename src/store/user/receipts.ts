@@ -1,4 +1,5 @@
 import { type Sql, byteaArray } from '#store/db.ts'
+import { isUnseen } from '#store/room/unseen.ts'
 import type { Stretch } from './read-changes.ts'
 
 export type Row = {
@@ -150,9 +151,7 @@ export const placesOf = (sql: Sql, eventIds: readonly Uint8Array[]) =>
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     join rooms r on r.shard = e.shard and r.room_nid = e.room_nid
     where i.event_id = any(${byteaArray(sql, eventIds)}::bytea[]) and i.event_nid > 0
-      and not exists (
-        select from import_chains c where c.shard = e.shard and c.chain = e.chain
-          and (c.published_at is null or c.hidden_at is not null))`
+      and not ${isUnseen(sql, sql`e`)}`
 
 /** Which of these users are joined to which of these rooms. */
 export const joined = (sql: Sql, pairs: readonly { roomId: string; userId: string }[]) =>

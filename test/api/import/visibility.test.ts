@@ -5,6 +5,9 @@ import { message, messages } from '#test/engine/room/import/importing.ts'
 import { until } from '#test/until.ts'
 import { findServed, knownNids } from '#engine/read/federation-events.ts'
 import { findRoom } from '#engine/read/room.ts'
+import { packEventId } from '#store/room/event-id.ts'
+import { nidsOf } from '#store/room/list-rooms.ts'
+import { placesOf } from '#store/user/receipts.ts'
 import type { Person } from '#test/api/client-server/home.ts'
 import { encoded, makeRoom, openImporting, path, readAll, say, texts } from './importing.ts'
 
@@ -16,7 +19,9 @@ const people = [{ user_id: ann }, { user_id: ben }]
 
 /** A thread, a reply, a reaction, an edit and a deletion, in words that nobody else says. */
 const records = (word: string): JsonObject[] => [
-  message('root', ann, 1_000_000, { content: { msgtype: 'm.text', body: `${word} root` } }),
+  message('root', ann, 1_000_000, {
+    content: { msgtype: 'm.file', body: `${word} root`, url: `mxc://here.example/${word}` },
+  }),
   message('in-thread', ben, 1_001_000, { relates: { thread: 'root' } }),
   message('reply', ben, 1_002_000, { relates: { reply: 'root' } }),
   {
@@ -70,15 +75,20 @@ async function shown(alice: Person, { roomId, ids, word }: Made) {
   const { client } = alice
   const rootId = encoded(ids['root']!)
   const search = { search_categories: { room_events: { search_term: word } } }
-  const [event, context, relations, threads, found, time, receipt] = await Promise.all([
-    client.get(`${room}/event/${rootId}`),
-    client.get(`${room}/context/${rootId}`),
-    client.get(`/_matrix/client/v1${room}/relations/${rootId}`),
-    client.get(`/_matrix/client/v1${room}/threads`),
-    client.post('/search', search),
-    client.get(`/_matrix/client/v1${room}/timestamp_to_event?ts=1000500&dir=f`),
-    client.post(`${room}/report/${rootId}`, { reason: 'x' }),
-  ])
+  const admin = '/_synapse/admin/v1'
+  const [event, context, relations, threads, found, time, receipt, old, fetched, media] =
+    await Promise.all([
+      client.get(`${room}/event/${rootId}`),
+      client.get(`${room}/context/${rootId}`),
+      client.get(`/_matrix/client/v1${room}/relations/${rootId}`),
+      client.get(`/_matrix/client/v1${room}/threads`),
+      client.post('/search', search),
+      client.get(`/_matrix/client/v1${room}/timestamp_to_event?ts=1000500&dir=f`),
+      client.post(`${room}/report/${rootId}`, { reason: 'x' }),
+      client.get(`/events/${rootId}`),
+      root.client.get(`${admin}/fetch_event/${rootId}`),
+      root.client.get(`${admin}/room/${encoded(roomId)}/media`),
+    ])
   const ref = (await findRoom(db.pool, roomId))!
   return {
     texts: texts(await readAll(client, roomId, { limit: 3 })).length,
@@ -89,6 +99,11 @@ async function shown(alice: Person, { roomId, ids, word }: Made) {
     search: found.body.search_categories.room_events.count,
     time: time.body.event_id === ids['in-thread'],
     report: receipt.status,
+    old: old.status,
+    fetched: fetched.status,
+    media: media.body.local.length,
+    reported: (await nidsOf(db.pool, Object.values(ids).map(packEventId))).length,
+    placed: (await placesOf(db.pool, Object.values(ids).map(packEventId))).length,
     served: (await findServed(db.pool, ids['root']!)) !== undefined,
     known: (await knownNids(db.pool, ref, Object.values(ids))).length,
   }
@@ -103,6 +118,11 @@ const nothing = {
   search: 0,
   time: false,
   report: 404,
+  old: 404,
+  fetched: 404,
+  media: 0,
+  reported: 0,
+  placed: 0,
   served: false,
   known: 0,
 }
@@ -117,6 +137,11 @@ const everything = {
   search: 2,
   time: true,
   report: 200,
+  old: 200,
+  fetched: 200,
+  media: 1,
+  reported: 7,
+  placed: 7,
   served: true,
   known: 7,
 }
@@ -171,7 +196,7 @@ describe('what is imported', () => {
       const rows = await db.pool`
         select from events e join import_chains c using (shard, chain)
         join import_sessions s using (shard, chain)
-        where s.session_id = ${made.session} and e.state_key_nid is null`
+        where s.session_id = ${made.session}`
       return rows.length === 0
     })
     const again = await root.client.post(path, {

@@ -1,6 +1,6 @@
 import { Type as t } from '@sinclair/typebox'
 import { bodyFault, checker } from '#api/http/check.ts'
-import { allBodies } from '#api/http/body-bytes.ts'
+import { BodyBytes, type Held } from '#api/http/body-bytes.ts'
 import type { Incoming } from '#api/http/incoming.ts'
 import { badJson, notJson, tooLarge } from '#core/error.ts'
 import { maxDepth, nestsDeeper } from '#core/import/record.ts'
@@ -9,6 +9,9 @@ import { Content, open, UserId } from '#core/schema.ts'
 /** Not spec: what one batch may hold. */
 export const maxRecords = 10_000
 const maxBytes = 64 * 2 ** 20
+
+/** Of all batches that are in memory, from the first byte to the answer: some wait for the owner of their room. */
+export const allBatches = new BodyBytes(128 * 2 ** 20)
 
 /** Somebody who speaks in a batch. */
 export type Person = { user_id: string; displayname?: string | null; avatar_url?: string | null }
@@ -29,18 +32,16 @@ const checkWhole = checker(WholeBody)
  * Reads a batch: one JSON value, or a line for each person and record. Only persons and the ends of lines
  * are looked at here.
  */
-export async function readBatch(request: Incoming): Promise<BatchBody> {
-  const held = allBodies.hold()
-  try {
-    const body = await readBody(request, (bytes) => held.take(bytes))
-    const isLines = /ndjson|jsonl|x-json-stream/.test(request.headers.get('content-type') ?? '')
-    const batch = isLines ? await readLines(body) : readWhole(body)
-    if (batch.records.length > maxRecords || batch.people.length > maxRecords)
-      throw tooLarge(`A batch may hold ${maxRecords} records`)
-    return batch
-  } finally {
-    held.release()
-  }
+export async function readBatch(
+  request: Incoming,
+  { take }: Pick<Held, 'take'>,
+): Promise<BatchBody> {
+  const body = await readBody(request, take)
+  const isLines = /ndjson|jsonl|x-json-stream/.test(request.headers.get('content-type') ?? '')
+  const batch = isLines ? await readLines(body) : readWhole(body)
+  if (batch.records.length > maxRecords || batch.people.length > maxRecords)
+    throw tooLarge(`A batch may hold ${maxRecords} records`)
+  return batch
 }
 
 async function readBody({ stream }: Incoming, take: (bytes: number) => void): Promise<string> {

@@ -1,68 +1,60 @@
-import { conflict, limitExceeded, notFound, unavailable } from '#core/error.ts'
-import * as records from '#store/import/records.ts'
+import { conflict, notFound } from '#core/error.ts'
 import * as sessions from '#store/import/sessions.ts'
-import { unpackEventId } from '#store/room/event-id.ts'
-import * as importChains from '#store/room/import-chains.ts'
 import { answeredBatch, requireOpen, takeBatch } from '#engine/room/import/batch.ts'
-import { ask, commitImport, type Send } from '#engine/room/import/commit.ts'
-import { leaderOf } from '#engine/room/import/leader.ts'
+import { commitImport, type Send } from '#engine/room/import/commit.ts'
+import { Ended } from '#engine/room/import/ended.ts'
 import { Open, type Opened, preflight, requireMarking } from '#engine/room/import/open.ts'
-import { importTxn } from '#engine/room/import/publish.ts'
 import { Staging, type Wish } from '#engine/room/import/staging.ts'
-import { Undo } from '#engine/room/import/undo.ts'
+import { Steps } from '#engine/room/import/steps.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
-import type { ImportStep, OpenImport } from '#engine/worker/import-steps.ts'
+import type { ImportBatch, ImportStep, OpenImport } from '#engine/worker/import-steps.ts'
 
-/** Steps of imports that may wait in a worker; one is taken at a time. */
-const maxWaiting = 32
-/** Sessions kept in memory. */
-const maxKept = 64
-/** Rows dropped in one statement. */
-const atOnce = 1_000
+/** Bytes of sessions in memory, about; those that are worked on are there in any case. */
+const maxKeptBytes = 32 * 2 ** 20
 
 /**
- * The imports into the rooms of a worker. They take turns, a step at a time, and within a step come behind
- * what local users wait for: however much is imported, one transaction of it is under way.
+ * The imports into the rooms of a worker. The steps of a room take turns, and a few rooms are worked on at once;
+ * within a step all comes behind what local users wait for, and one transaction of imports is under way.
  */
 export class Imports {
   readonly #parts: Parts
   readonly #send: Send
+  readonly #steps: Steps
+  readonly #ended: Ended
   readonly #kept = new Map<string, Staging>()
-  readonly #tidying = new Set<Promise<void>>()
-  #waiting = 0
-  #last: Promise<unknown> = Promise.resolve()
-  #stopped = false
 
-  constructor(parts: Parts, send: Send) {
+  constructor(parts: Parts, { send, laneOf }: { send: Send; laneOf: (roomId: string) => Lane }) {
     this.#parts = parts
     this.#send = send
+    this.#steps = new Steps(parts.limits)
+    this.#ended = new Ended(parts, {
+      send,
+      laneOf,
+      inStep: ({ room_id: roomId }, run) => {
+        const lane = laneOf(roomId)
+        return lane.keep(() => this.#steps.take(roomId, () => run(lane)))
+      },
+    })
   }
 
-  /** Takes a step after those before it; its answer, as JSON. */
-  async take(lane: Lane, step: ImportStep): Promise<string> {
-    if (this.#waiting >= maxWaiting) throw limitExceeded(2_000)
-    this.#waiting++
-    const before = this.#last
-    const taken = before.then(() => this.#take(lane, step))
-    this.#last = taken.catch(() => {})
-    try {
-      return await taken
-    } finally {
-      this.#waiting--
-    }
+  /** Goes on with what was begun before the start. */
+  resume(): void {
+    this.#ended.wake()
+  }
+
+  /** Takes a step after those of its room that came before it; its answer, as JSON. */
+  take(lane: Lane, step: ImportStep): Promise<string> {
+    return this.#steps.take(lane.roomId, () => this.#take(lane, step))
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true
-    await this.#last
-    await Promise.all(this.#tidying)
+    await Promise.all([this.#steps.stop(), this.#ended.stop()])
   }
 
   async #take(lane: Lane, step: ImportStep): Promise<string> {
-    if (this.#stopped) throw unavailable('The server is stopping')
     if (step.step === 'open') return this.#open(lane, step)
     const { sessionId } = step
     try {
@@ -72,22 +64,33 @@ export class Imports {
         case 'batch':
           return (
             (await answeredBatch(this.#parts.sql, row, step.batch)) ??
-            (await takeBatch(lane, await this.#staging(lane, sessionId), step, () => this.#stopped))
+            (await this.#takeBatch(lane, step))
           )
         case 'commit':
           if (row.state === 'committed') return row.answer!
           requireOpen(row)
           return await commitImport(lane, await this.#staging(lane, sessionId), this.#send)
         case 'abort':
-          return await this.#abort(lane, row)
+          return this.#told(row, await this.#ended.abort(row))
         case 'undo':
-          return await this.#undo(lane, row)
+          return this.#told(row, await this.#ended.undo(lane, row))
       }
     } catch (error) {
       // What it was is read again from the database.
       this.#kept.delete(sessionId)
       throw error
     }
+  }
+
+  async #takeBatch(lane: Lane, batch: ImportBatch): Promise<string> {
+    const staging = await this.#staging(lane, batch.sessionId)
+    if (staging.isPublished) throw conflict('The import is being committed: commit it again')
+    return takeBatch(lane, staging, batch, () => this.#steps.isStopping)
+  }
+
+  #told({ session_id: sessionId }: sessions.SessionRow, state: sessions.SessionState): string {
+    this.#kept.delete(sessionId)
+    return JSON.stringify({ session_id: sessionId, state })
   }
 
   async #row(lane: Lane, sessionId: string): Promise<sessions.SessionRow> {
@@ -111,16 +114,25 @@ export class Imports {
   }
 
   async #staging(lane: Lane, sessionId: string): Promise<Staging> {
-    const kept = this.#kept.get(sessionId)
-    if (kept && kept.row.room_id === lane.roomId) return kept
-    const staging = await this.#look(lane, (room) => {
-      if (!room) throw notFound('There is no such import')
-      return Staging.load(this.#parts, room, sessionId)
-    })
+    const staging = await this.#look(lane, (room) => this.#found(room, sessionId))
+    // The one that was used least is the first.
+    this.#kept.delete(sessionId)
     this.#kept.set(sessionId, staging)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size > maxKept) this.#kept.delete(oldest!)
+    let bytes = 0
+    for (const each of this.#kept.values()) bytes += each.bytes
+    for (const [id, each] of this.#kept) {
+      if (bytes <= maxKeptBytes || each === staging) break
+      bytes -= each.bytes
+      this.#kept.delete(id)
+    }
     return staging
+  }
+
+  *#found(room: Room | null, sessionId: string): Task<Staging> {
+    if (!room) throw notFound('There is no such import')
+    const kept = this.#kept.get(sessionId)
+    if (kept?.row.room_nid === room.nid) return kept
+    return yield* Staging.load(this.#parts, room, sessionId)
   }
 
   #look<T>(lane: Lane, look: (room: Room | null) => Task<T>): Promise<T> {
@@ -169,81 +181,4 @@ export class Imports {
     await sessions.add(sql, row)
     return tell({ session_id: row.session_id, mode, next_batch: 0 })
   }
-
-  async #abort(lane: Lane, row: sessions.SessionRow): Promise<string> {
-    const { sql } = this.#parts
-    if (row.state !== 'open' && row.state !== 'aborted')
-      throw conflict(`The import is ${row.state}: it cannot be aborted, only undone`)
-    const chain = await importChains.stateOf(sql, row.shard, row.chain)
-    if (chain && chain.published_at !== null)
-      throw conflict('The import is being committed: commit it again')
-    if (row.state === 'open') await sessions.setState(sql, row, 'aborted', null)
-    row.state = 'aborted'
-    this.#kept.delete(row.session_id)
-    this.#tidy(lane, row, true)
-    return told(row)
-  }
-
-  async #undo(lane: Lane, row: sessions.SessionRow): Promise<string> {
-    const { sql } = this.#parts
-    if (row.state === 'open' || row.state === 'aborted')
-      throw conflict(`The import is ${row.state}: there is nothing to undo`)
-    const chain = await importChains.stateOf(sql, row.shard, row.chain)
-    if (chain && chain.published_at !== null && chain.hidden_at === null)
-      await lane.perform<null>((answer) => new Undo(answer, row.chain))
-    if (row.state === 'committed') await sessions.setState(sql, row, 'undone', null)
-    row.state = 'undone'
-    this.#kept.delete(row.session_id)
-    this.#tidy(lane, row, false)
-    const { federate } = JSON.parse(row.wish) as Wish
-    if (federate) this.#follow(lane, () => this.#takeBack(lane, row))
-    return told(row)
-  }
-
-  /** Forgets the records, so that they could be imported again, and what nobody ever saw; in small steps. */
-  #tidy(lane: Lane, row: sessions.SessionRow, withEvents: boolean): void {
-    const { sql } = this.#parts
-    const run = async () => {
-      await records.forgetWaiting(sql, row)
-      while (!this.#stopped && (await records.forget(sql, row, atOnce)));
-      if (!withEvents) return
-      while (!this.#stopped && (await importChains.dropStaged(sql, row.shard, row.chain, atOnce)));
-    }
-    this.#follow(lane, run)
-  }
-
-  /** Redacts what other servers have seen of an import, one event after the other. */
-  async #takeBack(lane: Lane, row: sessions.SessionRow): Promise<void> {
-    const { sql, signing } = this.#parts
-    const leader = await ask(lane, (room) => leaderOf(this.#parts, room, room.state))
-    const others = [...(lane.room?.servers.values() ?? [])]
-    if (!leader || !others.some(({ name, joined }) => joined > 0 && name !== signing.serverName))
-      return
-    for (let after = -1; !this.#stopped;) {
-      const events = await importChains.toTakeBack(sql, row.shard, row.chain, after, atOnce)
-      if (events.length === 0) return
-      for (const { event_id: packed, chain_index: index } of events) {
-        if (this.#stopped) return
-        await this.#send(lane.roomId, {
-          sender: leader.userId,
-          type: 'm.room.redaction',
-          content: JSON.stringify({ reason: 'The import was undone' }),
-          redacts: unpackEventId(packed, lane.room!.version),
-          txn: importTxn(leader.userId, `${row.session_id} ${index}`, 'undo'),
-        })
-        after = index
-      }
-    }
-  }
-
-  #follow(lane: Lane, run: () => Promise<void>): void {
-    const followed = lane
-      .keep(run)
-      .catch((error: unknown) => this.#parts.onError(error, 'an import could not be tidied up'))
-      .finally(() => this.#tidying.delete(followed))
-    this.#tidying.add(followed)
-  }
 }
-
-const told = ({ session_id: sessionId, state }: sessions.SessionRow) =>
-  JSON.stringify({ session_id: sessionId, state })

@@ -10,6 +10,7 @@ import {
 import { relatedTo } from '#core/import/relate.ts'
 import type { JsonObject } from '#core/json.ts'
 import * as records from '#store/import/records.ts'
+import type { Sql } from '#store/db.ts'
 import * as sessions from '#store/import/sessions.ts'
 import { stage } from '#store/room/commit.ts'
 import type { Interned } from '#store/room/intern.ts'
@@ -354,13 +355,16 @@ export class Intake {
     if (isEmpty) return
     const noted = new Map(piece.records.map((record) => [record.srcId, record]))
     const end = tip && { nid: tip.nid, nextIndex }
-    this.#flying = stage(sql, [{ shard, epoch }], [piece.part], (inner) => [
+    const also = (inner: Sql) => [
       ...(noted.size > 0 ? [records.add(inner, row, [...noted.values()])] : []),
       ...(piece.waiting.length > 0 ? [records.addWaiting(inner, row, piece.waiting)] : []),
       ...(piece.settled.length > 0 ? [records.dropWaiting(inner, row, piece.settled)] : []),
       ...(piece.dropped.length > 0 ? [records.drop(inner, row, piece.dropped)] : []),
       sessions.moveTip(inner, row, { nid: end?.nid ?? null, nextIndex }),
-    ])
+    ]
+    this.#flying = this.#lane.parts.importWrites.run(() =>
+      stage(sql, [{ shard, epoch }], [piece.part], also),
+    )
     // It is waited for before anything builds on it.
     this.#flying.catch(() => {})
   }

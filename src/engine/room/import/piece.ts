@@ -14,8 +14,6 @@ import { randomEventId } from '#engine/room/local/plan-room.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 
-/** Records that may wait in one session; further ones are made events without what they relate to. */
-const maxWaiting = 50_000
 /** Events built in one go: a signature costs more than all else. */
 const perStep = 8
 
@@ -95,10 +93,11 @@ export class PieceBuilder {
   add(record: ImportRecord): void {
     const { staging, isLast, batch } = this.#given
     const isThere = relatedTo(record).every((name) => this.#find(name) !== undefined)
-    if (!isThere && !isLast && staging.waiting.size < maxWaiting) {
+    if (!isThere && !isLast && staging.mayWait) {
       const index = staging.nextIndex++
-      staging.await(index, record)
-      this.piece.waiting.push({ chain_index: index, record: recordText(record) })
+      const text = recordText(record)
+      staging.await(index, record, text.length)
+      this.piece.waiting.push({ chain_index: index, record: text })
       this.piece.records.push({ srcId: record.srcId, batch, eventNid: null })
       return
     }

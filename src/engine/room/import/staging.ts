@@ -48,6 +48,11 @@ export type Named = { eventId: string; own: boolean }
 
 /** Records whose events are remembered: most relate to what came shortly before. */
 const maxRecent = 50_000
+/** Records that may wait in one session, and their bytes; further ones are made events without what they relate to. */
+const maxWaiting = 50_000
+const maxWaitingBytes = 32 * 2 ** 20
+/** What a record that is remembered takes in memory, about. */
+const recentBytes = 250
 
 /**
  * A session in memory: where its chain ends, in what state, who speaks in it, and what waits. Thrown away
@@ -70,10 +75,20 @@ export class Staging {
   /** Records that are waited for, and the indexes of those that wait. */
   readonly #awaited = new Map<string, Set<number>>()
   readonly #recent = new Map<string, Named>()
+  readonly #sizes = new Map<number, number>()
+  #waitingBytes = 0
+  /** The server ended in its commit, after that was done and before it could say so. */
+  readonly isPublished: boolean
 
   private constructor(
     row: sessions.SessionRow,
-    at: { tip: Tip | undefined; nextIndex: number; snapshot: Snapshot; unsaved?: StateMap },
+    at: {
+      tip: Tip | undefined
+      nextIndex: number
+      snapshot: Snapshot
+      unsaved?: StateMap
+      isPublished: boolean
+    },
     people: readonly sessions.PersonRow[],
   ) {
     this.row = row
@@ -82,6 +97,7 @@ export class Staging {
     this.nextIndex = at.nextIndex
     this.snapshot = at.snapshot
     this.unsaved = at.unsaved
+    this.isPublished = at.isPublished
     this.people = new Map(people.map((person) => [person.user_id, person]))
   }
 
@@ -102,6 +118,7 @@ export class Staging {
     const snapshot = (yield* wait(load(sql, shard, room.nid, [nid], cache))).get(nid)!
     const unsaved = known && known.stateKeyNid !== null ? after(snapshot.state, known) : undefined
     const people = yield* wait(sessions.people(sql, row).then((list) => list))
+    const state = yield* wait(importChains.stateOf(sql, shard, chain))
     const staging = new Staging(
       row,
       {
@@ -109,6 +126,7 @@ export class Staging {
         nextIndex,
         snapshot,
         ...(unsaved && { unsaved }),
+        isPublished: typeof state?.published_at === 'number',
       },
       people,
     )
@@ -118,7 +136,7 @@ export class Staging {
         serverName: parts.signing.serverName,
         now,
       })
-      if ('srcId' in record) staging.await(each.chain_index, record)
+      if ('srcId' in record) staging.await(each.chain_index, record, each.record.length)
     }
     return staging
   }
@@ -133,9 +151,21 @@ export class Staging {
     return dense ? depth + index : depth
   }
 
-  /** A record waits, and its place is kept. */
-  await(index: number, record: ImportRecord): void {
+  /** What it takes in memory, about. */
+  get bytes(): number {
+    return recentBytes * (this.#recent.size + this.people.size) + 2 * this.#waitingBytes
+  }
+
+  /** Whether one more record may wait. */
+  get mayWait(): boolean {
+    return this.waiting.size < maxWaiting && this.#waitingBytes < maxWaitingBytes
+  }
+
+  /** A record of so many bytes waits, and its place is kept. */
+  await(index: number, record: ImportRecord, bytes: number): void {
     this.waiting.set(index, record)
+    this.#sizes.set(index, bytes)
+    this.#waitingBytes += bytes
     for (const name of relatedTo(record)) {
       const indexes = this.#awaited.get(name)
       if (indexes) indexes.add(index)
@@ -152,6 +182,8 @@ export class Staging {
     const record = this.waiting.get(index)
     if (!record) return
     this.waiting.delete(index)
+    this.#waitingBytes -= this.#sizes.get(index)!
+    this.#sizes.delete(index)
     for (const name of relatedTo(record)) {
       const indexes = this.#awaited.get(name)
       indexes?.delete(index)
