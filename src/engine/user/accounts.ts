@@ -14,6 +14,7 @@ import { Nonces } from '#engine/user/nonces.ts'
 import { type PasswordCost, Passwords } from '#engine/user/passwords.ts'
 import { capitals, randomText, secretText } from '#engine/user/random-text.ts'
 import type { Users } from '#engine/user/protocol.ts'
+import { profileFault } from '#engine/user/writers/profiles.ts'
 import type { Sql } from '#store/db.ts'
 import * as refreshTokens from '#store/user/refresh-tokens.ts'
 import * as threepids from '#store/user/threepids.ts'
@@ -48,6 +49,12 @@ export type NewUser = {
   displayName?: string
   /** JSON: the policies agreed to. */
   agreed?: string
+}
+
+export type GhostAccount = {
+  userId: string
+  /** Fields as JSON texts. */
+  profile: Readonly<Record<string, string>>
 }
 
 export type Device = {
@@ -139,6 +146,33 @@ export class Accounts {
     const createdAt = this.#options.clock()
     await this.#options.users.call('createUser', userId, { admin: false, createdAt })
     return userId
+  }
+
+  /**
+   * Makes accounts that nobody can log in to by a password, with their profiles, all at once. One that is
+   * there by then stays as it is.
+   */
+  async makeMany(accounts: readonly GhostAccount[], by: Appservice | undefined): Promise<void> {
+    const createdAt = this.#options.clock()
+    for (const { userId, profile } of accounts) {
+      const claimed = claimFault(
+        this.#options.appservices,
+        by,
+        'users',
+        this.#newUserId(userId, by),
+      )
+      if (claimed !== undefined) throw exclusive(claimed)
+      const fault = profileFault(new Map(Object.entries(profile)))
+      if (fault) throw fault
+    }
+    const calls = accounts.map(async ({ userId, profile }) => {
+      try {
+        await this.#options.users.call('createUser', userId, { admin: false, createdAt, profile })
+      } catch (error) {
+        if (!(error instanceof MatrixError) || error.errcode !== 'M_USER_IN_USE') throw error
+      }
+    })
+    await Promise.all(calls)
   }
 
   /**

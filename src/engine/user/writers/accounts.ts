@@ -3,6 +3,7 @@ import type { Sql } from '#store/db.ts'
 import * as accessTokens from '#store/user/access-tokens.ts'
 import * as crossSigningKeys from '#store/user/cross-signing-keys.ts'
 import * as devices from '#store/user/devices.ts'
+import * as profiles from '#store/user/profiles.ts'
 import * as refreshTokens from '#store/user/refresh-tokens.ts'
 import * as toDevice from '#store/user/to-device.ts'
 import * as users from '#store/user/users.ts'
@@ -17,6 +18,8 @@ export type NewAccount = {
   /** JSON: the policies agreed to. */
   agreed?: string
   createdAt: number
+  /** Fields of the profile, as JSON texts. */
+  profile?: Readonly<Record<string, string>>
 }
 
 export type NewSession = {
@@ -72,6 +75,12 @@ async function createUsers(
   for (const [index, { userId }] of calls.entries())
     if (!made.has(userId))
       faults.set(index, new MatrixError(400, 'M_USER_IN_USE', 'The user ID is taken'))
+  const fields = calls
+    .filter(({ userId }) => made.has(userId))
+    .flatMap(({ shard, userId, position, args: [{ profile = {} }] }) =>
+      Object.entries(profile).map(([name, value]) => ({ shard, userId, name, value, position })),
+    )
+  if (fields.length > 0) await profiles.put(sql, fields)
   return faults
 }
 

@@ -35,11 +35,11 @@ async function putProfileFields(
     const before = fields.get(name)
     if (value === null) fields.delete(name)
     else fields.set(name, value)
-    if (value === null || profileBytes(fields) <= maxProfileBytes) return true
+    const fault = value === null ? undefined : profileFault(fields)
+    if (!fault) return true
     if (before === undefined) fields.delete(name)
     else fields.set(name, before)
-    const message = `A profile may have ${maxProfileBytes} bytes`
-    faults.set(index, new MatrixError(400, 'M_PROFILE_TOO_LARGE', message))
+    faults.set(index, fault)
     return false
   })
   const rows = lastOf(
@@ -58,6 +58,12 @@ async function putProfileFields(
   ])
   return faults
 }
+
+/** Why a profile may not be as it is. */
+export const profileFault = (fields: ReadonlyMap<string, string>): MatrixError | undefined =>
+  profileBytes(fields) <= maxProfileBytes
+    ? undefined
+    : new MatrixError(400, 'M_PROFILE_TOO_LARGE', `A profile may have ${maxProfileBytes} bytes`)
 
 function profileBytes(fields: ReadonlyMap<string, string>): number {
   let bytes = 2
