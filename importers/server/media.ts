@@ -194,9 +194,16 @@ export class Uploader {
       return this.#fetch(String(next), same ? headers : {}, redirects - 1)
     }
     if (!response.ok || !response.body) throw new Gone(`${url.host} answers ${response.status}`)
+    // Whoever is not let in gets a page to log in with.
+    if (isPage(response) && !/\.x?html?$/i.test(url.pathname))
+      throw new Gone(`${url.host} answers with a page instead: the link may have expired`)
     return response.body
   }
 }
+
+const isPage = ({ headers }: Response) =>
+  /^text\/html/i.test(headers.get('content-type') ?? '') &&
+  !/^attachment/i.test(headers.get('content-disposition') ?? '')
 
 /** Why a file cannot be brought, as a clause. */
 class Gone extends Error {

@@ -72,6 +72,19 @@ test('names that lead out of the archive are refused, and the rest is read', asy
   ])
 })
 
+test('an entry that unpacks to far more than it is is refused, and the rest is read', async () => {
+  const bomb = new Uint8Array(70_000_000)
+  const entries = await workspace(
+    ['general/2017-07-14.json', said('1.1', 'before')],
+    ['general/2017-07-15.json', bomb],
+  )
+  const reading = await readExport(slack, await written('export.zip', zipOf(entries)))
+  expect(reading.all('message').map(({ body }) => body)).toEqual(['before'])
+  expect(reading.problems).toMatchObject([
+    { class: 'unsafe_archive', place: { file: 'general/2017-07-15.json' }, done: 'skipped' },
+  ])
+})
+
 test('a damaged entry is told, and the other days are read', async () => {
   const text = Array.from({ length: 200 }, (_, at) => `${at} ${Bun.hash.crc32(String(at))}`).join()
   const entries = await workspace(

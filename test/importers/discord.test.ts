@@ -178,6 +178,43 @@ test('what happened is told apart from what was said; types of tomorrow are take
   expect(reading.trouble.filter((line) => line.startsWith('unsupported_type'))).toHaveLength(3)
 })
 
+test('every type that the exporter has a name for is told by its kind, in its own words', async () => {
+  const reading = await read('system')
+  expect(reading.all('notice').map(({ about, body }) => [about, body])).toEqual([
+    ['join', 'Added Bob to the group.'],
+    ['leave', 'Removed Bob from the group.'],
+    ['call', 'Started a call that lasted 5 minutes.'],
+    ['name', 'Changed the channel name: talk'],
+    ['other', 'Changed the channel icon.'],
+    ['pin', 'Pinned a message.'],
+    ['join', 'Joined the server.'],
+    ['other', 'Started a thread.'],
+  ])
+  expect(reading.all('notice')[5]?.html).toBe(`<a data-message="${id(1)}">Pinned a message.</a>`)
+  expect(reading.all('message').map(({ body, replyTo }) => [body, replyTo])).toEqual([
+    ['hello', undefined],
+    ['hi', id(1)],
+    ['blocked by AutoMod', undefined],
+    ['@Bob used /roll\nused a command', undefined],
+  ])
+  expect(reading.problems).toEqual([])
+})
+
+test.each(['GuildPublicThread', 'GuildPrivateThread', 'GuildNewsThread', '11'])(
+  'a channel of type %s is a thread of the channel that its category names',
+  async (type) => {
+    const thread = { id: '1000000000000000103', type, categoryId: '200', category: 'general' }
+    const reading = await readExport(
+      discord,
+      await exportOf({
+        'a.json': exported([said('root', { id: thread.id })]),
+        'b.json': exported([said('in it', { id: id(50) })], thread),
+      }),
+    )
+    expect(reading.message(id(50))).toMatchObject({ room: '200', thread: thread.id })
+  },
+)
+
 test('forwarded messages are quoted, and answers to other rooms are none', async () => {
   const reading = await read('forwarded')
   expect(reading.message(id(1))).toMatchObject({ body: 'Forwarded:\n> old *news*' })

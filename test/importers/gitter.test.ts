@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import type { Message } from '#importers/format.ts'
 import { formatOf } from '#importers/formats.ts'
 import { gitter } from '#importers/gitter/gitter.ts'
+import { People } from '#importers/matrix/people.ts'
+import { Mapper } from '#importers/matrix/records.ts'
 import { openSource } from '#importers/source/open.ts'
+import { openState } from '#importers/state/database.ts'
+import { Ledger } from '#importers/state/ledger.ts'
+import { Problems } from '#importers/state/problems.ts'
+import { readExport } from '#importers/state/reading.ts'
+import type { SpooledRow, Stamped } from '#importers/state/spool.ts'
 import { exportFolder, itemsOf, linesOf } from '#test/importers/items.ts'
 
 const fixtures = join(import.meta.dir, 'fixtures/gitter')
@@ -78,4 +85,53 @@ test('people are told once, also when they wrote often', async () => {
   const { items } = await itemsOf(gitter, folder.path)
   expect(items.filter(({ kind }) => kind === 'person')).toHaveLength(1)
   expect(items.filter(({ kind }) => kind === 'message')).toHaveLength(50)
+})
+
+test('an export of a user has the user on each message, and twenty files that are no messages', async () => {
+  const { items, problems } = await itemsOf(gitter, join(fixtures, 'user-export'))
+  expect(problems).toEqual([])
+  const said = items.filter((item): item is Message => item.kind === 'message')
+  expect(said.map(({ id, sender, order }) => [id.slice(-1), sender.slice(-1), order])).toEqual([
+    ['2', '1', '5f8a1c4f9d3b4a0012345602'],
+    ['1', '1', '5f8a1c2e9d3b4a0012345601'],
+  ])
+  const rooms = items.filter((item) => item.kind === 'room')
+  expect(rooms.map(({ name, type, topic }) => [name, type, topic])).toEqual([
+    ['gitterHQ/gitter', 'public', undefined],
+    ['Bob', 'direct', undefined],
+  ])
+})
+
+test('gone users, long names and links to files are what a server takes', async () => {
+  await using folder = await exportFolder({})
+  const db = openState(folder.path)
+  const source = await openSource(join(fixtures, 'long-names'), () => undefined)
+  await readExport(db, new Problems(db), { source, format: gitter, options: {} })
+  const ledger = new Ledger(db)
+  const people = new People(
+    ledger,
+    { mode: 'ghosts', prefix: '_import_gitter_', map: {} },
+    '@admin:home.test',
+  )
+  const mapper = new Mapper({
+    people,
+    roomId: () => undefined,
+    media: () => undefined,
+    withMentions: true,
+    withMoves: false,
+    problem: () => undefined,
+  })
+  const rows = db.query<SpooledRow, []>('select * from record order by time').all()
+  const mapped = rows.map((row) => mapper.map(row, JSON.parse(row.json) as Stamped))
+  const [gone, long, large] = mapped
+  // The sign may not stand in the ID of a user.
+  expect(gone!.records[0]!.sender).toBe(
+    '@_import_gitter_ghost=7e5f0000000000000000000009:home.test',
+  )
+  expect(gone!.records[0]!.content['body']).toContain('https://files.gitter.im/org/room/a.png')
+  expect(long!.speakers[0]!.name.length).toBeLessThanOrEqual(256)
+  expect(large!.records.map(({ content }) => content['body']).join('')).toBe('x'.repeat(70_000))
+  for (const { content } of large!.records)
+    expect(JSON.stringify(content).length).toBeLessThan(65_536)
+  db.close()
 })

@@ -209,6 +209,32 @@ test('files at addresses within private networks are not fetched unless it is sa
   expect(it.server.uploads).toEqual([])
 })
 
+test('a link that leads to a page to log in with is told, and the page is not taken for the file', async () => {
+  await using elsewhere = Bun.serve({
+    port: 0,
+    hostname: '127.0.0.1',
+    fetch(request) {
+      const { pathname } = new URL(request.url)
+      if (pathname === '/a.png') return Response.redirect('/login', 302)
+      if (pathname === '/gone.png') return new Response('', { status: 404 })
+      return new Response('<html>', { headers: { 'content-type': 'text/html; charset=utf-8' } })
+    },
+  })
+  const file = (name: string) => ({
+    body: '',
+    files: [{ name, content: { url: `http://127.0.0.1:${elsewhere.port}/${name}` } }],
+  })
+  await using it = await prepared(
+    line(0, file('a.png')) + line(1, file('gone.png')) + line(2, file('page.html')) + line(3),
+  )
+  expect(await it.run({ privateHosts: true })).toBe(0)
+  const [expired, gone, page, next] = it.server.texts(roomId)
+  expect(expired).toContain('answers with a page instead: the link may have expired')
+  expect(gone).toContain('answers 404')
+  expect([page, next]).toEqual(['page.html', 'text 3'])
+  expect(it.server.uploads).toMatchObject([{ name: 'page.html' }])
+})
+
 test('verify finds everything in place, and what is lost, moved or changed', async () => {
   await using it = await prepared(
     Array.from({ length: 250 }, (_, id) =>

@@ -215,6 +215,45 @@ test('what happened without a word is told by its kind', async () => {
   ])
 })
 
+test('every subtype is what it was: something that happened, or something that was said', async () => {
+  const reading = await read('slack/subtypes')
+  expect(reading.all('notice').map(({ about, body }) => [about, body.slice(0, 30)])).toEqual([
+    ['join', '@Bob Real has joined the channe'.slice(0, 30)],
+    ['leave', '@Bob Real has left the channel'],
+    ['name', '@ali has renamed the channel f'],
+    ['topic', '@ali set the channel topic: Al'],
+    ['topic', '@ali set the channel purpose: '],
+    ['other', '@ali archived the channel'],
+    ['other', '@ali un-archived the channel'],
+    ['join', '@Bob Real has joined the group'],
+    ['leave', '@Bob Real has left the group'],
+    ['name', '@ali has renamed the group'],
+    ['topic', '@ali set the group topic: t'],
+    ['topic', '@ali set the group purpose: p'],
+    ['other', '@ali archived the group'],
+    ['other', 'added an integration to this c'],
+    ['other', 'removed an integration from th'],
+    ['pin', '@ali pinned a message to this '],
+    ['other', '@ali set a reminder to “stand '],
+    ['call', '(Room created)'],
+    ['call', 'A huddle happened'],
+  ])
+  const root = '1500000116.000100'
+  expect(
+    reading.all('message').map(({ body, form, thread, deleted }) => [body, form, thread, deleted]),
+  ).toEqual([
+    ['waves', 'emote', undefined, undefined],
+    // Who sent it to the channel too said it once.
+    ['also in the channel', undefined, root, undefined],
+    ['an old broadcast', undefined, root, undefined],
+    ['by a bot', 'notice', undefined, undefined],
+    ['This message was deleted.', undefined, undefined, true],
+    ['a reply to what is gone', undefined, '1500000123.000100', undefined],
+  ])
+  // Canvases and flags are no chat.
+  expect(reading.problems).toEqual([])
+})
+
 test('a folder in no list becomes a private room', async () => {
   const reading = await read('slack/stray-folder')
   expect(reading.all('room').at(-1)).toMatchObject({ id: 'never-listed', type: 'private' })
