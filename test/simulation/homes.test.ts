@@ -6,6 +6,7 @@ import { departures } from './clients.ts'
 import { Follower } from './follower.ts'
 import { type Homes, openHomes } from './homes.ts'
 import { type Insight, lanewayKnowledge } from './knowledge.ts'
+import { judgementIn, splits } from './states.ts'
 import { World } from './world.ts'
 
 const seconds = Number(process.env['LANEWAY_SIMULATION_SECONDS'] ?? 3)
@@ -79,6 +80,13 @@ test(`servers whose links are cut at random agree in the end (seed ${seed})`, as
       found.push(...(await departures(follower, world.rooms, insight)))
     }),
   )
+  for (const room of world.rooms)
+    found.push(
+      ...splits(
+        room,
+        await Promise.all(homes.all.map(({ name, sql }) => judgementIn(name, sql, room))),
+      ),
+    )
   for (const { status, who, what, room } of world.done)
     if (status === 500) found.push(`${who} in ${room}: ${status} ${what}`)
   found.push(...(await lost(world, insight)))

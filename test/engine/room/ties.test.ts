@@ -8,12 +8,14 @@ import {
   alice,
   deliver,
   inboxIsEmpty,
+  refusal,
   say,
   setState,
   type Stage,
   stored,
   until,
 } from '#test/room-engine.ts'
+import { judgementIn, splits } from '#test/simulation/states.ts'
 import { readingOrder } from './reading-order.ts'
 import { mallory, openScene, there } from './scene.ts'
 
@@ -97,6 +99,49 @@ test('a message cites as many ends as an event may', async () => {
   const { json } = (await stored(database, roomId, eventId))!
   expect((JSON.parse(json) as { prev_events: string[] }).prev_events).toHaveLength(20)
   expect(await endsOf(stage)).toBe(6)
+})
+
+test('the state before a message of ours is that of the ends which it cites', async () => {
+  await using stage = await openScene(database, { version: '11' })
+  const { roomId } = stage
+  await setState(stage, roomId, 'm.room.power_levels', { users: { [alice]: 100, [mallory]: 50 } })
+  const room = await adopt(database, roomId, there)
+  const prev = room.heads.slice(0, 1)
+  const topic = room.add(
+    mallory,
+    'm.room.topic',
+    { topic: 'aside' },
+    { stateKey: '', prev, aside: true },
+  )
+  const forks = Array.from({ length: 22 }, (_, n) =>
+    room.say(mallory, `fork ${n}`, { prev, aside: true, depth: 100 }),
+  )
+  const texts = [topic, ...forks].map(({ text }) => text)
+  await deliver(stage, database, roomId, there, texts)
+  await until(inboxIsEmpty(database, roomId))
+  const first = await say(stage, roomId, 'I cite twenty')
+  const second = await say(stage, roomId, 'I cite the rest')
+  const judgement = await judgementIn('us.test', database.pool, { roomId, version: '11' })
+  expect(splits({ roomId, version: '11' }, [judgement])).toEqual([])
+  const topicBefore = (id: string) => judgement.judged.get(id)!.before.get('m.room.topic\0')
+  expect(topicBefore(first.eventId)).toBeUndefined()
+  expect(topicBefore(second.eventId)).toBe(topic.event.eventId)
+})
+
+test('what the room forbids is not said on top of ends that allow it', async () => {
+  await using stage = await openScene(database, { version: '11' })
+  const { roomId } = stage
+  await setState(stage, roomId, 'm.room.power_levels', { users: { [alice]: 50, [mallory]: 100 } })
+  const room = await adopt(database, roomId, there)
+  const prev = room.heads.slice(0, 1)
+  const kick = room.member(mallory, alice, 'leave', { prev, aside: true })
+  const forks = Array.from({ length: 22 }, (_, n) =>
+    room.say(mallory, `fork ${n}`, { prev, aside: true, depth: 100 }),
+  )
+  const texts = [kick, ...forks].map(({ text }) => text)
+  await deliver(stage, database, roomId, there, texts)
+  await until(inboxIsEmpty(database, roomId))
+  expect(await refusal(say(stage, roomId, 'I am still here'))).toEqual([403, 'M_FORBIDDEN'])
 })
 
 test('what is soft-failed is no end, and few ends are left alone', async () => {

@@ -20,14 +20,15 @@ import type { Parts } from '#engine/room/parts.ts'
 import { randomEventId } from '#engine/room/local/plan-room.ts'
 import { policyOf, requirePolicySignature } from '#engine/room/policy/policy.ts'
 import { checkLocalRedaction } from '#engine/room/decide/redact.ts'
+import { resolveStates } from '#engine/room/decide/resolve.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import type { Task } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { Landed, LocalEvent, LocalTxn } from '#engine/worker/protocol.ts'
 
 /**
- * How many events one of ours cites at most: the rest are cited by the next. As many as there may be, since the state
- * before it is that of all ends of the room: other servers work it out from what it cites.
+ * How many events one of ours cites at most: the rest are cited by the next. As many as there may be, since where it
+ * does not cite all ends of the room the state before it is another than the room's.
  *
  * Spec: rooms/v1/#event-format
  */
@@ -112,14 +113,21 @@ function* sendOnce(
   room: Room,
   { wish, subject, numbers }: { wish: LocalEvent; subject: AuthSubject; numbers: Interned },
 ): Task<Applied | undefined> {
-  const before = room.state
+  const current = room.state
+  const began = room.revision
+  const isCut = room.extremities.size > maxPrevs
+  const before = isCut ? yield* stateOfCited(parts, room) : current
   const state = yield* lookupIn(parts, room, before, keysAsked(subject), numbers)
+  // Its state may let the user do what the room's does not: others would keep the event from their users.
+  const now =
+    before === current ? state : yield* lookupIn(parts, room, current, keysAsked(subject), numbers)
   if (wish.redacts !== undefined)
     yield* checkLocalRedaction(parts, room, wish.sender, wish.redacts, state)
   if (isHistoryType(wish.type)) yield* checkLocalLink(parts, room, subject)
   const policy = yield* policyOf(parts, room, numbers)
   if (room.stale) throw new RoomReloaded()
-  if (room.state !== before) return undefined
+  if (room.state !== current) return undefined
+  if ((isCut || room.extremities.size > maxPrevs) && room.revision !== began) return undefined
   const { revision } = room
   const prevs = citedBy(room)
   const auths = selectAuthEvents(subject, state)
@@ -127,7 +135,8 @@ function* sendOnce(
     prevs: prevs.map((prev) => prev.event),
     auths,
   })
-  const verdict = authorize(event.event, state, () => true)
+  let verdict = authorize(event.event, state, () => true)
+  if (verdict.allowed && now !== state) verdict = authorize(event.event, now, () => true)
   if (!verdict.allowed) {
     parts.counters.refused++
     throw forbidden(verdict.reason)
@@ -151,6 +160,12 @@ function* sendOnce(
 export function txnOf(txn: LocalTxn | undefined, sentAt: number): Pick<Judged, 'txn' | 'internal'> {
   if (!txn) return {}
   return { txn: { ...txn, eventNid: 0, sentAt }, internal: JSON.stringify({ txn }) }
+}
+
+/** What other servers take for the state before an event that does not cite all ends: they work it out from those it cites. */
+function* stateOfCited(parts: Parts, room: Room): Task<StateMap> {
+  const afters = citedBy(room).map(({ nid }) => room.extremities.get(nid)!.after)
+  return yield* resolveStates(parts, room, afters)
 }
 
 /** The events that ours cites: the deepest, if there are many. */
