@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
+import { toMatrixError } from '#api/http/fault.ts'
 import type { App } from '#api/http/mount.ts'
 import type { ListenerConfig } from '#src/config.ts'
+import type { Log } from '#src/log.ts'
 import { StartupError } from '#store/startup-error.ts'
 
 export type Listening = {
@@ -47,7 +49,7 @@ const faultsOfTls: Readonly<Record<string, string>> = {
 export async function listen(
   config: ListenerConfig,
   first: App,
-  maxUploadBytes = 0,
+  { log, maxUploadBytes = 0 }: { log: Pick<Log, 'error'>; maxUploadBytes?: number },
 ): Promise<Listening> {
   const { address, port, tls } = config
   let app = first
@@ -68,6 +70,12 @@ export async function listen(
         maxRequestBodySize: Math.max(64 * 1024 * 1024, maxUploadBytes + 1024 * 1024),
         ...(certificate && { tls: certificate }),
         fetch: (request, peer) => app.fetch(request, peer),
+        // Else the runtime shows whoever asked the source of what nobody caught.
+        error: (error) => {
+          log.error({ err: error }, 'a request failed')
+          const answer = toMatrixError(error)
+          return Response.json(answer, { status: answer.status })
+        },
         websocket: {
           maxPayloadLength: maxMessageBytes,
           backpressureLimit: maxWaitingBytes,

@@ -42,7 +42,7 @@ export async function startServer(
   await using started = new AsyncDisposableStack()
   const appservices = await loadAppservices(config)
   const roomWorkers = config.workers.rooms || Math.max(1, availableParallelism() - 1)
-  const listening = await listenAll(config, started)
+  const listening = await listenAll(config, log, started)
   const meter = new ThreadMeter()
   started.defer(() => meter.stop())
   const database = await openDatabase(config, {
@@ -79,10 +79,15 @@ export async function startServer(
 }
 
 /** Opens all listeners, first of all: whoever asks hears that the server is starting. */
-async function listenAll(config: Config, started: AsyncDisposableStack): Promise<Listening[]> {
+async function listenAll(
+  config: Config,
+  log: Log,
+  started: AsyncDisposableStack,
+): Promise<Listening[]> {
   const listening: Listening[] = []
+  const maxUploadBytes = config.media.max_upload_bytes
   for (const listener of config.listeners) {
-    const each = await listen(listener, starting, config.media.max_upload_bytes)
+    const each = await listen(listener, starting, { log, maxUploadBytes })
     started.defer(() => each.stop())
     listening.push(each)
   }
