@@ -34,8 +34,7 @@ export const backfillRoom = op({
     const room = await requireInRoom(ctx, params.roomId, who.origin)
     const start = await nidsOf(ctx, room, query.v)
     const limit = Math.min(query.limit, maxBackfill)
-    const walk = { stop: [], minDepth: 0, limit, history: true, intoImports: true }
-    const events = await walkBack(ctx, room, who.origin, start, walk)
+    const events = await served(ctx, room, who.origin, await walkDown(ctx, room, start, limit))
     // Newest first, as the network does it.
     const pdus = events.sort((a, b) => b.depth - a.depth).map(({ text }) => text)
     const head = { origin: ctx.serverName, origin_server_ts: ctx.clock() }
@@ -69,11 +68,12 @@ export const getMissingPreviousEvents = op({
     const limit = Math.max(0, Math.min(body.limit ?? 10, maxMissing))
     // The events that were asked about are there already: the walk begins with them, and takes
     // as many more.
-    const walked = await walkBack(ctx, room, who.origin, latest, {
+    const nids = await serve.walkBack(ctx.sql, room.shard, latest, {
       stop: earliest,
       minDepth: Math.max(0, body.min_depth ?? 0),
       limit: limit + latest.length,
     })
+    const walked = await served(ctx, room, who.origin, nids)
     const known = new Set(latest)
     const missing = walked.filter(({ nid }) => !known.has(nid)).slice(0, limit)
     const events = missing.sort((a, b) => a.depth - b.depth).map(({ text }) => text)
@@ -87,32 +87,31 @@ function nidsOf({ sql }: Context, room: RoomRef, eventIds: readonly string[]): P
   return knownNids(sql, room, eventIds)
 }
 
-async function walkNids(
+async function walkDown(
   { sql }: Context,
   { shard, roomNid }: RoomRef,
   start: readonly number[],
-  options: Parameters<typeof serve.walkBack>[3],
+  limit: number,
 ): Promise<number[]> {
-  const walk = (more: Partial<typeof options>) =>
-    serve.walkBack(sql, shard, start, { ...options, ...more })
-  const depth = options.history ? await serve.historyDepth(sql, shard, roomNid, start) : null
-  if (depth === null) return (await walk({ history: false })).slice(0, options.limit)
+  if (start.length === 0) return []
+  const walk = (minDepth: number, history: boolean) =>
+    serve.walkDown(sql, shard, start, { minDepth, limit, history })
+  const depth = await serve.historyDepth(sql, shard, roomNid, start)
+  if (depth === null) return (await walk(0, false)).slice(0, limit)
   // MSC2716: first the history that was put in, which nothing else leads to.
-  const first = await walk({ minDepth: Math.max(depth, options.minDepth) })
-  const more = first.length < options.limit ? await walk({}) : []
-  return [...new Set([...first, ...more])].slice(0, options.limit)
+  const first = await walk(depth, true)
+  const more = first.length < limit ? await walk(0, true) : []
+  return [...new Set([...first, ...more])].slice(0, limit)
 }
 
-/** Events in the order of the walk, nearest first. */
-async function walkBack(
+/** Events in the order of a walk, nearest first. */
+async function served(
   ctx: Context,
   room: RoomRef,
   origin: string,
-  start: readonly number[],
-  options: Parameters<typeof serve.walkBack>[3],
+  nids: readonly number[],
 ): Promise<{ nid: number; depth: number; text: string }[]> {
-  if (start.length === 0) return []
-  const nids = await walkNids(ctx, room, start, options)
+  if (nids.length === 0) return []
   const rows = (await serve.byNids(ctx.sql, room.shard, nids)).filter(isRelayed)
   const texts = await textsFor(ctx, room, origin, rows)
   const byNid = new Map(rows.map((row) => [row.event_nid, row]))

@@ -127,23 +127,15 @@ export const idsByNids = (sql: Sql, shard: number, nids: readonly number[]) =>
 /**
  * Walks a room's graph breadth first from some events towards its beginning: these events and their
  * ancestors, level by level, up to a number. It stops at the events of `stop`, and at those that are
- * rejected or above `minDepth`. With `history` (MSC2716) a batch comes before the insertion event on which
- * it hangs. Of what was imported into the middle of the room it goes no further than the end, unless
- * `intoImports`: who asks for what is missing would show it as new.
+ * rejected or above `minDepth`. Of what was imported it goes no further than the end: who asks for what is
+ * missing would show it as new.
  */
 export async function walkBack(
   sql: Sql,
   shard: number,
   start: readonly number[],
-  options: {
-    stop: readonly number[]
-    minDepth: number
-    limit: number
-    history?: boolean
-    intoImports?: boolean
-  },
+  { stop, minDepth, limit }: { stop: readonly number[]; minDepth: number; limit: number },
 ): Promise<number[]> {
-  const { stop, minDepth, limit, history = false, intoImports = false } = options
   const [row] = await sql<{ seen: number[] }[]>`
     with recursive step as (
       select ${start as number[]}::bigint[] as frontier, ${start as number[]}::bigint[] as seen,
@@ -153,16 +145,14 @@ export async function walkBack(
       from step s
       cross join lateral (
         select array_agg(distinct p.event_nid) as frontier
-        from (
-          select prev.nid from events e
-          cross join lateral unnest(e.prev_nids) prev (nid)
-          where e.shard = ${shard} and e.event_nid = any(s.frontier)
-            ${intoImports ? sql`` : sql`and e.type_nid is distinct from ${boundaryType(sql)}`}
-          ${history ? hanging(sql, shard) : sql``}
-        ) prev
+        from events e
+        cross join lateral unnest(e.prev_nids) prev (nid)
         join events p on p.shard = ${shard} and p.event_nid = prev.nid
-        where p.event_nid <> all(s.seen) and p.event_nid <> all(${stop as number[]}::bigint[])
-          and p.depth >= ${minDepth} and p.flags & 5 = 0 and not ${isKept(sql, sql`p`)}
+        where e.shard = ${shard} and e.event_nid = any(s.frontier)
+          and e.type_nid is distinct from
+            (select type_nid from event_types where type = 'org.laneway.import.boundary')
+          and p.event_nid <> all(s.seen) and p.event_nid <> all(${stop as number[]}::bigint[])
+          and ${isWalked(sql, minDepth)}
       ) next
       where next.frontier is not null and cardinality(s.seen) < ${limit}
     )
@@ -170,16 +160,64 @@ export async function walkBack(
   return row?.seen ?? []
 }
 
-/** The batches that hang on insertion events. */
-const boundaryType = (sql: Sql) =>
-  sql`(select type_nid from event_types where type = 'org.laneway.import.boundary')`
+/**
+ * The same, always the deepest next, so that of several branches each comes when its depth has come: other
+ * servers read what is equally deep in the order in which they got it. Of events of one depth, what was
+ * imported comes after the event before which it is read. With `history` (MSC2716) a batch comes before the
+ * insertion event on which it hangs.
+ */
+export async function walkDown(
+  sql: Sql,
+  shard: number,
+  start: readonly number[],
+  { minDepth, limit, history }: { minDepth: number; limit: number; history: boolean },
+): Promise<number[]> {
+  const [row] = await sql<{ taken: number[] }[]>`
+    with recursive step as (
+      select ${start as number[]}::bigint[] as frontier, ${start as number[]}::bigint[] as seen,
+        '{}'::bigint[] as taken, 1 as level
+      union all
+      select array(select nid from unnest(s.frontier) f (nid) where nid <> all(top.nids))
+          || found.nids,
+        s.seen || found.nids, s.taken || top.nids, s.level + 1
+      from step s
+      cross join lateral (
+        select array_agg(event_nid order by exists (
+            select from import_chains c where c.shard = ${shard} and c.chain = f.chain
+          ), event_nid desc) as nids
+        from (
+          select event_nid, chain, depth, max(depth) over () as most from events
+          where shard = ${shard} and event_nid = any(s.frontier)
+        ) f
+        where depth = most
+      ) top
+      cross join lateral (
+        select coalesce(array_agg(distinct p.event_nid), '{}') as nids
+        from (
+          select prev.nid from events e
+          cross join lateral unnest(e.prev_nids) prev (nid)
+          where e.shard = ${shard} and e.event_nid = any(top.nids)
+          ${history ? hanging(sql, shard) : sql``}
+        ) prev
+        join events p on p.shard = ${shard} and p.event_nid = prev.nid
+        where p.event_nid <> all(s.seen) and ${isWalked(sql, minDepth)}
+      ) found
+      where top.nids is not null and cardinality(s.taken) < ${limit}
+    )
+    select taken from step order by level desc limit 1`
+  return row?.taken ?? []
+}
 
+const isWalked = (sql: Sql, minDepth: number) => sql`
+  p.depth >= ${minDepth} and p.flags & 5 = 0 and not ${isKept(sql, sql`p`)}`
+
+/** The batches that hang on insertion events. */
 const hanging = (sql: Sql, shard: number) => sql`
   union all
   select b.event_nid from history_links i
   join history_links b on b.shard = i.shard and b.room_nid = i.room_nid
     and b.batch_id = i.batch_id and not b.is_insertion
-  where i.shard = ${shard} and i.event_nid = any(s.frontier) and i.is_insertion`
+  where i.shard = ${shard} and i.event_nid = any(top.nids) and i.is_insertion`
 
 /**
  * The depth above which a walk from some events finds the history that was put in behind what they follow;

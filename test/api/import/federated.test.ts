@@ -105,6 +105,16 @@ test('a room in which another server is: refused, unless it is to be federated; 
       type === 'm.room.message' ? [(content as JsonObject)['body'] as string] : [],
     )
   expect(texts(await backfilled()).filter((body) => /^m\d/.test(body))).toHaveLength(20)
+  // What is equally deep as the event before which it is read comes after it, so that it is read first.
+  const { body: page } = await federation(
+    'GET',
+    `backfill/${encoded(roomId)}?v=${encoded(done.body.merge_event_id)}&limit=50`,
+  )
+  const imported = Array.from({ length: 20 }, (_, index) => `m${19 - index}`)
+  const pdus = page['pdus'] as JsonObject[]
+  expect(texts(pdus)).toEqual(['two', ...imported, 'one'])
+  const deep = pdus.filter(({ depth }) => depth === twoPdu['depth'])
+  expect(texts(deep)).toEqual(['two', ...imported])
   expect(await served(m0!)).toBe(200)
 
   // The state is what it was, but for who spoke.
@@ -138,6 +148,44 @@ test('a room in which another server is: refused, unless it is to be federated; 
   )
   expect(redacted).toContain(m0!)
   expect(redacted.size).toBe(20)
+})
+
+test('behind all that was said other servers get the end alone, too; and the newest first, of whatever branch', async () => {
+  const creator = await home.server.person('keeper')
+  const roomId = await home.room(creator)
+  await home.joined(peer, roomId, 'reader')
+  const wish = { room_id: roomId, source: 'gitter', mode: 'append', federate: true }
+  const importing = async (source: string, position?: object) => {
+    const opened = await ask('POST', path, {
+      ...wish,
+      source,
+      ...(position && { mode: 'insert', position }),
+    })
+    const session = opened.body.session_id as string
+    const records = messages(source, ann, 20)
+    await ask('PUT', `${path}/${session}/batches/0`, { people: [{ user_id: ann }], records })
+    const done = await ask('POST', `${path}/${session}/commit`)
+    return done.body.merge_event_id as string
+  }
+  const merge = await importing('end')
+  const { body: missing } = await federation('POST', `get_missing_events/${encoded(roomId)}`, {
+    earliest_events: [],
+    latest_events: [merge],
+    limit: 20,
+  })
+  const types = (missing['events'] as JsonObject[]).map((pdu) => pdu['type'])
+  expect(types).toEqual(['org.laneway.import.boundary'])
+
+  const start = await importing('start', { at_start: true })
+  const { body } = await federation(
+    'GET',
+    `backfill/${encoded(roomId)}?v=${encoded(start)}&limit=100`,
+  )
+  const read = (body['pdus'] as JsonObject[]).flatMap(({ type, content }) =>
+    type === 'm.room.message' ? [(content as JsonObject)['body'] as string] : [],
+  )
+  const down = (name: string) => Array.from({ length: 20 }, (_, index) => `${name}${19 - index}`)
+  expect(read).toEqual([...down('end'), ...down('start')])
 })
 
 test('a room that has become private meanwhile is left as it is: the import would take out who joined before', async () => {

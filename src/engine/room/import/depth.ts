@@ -36,8 +36,8 @@ const roomy = 2 ** 20
 
 /**
  * The depths of an import's events. At the end of the room they are those that any events would have;
- * within it they are numbered inside the gap that was left there, or are all that of what is read next,
- * less one.
+ * within it they are numbered inside the gap that was left there, or are all that of what is read next:
+ * of what is equally deep, other servers read first what they got last.
  */
 export function* planDepth(
   parts: Parts,
@@ -57,5 +57,5 @@ export function* planDepth(
   const gap = next.depth - (before?.depth ?? 0)
   // Room is left on both sides for imports to come.
   if (gap > roomy) return { depth: next.depth - Math.floor(gap / 2), dense: true }
-  return { depth: Math.max(1, next.depth - 1), dense: false }
+  return { depth: next.depth, dense: false }
 }

@@ -1,4 +1,5 @@
 import { authorize } from '#core/auth/authorize.ts'
+import type { PolicyServer } from '#core/content/m.room.policy.ts'
 import { conflict, forbidden } from '#core/error.ts'
 import { type AuthSubject, selectAuthEvents, type StateLookup } from '#core/event/auth-events.ts'
 import { refusalOf } from '#core/event/build.ts'
@@ -11,6 +12,7 @@ import type { Interned } from '#store/room/intern.ts'
 import { publish } from '#store/room/plan-spans.ts'
 import type { Extent, Place } from '#store/room/span-list.ts'
 import type { StateMap } from '#store/room/state-map.ts'
+import { policyOf, requirePolicySignature } from '#engine/room/policy/policy.ts'
 import { applyAt, type Judged } from '#engine/room/decide/apply.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { lookupIn } from '#engine/room/decide/decide.ts'
@@ -43,9 +45,26 @@ export const importTxn = (userId: string, sessionId: string, what: string): Loca
 type Building = {
   type: string
   prevs: readonly Known[]
+  /** Numbers of what is no extremity any more. */
+  covers: readonly number[]
+  before: StateMap
   lookup: StateLookup
   depth?: number
 }
+
+/** An event as it was built on the room. */
+type Draft = Pick<Building, 'prevs' | 'covers' | 'before'> & {
+  room: Room
+  event: RoomEvent
+  text: string
+  auths: readonly RoomEvent[]
+}
+
+/**
+ * By type, what the room's policy server is asked to sign: it is put in as it was built then, wherever the
+ * room has gone meanwhile.
+ */
+export type Drafts = Map<string, Draft>
 
 export type Published = { mergeEventId: string; boundaryEventId: string | undefined }
 
@@ -60,19 +79,23 @@ export class Publish extends Asked<Published> {
   readonly bytes = 5_000
   readonly #staging: Staging
   readonly #leader: string
+  readonly #drafts: Drafts
   #room: Room | undefined
   #known: Known[] = []
   #published: Published | undefined
 
-  constructor(answer: Answer<Published>, staging: Staging, leader: string) {
+  constructor(answer: Answer<Published>, staging: Staging, leader: string, drafts: Drafts) {
     super(answer)
     this.#staging = staging
     this.#leader = leader
+    this.#drafts = drafts
   }
 
   *decide(lane: Lane): Task<Outcome | null> {
     const room = yield* lane.load()
     if (!room) throw new Error(`${lane.roomId} is gone`)
+    // Built on what was not committed after all.
+    if ([...this.#drafts.values()].some((draft) => draft.room !== room)) this.#drafts.clear()
     for (let tries = 0; tries < patience; tries++) {
       const outcome = yield* this.#once(lane.parts, room)
       if (outcome) return outcome
@@ -97,32 +120,46 @@ export class Publish extends Asked<Published> {
     if (room.revision !== revision) return undefined
 
     const { numbers, lookup } = yield* this.#authority(parts, room, before)
-    // Within the room, other servers are to learn of the chain by its end alone.
-    const boundary = at
-      ? this.#build(parts, room, { type: boundaryType, prevs: [tip], lookup, depth: at.depth - 1 })
+    const policy = yield* policyOf(parts, room, numbers)
+    if (room.stale) throw new RoomReloaded()
+    if (room.revision !== revision) return undefined
+    const draft = (wish: Omit<Building, 'lookup' | 'before'>) =>
+      this.#draft(parts, room, policy, { ...wish, lookup, before })
+    // Other servers are to learn of the chain by its end alone: all else would be shown as new there.
+    const isApart = this.#drafts.has(mergeType)
+      ? this.#drafts.has(boundaryType)
+      : at !== undefined || hasOthers(parts, room)
+    const depth = at ? at.depth - 1 : tip.event.depth + 1
+    const boundary = isApart
+      ? draft({ type: boundaryType, prevs: [tip], covers: [], depth })
       : undefined
-    const end = boundary ? this.#boundaryOf(parts, room, tip, boundary, numbers, before) : undefined
+    const end = boundary && this.#boundaryOf(parts, room, tip, boundary, numbers)
     const isLine = isUnmoved(room, staging) && !at
-    const prevs = isLine ? [tip] : [...cited, end?.known ?? tip]
-    const merge = this.#build(parts, room, { type: mergeType, prevs, lookup })
+    const last = end?.known ?? tip
+    const covered = isLine ? [...room.extremities.values()].map(({ known }) => known) : cited
+    const merge = draft({
+      type: mergeType,
+      prevs: isLine ? [last] : [...cited, last],
+      covers: covered.map(({ nid }) => nid),
+    })
     const { event, text, auths } = merge
+    // The end has another number each time.
+    const prevs = merge.prevs.map((prev) =>
+      prev.event.eventId === last.event.eventId ? last : prev,
+    )
     const judged: Judged = {
       event,
       text,
       prevs,
-      covers: (isLine ? [...room.extremities.values()].map(({ known }) => known) : cited)
-        .concat(prevs)
-        .map(({ nid }) => nid),
-      auths: knownAuths(parts, room, auths, before, numbers),
-      before,
+      covers: merge.covers.concat(prevs.map(({ nid }) => nid)),
+      auths: knownAuths(parts, room, auths, merge.before, numbers),
+      before: merge.before,
       numbers,
       verdict: allow,
       relayed: true,
       inboxIds: [],
       ...txnOf(importTxn(this.#leader, staging.row.session_id, 'merge'), parts.now()),
     }
-    if (room.stale) throw new RoomReloaded()
-    if (room.revision !== revision) return undefined
     const applied = yield* applyAt(parts, room, judged, revision)
     if (!applied) return undefined
     const { known, outcome } = applied
@@ -151,11 +188,21 @@ export class Publish extends Asked<Published> {
     return { version: room.version, type, stateKey: undefined, sender: this.#leader, content: {} }
   }
 
+  /** An event on the room as it is; or as it was, if a policy server was asked to sign it. */
+  #draft(parts: Parts, room: Room, policy: PolicyServer | undefined, wish: Building): Draft {
+    const draft = this.#drafts.get(wish.type) ?? this.#build(parts, room, wish)
+    const verdict = authorize(draft.event, wish.lookup, () => true)
+    if (!verdict.allowed) throw forbidden(verdict.reason)
+    if (policy) this.#drafts.set(wish.type, draft)
+    requirePolicySignature(draft.event, policy)
+    return draft
+  }
+
   #build(
     parts: Parts,
     room: Room,
-    { type, prevs, lookup, depth }: Building,
-  ): { event: RoomEvent; text: string; auths: readonly RoomEvent[] } {
+    { type, prevs, covers, before, lookup, depth }: Building,
+  ): Draft {
     const content = { session: this.#staging.row.session_id, source: this.#staging.row.source }
     const auths = selectAuthEvents(this.#subject(room, type), lookup)
     const events = prevs.map(({ event }) => event)
@@ -167,9 +214,7 @@ export class Publish extends Asked<Published> {
       ts: parts.now(),
     })
     if (built.outcome !== 'built') throw refusalOf(built)
-    const verdict = authorize(built.event, lookup, () => true)
-    if (!verdict.allowed) throw forbidden(verdict.reason)
-    return { event: built.event, text: built.text, auths }
+    return { room, event: built.event, text: built.text, auths, prevs, covers, before }
   }
 
   /** The event behind the chain: beside the reading order, so that it stays where the chain is undone. */
@@ -177,9 +222,8 @@ export class Publish extends Asked<Published> {
     parts: Parts,
     room: Room,
     tip: Known,
-    { event, text, auths }: { event: RoomEvent; text: string; auths: readonly RoomEvent[] },
+    { event, text, auths, before }: Draft,
     numbers: Interned,
-    before: StateMap,
   ) {
     const authNids = auths.map(({ type, stateKey }) =>
       before.get(numbers.stateKey(type, stateKey!))!,
@@ -233,6 +277,10 @@ export class Publish extends Asked<Published> {
     return this.#published!
   }
 }
+
+/** Users of other servers are in the room. */
+const hasOthers = ({ signing }: Parts, room: Room): boolean =>
+  [...room.servers.values()].some(({ name, joined }) => joined > 0 && name !== signing.serverName)
 
 /** Nothing came to the room since the session was opened. */
 const isUnmoved = (room: Room, { row }: Staging): boolean =>
