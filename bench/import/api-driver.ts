@@ -21,6 +21,7 @@ const jobs = 2
 const { url, source, serverName, rate, rooms } = (await Bun.file(Bun.argv[2]!).json()) as Driving
 const api = new ImportApi(new Server(url, process.env['LANEWAY_TOKEN']))
 const pace = new Pace(rate)
+const never = new AbortController().signal
 const userIdOf = (author: number) => `@_import_${source}_${author}:${serverName}`
 const persons = people.map(({ displayName }, n) => ({
   user_id: userIdOf(n),
@@ -48,7 +49,7 @@ async function importRoom({ talk, roomId, mode }: Driving['rooms'][number]): Pro
     const answer = await flying
     if (answer) refuseFailed(answer as Awaited<ReturnType<ImportApi['put']>>)
     if (records.length === 0) break
-    await pace.take(records.length)
+    await pace.take(records.length, never)
     flying = api.put(id!, n, { people: n === 0 ? persons : [], records })
     // Failures are met where it is waited for.
     flying.catch(() => undefined)

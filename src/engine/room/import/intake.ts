@@ -20,7 +20,7 @@ import { leaderOf } from '#engine/room/import/leader.ts'
 import { Reserve } from '#engine/room/import/reserve.ts'
 import { type MemberWish, type Refusals, TakeMembers } from '#engine/room/import/members.ts'
 import { type Piece, PieceBuilder } from '#engine/room/import/piece.ts'
-import { type Rights, rightsIn } from '#engine/room/import/rights.ts'
+import { type Rights, rightsOf } from '#engine/room/import/rights.ts'
 import type { Named, Staging } from '#engine/room/import/staging.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { shardOfRoom } from '#engine/room/parts.ts'
@@ -228,25 +228,27 @@ export class Intake {
 
   /** Who speaks and is not in the room yet. */
   *#newcomers(room: Room, all: readonly ImportRecord[]): Task<string[]> {
-    const newcomers: string[] = []
-    for (const sender of new Set(all.map((record) => record.sender))) {
-      if (this.#refused.has(sender) || !this.#maySpeak(sender)) continue
-      const rights = yield* this.#rightsOf(room, sender)
-      if (!rights.isJoined && this.#staging.people.has(sender)) newcomers.push(sender)
-    }
-    return newcomers
+    const speakers = [...new Set(all.map((record) => record.sender))].filter(
+      (sender) => !this.#refused.has(sender) && this.#maySpeak(sender),
+    )
+    const rights = yield* this.#rightsOf(room, speakers)
+    return speakers.filter(
+      (sender) => !rights.get(sender)!.isJoined && this.#staging.people.has(sender),
+    )
   }
 
   #maySpeak(sender: string): boolean {
     return !this.#input.namedOnly || this.#staging.people.has(sender)
   }
 
-  *#rightsOf(room: Room, sender: string): Task<Rights> {
-    const known = this.#staging.rights.get(sender)
-    if (known) return known
-    const rights = yield* rightsIn(this.#lane.parts, room, this.#staging.state, sender)
-    this.#staging.rights.set(sender, rights)
-    return rights
+  /** What users may say; it is remembered. */
+  *#rightsOf(room: Room, users: readonly string[]): Task<ReadonlyMap<string, Rights>> {
+    const { rights: known, state } = this.#staging
+    const others = users.filter((user) => !known.has(user))
+    if (others.length > 0)
+      for (const [user, rights] of yield* rightsOf(this.#lane.parts, room, state, others))
+        known.set(user, rights)
+    return known
   }
 
   /** Invites newcomers within the chain, and lets them join. */
@@ -323,8 +325,9 @@ export class Intake {
       users.add(sender)
       types.add(type)
     }
+    const allRights = yield* this.#rightsOf(room, [...users])
     for (const user of users) {
-      const each = yield* this.#rightsOf(room, user)
+      const each = allRights.get(user)!
       if (each.isJoined) rights.set(user, each)
     }
     const numbers: Interned = yield* wait(parts.interner.intern({ types, users }))

@@ -57,7 +57,7 @@ export class TakeMembers extends Asked<Refusals> {
     if (!room) throw new Error(`${lane.roomId} is gone`)
     const chain = new Chain(parts, room, this.#staging)
     const refusals: Refusals = new Map()
-    yield* chain.begin()
+    yield* chain.begin(this.#wishes)
     for (const wish of this.#wishes) {
       const refusal = yield* chain.add(wish)
       if (refusal !== undefined) refusals.set(wish.target, refusal)
@@ -114,7 +114,12 @@ class Chain {
     this.#state = staging.state
   }
 
-  *begin(): Task<void> {
+  *begin(wishes: readonly MemberWish[]): Task<void> {
+    // All at once what each would ask for by itself.
+    yield* numbersFor(
+      this.#parts.interner,
+      wishes.map((wish) => this.#subjectOf(wish)),
+    )
     const { tip, row } = this.#staging
     const nids = tip ? [tip.nid] : row.anchors
     const found = [...(yield* this.#parts.events.byNids(this.#room, nids)).values()]
@@ -124,15 +129,9 @@ class Chain {
   }
 
   /** Puts a membership behind what is there; the answer says why it may not be. */
-  *add({ sender, target, content, ts }: MemberWish): Task<string | undefined> {
+  *add(wish: MemberWish): Task<string | undefined> {
     const parts = this.#parts
-    const subject: AuthSubject = {
-      version: this.#room.version,
-      type: 'm.room.member',
-      stateKey: target,
-      sender,
-      content,
-    }
+    const subject = this.#subjectOf(wish)
     const numbers = yield* numbersFor(parts.interner, [subject])
     const lookup = yield* this.#lookup(subject, numbers)
     const auths = selectAuthEvents(subject, lookup)
@@ -141,13 +140,18 @@ class Chain {
       prevs: this.#prevEvents,
       auths,
       depth: this.#staging.depthAt(index),
-      ts,
+      ts: wish.ts,
     })
     if (built.outcome !== 'built') return built.reason
     const verdict = authorize(built.event, lookup, () => true)
     if (!verdict.allowed) return verdict.reason
     this.#push(built.event, built.text, { index, numbers, auths })
     return undefined
+  }
+
+  #subjectOf({ sender, target, content }: MemberWish): AuthSubject {
+    const { version } = this.#room
+    return { version, type: 'm.room.member', stateKey: target, sender, content }
   }
 
   #push(

@@ -4,7 +4,6 @@ import { type AuthSubject, authEventKeys, type StateLookup } from '#core/event/a
 import { referenceHash } from '#core/event/hash.ts'
 import type { RoomEvent } from '#core/event/pdu.ts'
 import type { StateMap } from '#store/room/state-map.ts'
-import { lookupIn } from '#engine/room/decide/decide.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
@@ -45,23 +44,49 @@ export class Rights {
   }
 }
 
-/** What a user may say in a state of a room. */
-export function* rightsIn(parts: Parts, room: Room, state: StateMap, sender: string): Task<Rights> {
-  const subject: AuthSubject = {
-    version: room.version,
-    type: 'm.room.message',
-    stateKey: undefined,
-    sender,
-    content: {},
+/** What users may say in a state of a room: all looked up at once. */
+export function* rightsOf(
+  parts: Parts,
+  room: Room,
+  state: StateMap,
+  users: readonly string[],
+): Task<Map<string, Rights>> {
+  const subjects = users.map((sender) => speaking(room, sender))
+  const numbers = yield* numbersFor(parts.interner, subjects)
+  const nids = subjects
+    .flatMap(keysAsked)
+    .flatMap(([type, key]) => state.get(numbers.stateKey(type, key)) ?? [])
+  const events = yield* parts.events.byNids(room, [...new Set(nids)])
+  const rights = new Map<string, Rights>()
+  for (const [index, subject] of subjects.entries()) {
+    const found = new Map<string, { event: RoomEvent; nid: number }>()
+    for (const [type, key] of keysAsked(subject)) {
+      const nid = state.get(numbers.stateKey(type, key))
+      const event = nid === undefined ? undefined : events.get(nid)?.event
+      if (event) found.set(placeOf(type, key), { event, nid: nid! })
+    }
+    const auths = authEventKeys(subject).flatMap(
+      ([type, key]) => found.get(placeOf(type, key)) ?? [],
+    )
+    const lookup: StateLookup = (type, key) => found.get(placeOf(type, key))?.event
+    rights.set(subject.sender, new Rights(lookup, subject.sender, auths))
+    if (index % perStep === perStep - 1) yield
   }
-  const numbers = yield* numbersFor(parts.interner, [subject])
-  const lookup = yield* lookupIn(parts, room, state, keysAsked(subject), numbers)
-  const auths = authEventKeys(subject).flatMap(([type, key]) => {
-    const event = lookup(type, key)
-    return event ? [{ event, nid: state.get(numbers.stateKey(type, key))! }] : []
-  })
-  return new Rights(lookup, sender, auths)
+  return rights
 }
+
+/** Users looked at in one go. */
+const perStep = 50
+
+const placeOf = (type: string, key: string) => `${type}\0${key}`
+
+const speaking = ({ version }: Room, sender: string): AuthSubject => ({
+  version,
+  type: 'm.room.message',
+  stateKey: undefined,
+  sender,
+  content: {},
+})
 
 /** v1–v2: the hashes that an event has to say of those that it cites. */
 export function hashesOf(events: readonly RoomEvent[]): Map<string, string> {

@@ -44,10 +44,10 @@ describe('a server that ends', () => {
     const batch = { records: records.slice(600) }
     // Each owner takes the room away from the one before, in the middle of its work.
     for (const least of [1_000, 2_000, 3_000]) {
-      const broken = sendBatch(stages.at(-1)!, roomId, session, 1, batch).catch(() => undefined)
+      // An owner that has lost its shard may not even answer any more: it ends.
+      void sendBatch(stages.at(-1)!, roomId, session, 1, batch).catch(() => undefined)
       await until(async () => (await chainOf(session)).length >= least)
       stages.push(await openStage(db))
-      await broken
     }
     const last = stages.at(-1)!
     const answer = await sendBatch(last, roomId, session, 1, batch)
@@ -57,7 +57,8 @@ describe('a server that ends', () => {
     expect(await sendBatch(last, roomId, session, 1, batch)).toEqual(answer)
     await endImport(last, roomId, session, 'commit')
     expect(last.errors).toEqual([])
-    for (const stage of stages) await stage.stop()
+    // A worker that has lost its shard is not stopped, it ends.
+    for (const stage of stages) if (stage.fatal.length === 0) await stage.stop()
   })
 
   test('after the commit, and before it could say so, answers the same when it is asked again', async () => {
