@@ -1,7 +1,7 @@
 import { type Static, Type as t } from '@sinclair/typebox'
 import { op } from '#api/http/op.ts'
 import { jsonText } from '#api/http/reply.ts'
-import { isOwn, ownerOf, sessionOf, tellSession } from '#api/import/parts/session.ts'
+import { ownerOf, sessionOf, tellSession } from '#api/import/parts/session.ts'
 import { invalidParam } from '#core/error.ts'
 import { EventId, open, RoomId } from '#core/schema.ts'
 import type { ImportPosition } from '#engine/worker/import-steps.ts'
@@ -93,19 +93,18 @@ export const listImports = op({
     const rows = await sessions.list(ctx.sql, {
       roomId: query.room_id,
       source: query.source,
-      owner: undefined,
+      owner: who.admin ? undefined : ownerOf(who),
       limit: maxListed,
     })
-    const own = rows.filter((row) => isOwn(who, row.owner))
-    return { sessions: await Promise.all(own.map((row) => tell(ctx, row))) }
+    return { sessions: await tell(ctx, rows) }
   },
 })
 
-const tell = async ({ sql }: Context, row: sessions.SessionRow) =>
-  tellSession(
-    row,
-    row.state === 'open' ? await sessions.waitingIn(sql, row.shard, row.session_nid) : 0,
-  )
+async function tell({ sql }: Context, rows: readonly sessions.SessionRow[]) {
+  const open = rows.filter(({ state }) => state === 'open')
+  const waiting = await sessions.waitingIn(sql, open)
+  return rows.map((row) => tellSession(row, waiting.get(row.session_nid) ?? 0))
+}
 
 export const getImport = op({
   id: 'getImport',
@@ -116,6 +115,7 @@ export const getImport = op({
   response: open({ session_id: t.String(), state: t.String(), next_batch: t.Integer() }),
 
   async run({ who, params: { sessionId } }, ctx) {
-    return tell(ctx, await sessionOf(ctx, who, sessionId))
+    const [told] = await tell(ctx, [await sessionOf(ctx, who, sessionId)])
+    return told!
   },
 })

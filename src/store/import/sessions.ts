@@ -97,12 +97,17 @@ export const list = (sql: Sql, { roomId, source, owner, limit }: Wanted) =>
     order by created_at desc, session_nid desc
     limit ${limit}`
 
-/** How many records wait for what they relate to. */
-export async function waitingIn(sql: Sql, shard: number, sessionNid: number): Promise<number> {
-  const [row] = await sql<{ waiting: number }[]>`
-    select count(*)::integer as waiting from import_waiting
-    where shard = ${shard} and session_nid = ${sessionNid}`
-  return row!.waiting
+/** How many records wait for what they relate to, by session. */
+export async function waitingIn(sql: Sql, keys: readonly Key[]): Promise<Map<number, number>> {
+  const rows = await sql<{ session_nid: number; waiting: number }[]>`
+    select w.session_nid, count(*)::integer as waiting
+    from unnest(
+      ${keys.map(({ shard }) => shard)}::smallint[],
+      ${keys.map(({ session_nid: nid }) => nid)}::bigint[]
+    ) k (shard, session_nid)
+    join import_waiting w on w.shard = k.shard and w.session_nid = k.session_nid
+    group by w.session_nid`
+  return new Map(rows.map(({ session_nid: nid, waiting }) => [nid, waiting]))
 }
 
 export type Key = Pick<SessionRow, 'shard' | 'session_nid'>

@@ -62,8 +62,16 @@ describe('an application service', () => {
     const session = opened.body.session_id
     for (const client of [asSms, alice.client])
       expect((await client.get(`${path}/${session}`)).status).toBe(client === asSms ? 404 : 403)
+    // However many imports of others came since.
+    await db.pool`
+      insert into import_sessions (shard, session_nid, room_nid, chain, base_snapshot, session_id,
+        room_id, source, owner, mode, wish, state, anchors, created_at)
+      select 1, -n, -n, -n, 1, 'other' || n, '!other', 'a', '@other:here.example', 'insert', '{}',
+        'aborted', '{}', 1e15
+      from generate_series(1, 1000) n`
     expect((await asSms.get(path)).body.sessions).toEqual([])
     expect((await asIrc.get(path)).body.sessions).toHaveLength(1)
+    expect((await root.client.get(path)).body.sessions).toHaveLength(1000)
     const one = '@_irc_one:here.example'
     const batch = `${path}/${session}/batches/0`
     const foreign = { people: [{ user_id: ghost('ann') }], records: [] }

@@ -18,7 +18,7 @@ export async function sessionOf(
 export const ownerOf = ({ userId, appservice }: Session): string =>
   appservice ? `appservice ${appservice.id}` : userId
 
-export const isOwn = (who: Session, owner: string): boolean => who.admin || ownerOf(who) === owner
+const isOwn = (who: Session, owner: string): boolean => who.admin || ownerOf(who) === owner
 
 /** A session as its importer is told of it. */
 export const tellSession = (row: sessions.SessionRow, waiting: number) => ({
