@@ -159,7 +159,50 @@ program
   .addOption(planOption)
   .action((options: { plan: string }) => end((console) => report(options.plan, console)))
 
-for (const command of program.commands) command.showHelpAfterError()
+const examples: { [command: string]: string[] } = {
+  inspect: [
+    'inspect export.zip                     what is in it, in a few lines',
+    'inspect ~/exports/slack --format slack  where it is not recognized',
+    '--json inspect export.zip > rooms.json  for programs',
+  ],
+  plan: [
+    'plan export.zip --server http://127.0.0.1:8008',
+    'plan export.zip --server http://127.0.0.1:8008 --map map.toml --out slack.toml',
+    '',
+    'map.toml:',
+    '  [users]',
+    '  alice = "@alice:example.org"        # by ID, user name, address or name',
+    '  "spam@example.org" = "skip"',
+    '  [rooms]',
+    '  general = "#general:example.org"    # by ID or name; "create", "skip"',
+  ],
+  run: [
+    'run plan.toml --dry-run                 everything but writing, and about how much it is',
+    'run plan.toml                           again, it goes on, and brings what is new',
+    'run plan.toml --rooms "team-*" --since 2020-01-01',
+    'run plan.toml --update                  also edits and reactions since the last export',
+    'run plan.toml --rate 500                on a server that is busy',
+  ],
+  status: ['status', 'status --plan slack.toml'],
+  verify: [
+    'verify                                  as the importer reads it',
+    'verify --reader-token-file bob.token    as a plain user in the rooms reads it',
+    'verify --full',
+    'verify --from-server https://other.example --reader-token-file eve.token',
+  ],
+  undo: [
+    'undo SESSION                            `status` lists them',
+    'undo --all --plan slack.toml',
+  ],
+  report: ['report', '--json report | grep media_gone'],
+}
+for (const command of program.commands) {
+  command.showHelpAfterError('(`--help` has examples)')
+  const lines = (examples[command.name()] ?? []).map((line) =>
+    /^(\s|map\.toml|$)/.test(line) ? `  ${line}` : `  bun run import ${line}`,
+  )
+  command.addHelpText('after', `\nExamples:\n${lines.join('\n')}`)
+}
 
 function token(): string | undefined {
   return process.env['LANEWAY_TOKEN'] || undefined

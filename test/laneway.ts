@@ -176,6 +176,7 @@ export type HistoryEvent = {
   event_id: string
   type: string
   sender: string
+  origin_server_ts: number
   content: Record<string, unknown>
 }
 

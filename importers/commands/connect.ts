@@ -27,19 +27,33 @@ export async function connect(
   console: Console,
 ): Promise<Connection> {
   const token = await tokenOf(credentials)
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
+    throw new Stop(`${url} is no address of a server: it is to be as http://127.0.0.1:8008`)
   const server = new Server(url, token, console.stop)
   const api = new ImportApi(server)
+  let waits = 0
+  server.onWait = (why) => {
+    // A moment's silence is nothing to tell of; a long one is told now and then.
+    if (++waits % 8 === 3) console.warn(`Waiting for ${server.url} (${why})`)
+  }
   try {
     const who = await server.get('/_matrix/client/v3/account/whoami')
     await api.sessions({})
     return { server, api, userId: (who as { user_id: string }).user_id }
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    if (error.status === 401) throw new Stop(`${url} does not know the token (${error.message})`)
+    if (error.status === 401)
+      throw new Stop(
+        `${url} does not know the token (${error.message}): log in again, or look at LANEWAY_TOKEN`,
+      )
     if (error.status === 403)
-      throw new Stop(`The token may not import into ${url}: ${error.message}`)
+      throw new Stop(
+        `The token may not import into ${url}: ${error.message}. It is to be that of an administrator or of an application service`,
+      )
     if (error.status === 404)
-      throw new Stop(`${url} has no import API: is it a Laneway? (${error.message})`)
+      throw new Stop(
+        `${url} has no import API: is it a Laneway, and not a proxy that hides /_laneway? (${error.message})`,
+      )
     throw error
   }
 }

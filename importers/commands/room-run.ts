@@ -114,7 +114,7 @@ export class RoomRun {
     if (roomId !== null) return roomId
     const { to, mode, name, topic, visibility } = this.#planned
     if (mode === 'archive' && to === 'create')
-      throw new Stop(`${this.#room.id}: an archive needs a room that it belongs to`)
+      throw new Stop(`${this.#room.id}: an archive needs a room that it belongs to, in \`to\``)
     const isNew = to === 'create' || mode === 'archive'
     const title = name ?? this.#room.name ?? this.#room.id
     const found = isNew

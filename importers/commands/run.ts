@@ -53,7 +53,10 @@ export async function run(planPath: string, options: RunOptions, console: Consol
   const source = await openSource(plan.export.path, (problem) => problems.add('send', problem))
   try {
     const format = formats.find(({ name }) => name === plan.export.format)
-    if (!format) throw new Stop(`There is no format ${plan.export.format}`)
+    if (!format)
+      throw new Stop(
+        `There is no format ${plan.export.format}; there are ${formats.map(({ name }) => name).join(', ')}`,
+      )
     problems.again('dry')
     if (options.restart) await restart(db, connection)
     const tz = plan.export.timezone
@@ -92,7 +95,12 @@ function workOf(plan: Plan, ledger: Ledger, { rooms: wanted, mode }: RunOptions)
       const room = byId.get(planned.from)
       return room ? [{ planned: { ...planned, ...(mode && { mode }) }, room }] : []
     })
-  if (work.length === 0) throw new Stop('The plan has no room that is to be imported')
+  if (work.length === 0)
+    throw new Stop(
+      wanted === undefined
+        ? 'The plan has no room that is to be imported: look at `to` of its rooms'
+        : `No room of the plan that is to be imported is called ${wanted}`,
+    )
   return work
 }
 

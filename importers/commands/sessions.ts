@@ -19,7 +19,8 @@ export function sessionsOf(ledger: Ledger, wanted: string | undefined): Session[
   const all = ledger.sessions().filter((each) => each.state !== 'aborted')
   if (wanted === undefined) return all
   const found = all.filter((each) => each.session_id === wanted)
-  if (found.length === 0) throw new Stop(`The plan has no session ${wanted}`)
+  if (found.length === 0)
+    throw new Stop(`The plan has no session ${wanted}: \`import status\` lists them`)
   return found
 }
 

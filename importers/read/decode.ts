@@ -1,5 +1,6 @@
 import type { Place, ReadContext } from '#importers/format.ts'
 import type { Source } from '#importers/source.ts'
+import { Stop } from '#importers/stop.ts'
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const western = new TextDecoder('windows-1252')
@@ -40,6 +41,7 @@ export async function* bytesOf(
       read += value.length
       return value
     } catch (error) {
+      if (error instanceof Stop) throw error
       context.problem({
         class: 'malformed',
         reason: `It cannot be read further (${String(error)})`,

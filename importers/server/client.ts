@@ -41,6 +41,8 @@ const largestAnswer = 64 * 1024 * 1024
  */
 export class Server {
   readonly url: string
+  /** Told each time that it is asked again, with what it said or why it said nothing. */
+  onWait: ((why: string) => void) | undefined
   readonly #token: string | undefined
   readonly #signal: AbortSignal
   readonly #patience: number
@@ -93,6 +95,7 @@ export class Server {
           `${this.url} does not answer (${why}). What was done is safe; the same command goes on`,
         )
       }
+      this.onWait?.(why)
       await this.#sleep(pause)
     }
   }

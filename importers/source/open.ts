@@ -12,7 +12,7 @@ export async function openSource(
   report: (problem: Problem) => void,
 ): Promise<Source> {
   const found = await stat(path).catch(() => undefined)
-  if (!found) throw new Stop(`There is no file or folder ${path}`)
+  if (!found) throw new Stop(`There is no file or folder ${path}: give the path of an export`)
   if (found.isDirectory()) return openFolder(path)
   const magic = new Uint8Array(await Bun.file(path).slice(0, 4).arrayBuffer())
   if (magic[0] === 0x50 && magic[1] === 0x4b && magic[2]! <= 8) return openZip(path, report)

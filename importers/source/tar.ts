@@ -32,7 +32,9 @@ export async function openTar(path: string, report: (problem: Problem) => void):
       unpacked += entry.header.size ?? 0
       if (isBombTogether(packed, unpacked)) {
         await rm(folder, { recursive: true, force: true })
-        throw new Stop(`${path} unpacks to so much more than it is that it is not read`)
+        throw new Stop(
+          `${path} unpacks to so much more than it is that it is not read: if you trust it, unpack it, and give its folder`,
+        )
       }
       const target = targetOf(entry.header, report)
       if (target === undefined) {

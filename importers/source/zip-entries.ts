@@ -50,7 +50,9 @@ export class ZipEntries<T> {
       this.#entries.set(name, { size: entry.unpacked, where })
     }
     if (isBombTogether(this.#packed, this.#unpacked) || this.#entries.size > mostEntries)
-      throw new Stop(`${this.#path} unpacks to so much more than it is that it is not read`)
+      throw new Stop(
+        `${this.#path} unpacks to so much more than it is that it is not read: if you trust it, unpack it, and give its folder`,
+      )
   }
 
   #refuse(name: string, reason: string): void {

@@ -118,7 +118,9 @@ export function openState(folder: string): Database {
       db.run(`pragma user_version = ${version}`)
     })()
   } else if (found !== version)
-    throw new Stop(`${file} is of another version of this program (${found}); begin with --restart`)
+    throw new Stop(
+      `${file} is of another version of this program (${found}): delete it, and run again. What is on the server is not imported twice`,
+    )
   return db
 }
 

@@ -15,6 +15,8 @@ export function bytesToRead({ entries }: Source, { passes = 1 }: Format): number
   return entries.reduce((sum, { size }) => sum + size, 0) * passes
 }
 
+const toldEvery = 4 * 1024 * 1024
+
 /** Counts what is read of an export: of each file as often as it is read whole, and no part of that twice. */
 class Counted {
   bytes = 0
@@ -22,7 +24,11 @@ class Counted {
   /** By the names of files: how far each pass over it came. */
   readonly #passes = new Map<string, { begun: number; ends: number[] }>()
 
-  constructor(source: Source, passes: number) {
+  readonly #onBytes: () => void
+  #told = 0
+
+  constructor(source: Source, passes: number, onBytes: () => void) {
+    this.#onBytes = onBytes
     this.source = {
       ...source,
       open: (name) => this.#count(name, passes, source.open(name)),
@@ -42,6 +48,11 @@ class Counted {
       at += chunk.length
       this.bytes += Math.max(at - file.ends[pass]!, 0)
       file.ends[pass] = Math.max(at, file.ends[pass]!)
+      // A format may read much before it has anything to say.
+      if (this.bytes - this.#told > toldEvery) {
+        this.#told = this.bytes
+        this.#onBytes()
+      }
       yield chunk
     }
   }
@@ -80,9 +91,10 @@ export async function readExport(
   const known = Number(meta.get('known') ?? 0)
   forgetHalf(db, known)
   problems.again('read')
-  const counted = new Counted(source, format.passes ?? 1)
   const changes = new Changes(db, update)
   const spool = new Spool(db, problems, known, { changes })
+  const tell = () => onProgress(spool.records, counted.bytes)
+  const counted = new Counted(source, format.passes ?? 1, tell)
   const context = {
     options,
     problem: (problem: Parameters<Spool['problem']>[0]) => spool.problem(problem),
@@ -91,12 +103,12 @@ export async function readExport(
     let told = 0
     for await (const item of format.read(counted.source, context)) {
       spool.add(item)
-      if (++told % 2000 === 0) onProgress(spool.records, counted.bytes)
+      if (++told % 2000 === 0) tell()
     }
   } finally {
     spool.flush()
   }
-  onProgress(spool.records, counted.bytes)
+  tell()
   resolve(db, problems, known)
   db.transaction(() => {
     meta.set('known', String(new Ledger(db).lastSeq()))

@@ -5,7 +5,7 @@ import { Scratch } from '#importers/read/scratch.ts'
 import type { Source } from '#importers/source.ts'
 import { MessageReader, topicOf } from './messages.ts'
 import { Realm, reactionsSchema, streamRoom } from './realm.ts'
-import { Topics } from './topics.ts'
+import { Topics, topicsSchema } from './topics.ts'
 
 /** Zulip's export of an organization: its tables in realm.json, and its messages in numbered files. */
 export const zulip: Format = {
@@ -43,11 +43,11 @@ async function* read(source: Source, context: ReadContext): AsyncGenerator<Item>
   const [, folder = ''] = realms.reduce((one, other) =>
     other[0].length < one[0].length ? other : one,
   )
-  using scratch = new Scratch(reactionsSchema)
+  using scratch = new Scratch(`${reactionsSchema}; ${topicsSchema}`)
   const realm = new Realm(source, folder)
   yield* realm.read(scratch, context)
   yield* realm.rooms()
-  const topics = new Topics()
+  const topics = new Topics(scratch)
   await noteTopics(source, files, realm, topics, context)
   const reader = new MessageReader(realm, topics, scratch, context)
   for (const file of files) {

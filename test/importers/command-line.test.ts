@@ -31,6 +31,20 @@ test('--help has every command, examples and exit codes', async () => {
   expect(out).toContain('3 finished')
 })
 
+test.each(['inspect', 'plan', 'run', 'status', 'verify', 'undo', 'report'])(
+  '--help of a command has its options and examples',
+  async (command) => {
+    const { code, out } = await program([command, '--help'])
+    expect(code).toBe(0)
+    expect(out).toContain(`Usage: bun run import ${command}`)
+    const [, examples = ''] = out.split('Examples:')
+    expect(examples).toMatch(new RegExp(`bun run import (--json )?${command}`))
+    // Whatever an example says is an option.
+    for (const [option] of examples.matchAll(/(?<=\s)--[a-z-]+/g))
+      if (option !== '--json') expect(out.split('Examples:')[0]).toContain(option)
+  },
+)
+
 test('inspect says what an export is and why, what is in it, and ends with 3 for what it cannot read', async () => {
   const fixture = join(import.meta.dir, 'fixtures/gitter/rest')
   const { code, out } = await program(['inspect', fixture])
@@ -53,8 +67,13 @@ test('what is no export, no plan, no number and no token ends with 1 and one sen
     [['inspect', join(folder.path, 'gone')], 'There is no file or folder'],
     [['run', join(folder.path, 'plan.toml')], 'There is no plan'],
     [['run', '--jobs', 'many'], 'It is to be a number'],
+    [['run', '--bogus'], '`--help` has examples'],
+    [['inspect', folder.path, '--format', 'bogus'], 'There is no format bogus; there are'],
+    [['report', '--plan', join(folder.path, 'plan.toml')], 'plan EXPORT` writes one'],
     [['plan', folder.path, '--server', 'http://127.0.0.1:9'], 'An access token'],
   ]
+  const server = ['plan', folder.path, '--server', 'home.test']
+  cases.push([[...server, '--token-file', join(folder.path, 'a.txt')], 'is no address of a server'])
   const ended = await Promise.all(cases.map(([args]) => program(args)))
   expect(ended.map(({ code }) => code)).toEqual(cases.map(() => 1))
   for (const [index, [, sentence]] of cases.entries())

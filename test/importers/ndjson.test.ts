@@ -64,6 +64,37 @@ test.each([
   expect(problems[0]!.reason).toContain(reason)
 })
 
+const heard = { kind: 'message', room: 'r', id: 'm', sender: 'u', time: 1.6e12 }
+const inBytes = (name: string, text: string): Buffer => {
+  if (name === 'UTF-16') return Buffer.from(`\uFEFF${text}`, 'utf16le')
+  if (name === 'UTF-16, big end first') return Buffer.from(`\uFEFF${text}`, 'utf16le').swap16()
+  return Buffer.from(
+    name === 'UTF-8 with a mark' ? `\uFEFF${text}` : text,
+    name === 'latin-1' ? 'latin1' : 'utf8',
+  )
+}
+
+test.each([
+  ['UTF-8 with a mark', 0],
+  ['UTF-16', 0],
+  ['UTF-16, big end first', 0],
+  ['latin-1', 1],
+])('a file in %s keeps its letters', async (name, told) => {
+  const text = [
+    { ...heard, body: 'früh' },
+    { ...heard, id: 'n', body: 'plain' },
+  ]
+    .map((each) => `${JSON.stringify(each)}\n`)
+    .join('')
+  await using folder = await exportFolder({ 'a.ndjson': inBytes(name, text) })
+  const { items, problems } = await itemsOf(ndjson, folder.path)
+  expect(items).toMatchObject([{ body: 'früh' }, { body: 'plain' }])
+  // What names no encoding is taken for the likeliest, which is told.
+  expect(problems.map((each) => each.class)).toEqual(
+    Array.from({ length: told }, () => 'encoding' as const),
+  )
+})
+
 test('it is recognized by the kind of its first record, and by nothing else', async () => {
   await using ours = await exportFolder({ 'a.ndjson': JSON.stringify(room) })
   await using other = await exportFolder({ 'a.ndjson': '{"type":"version"}' })

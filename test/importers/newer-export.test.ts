@@ -26,6 +26,15 @@ test('a newer export adds only what is new', async () => {
   ])
 })
 
+test('a newer export that lacks what was imported last adds only what is new', async () => {
+  await using it = await prepared(lines(10))
+  await it.run()
+  await Bun.write(it.file, people + lines(9) + line(10))
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(11))
+  expect([...it.server.sessions.values()].map(({ accepted }) => accepted)).toEqual([10, 1])
+})
+
 const shown = (server: FakeServer) =>
   server.rooms.get(roomId)!.events.map(({ type, content }) => {
     const edited = content['m.new_content'] as { body?: string } | undefined

@@ -210,7 +210,7 @@ test('files at addresses within private networks are not fetched unless it is sa
 })
 
 test('a link that leads to a page to log in with is told, and the page is not taken for the file', async () => {
-  await using elsewhere = Bun.serve({
+  using elsewhere = Bun.serve({
     port: 0,
     hostname: '127.0.0.1',
     fetch(request) {
@@ -270,29 +270,40 @@ test('verify finds everything in place, and what is lost, moved or changed', asy
 test('the room as another server reads it: what is missing there, and what is out of order', async () => {
   await using it = await prepared(lines(250))
   await it.run()
-  await using other = new FakeServer()
+  await using elsewhere = new FakeServer()
   const { events } = it.server.rooms.get(roomId)!
   const look = async (read: typeof events) => {
-    other.rooms.set(roomId, { events: read, creation: {} })
+    elsewhere.rooms.set(roomId, { events: read, creation: {} })
     const console = quiet()
     const code = await verify(
       undefined,
-      { ...access, plan: it.planPath, sample: 1, fromServer: other.url, readerToken: 'theirs' },
+      { ...access, plan: it.planPath, sample: 1, fromServer: elsewhere.url, readerToken: 'theirs' },
       console,
     )
+    type Told = { missing?: number; outOfOrder?: number; differing?: number; text: string }
     const told = console.told.map(
-      (each) => JSON.parse(each) as { found?: unknown; missing?: number },
+      (each) => JSON.parse(each) as Told & { found_hash?: string; expected_hash?: string },
     )
-    const { missing, outOfOrder } = told.find(({ missing: gaps }) => gaps !== undefined) as {
-      missing: number
-      outOfOrder: number
-    }
-    return { code, missing, outOfOrder }
+    const { missing, outOfOrder, differing, ...hashes } = told.find(
+      ({ missing: gaps }) => gaps !== undefined,
+    )!
+    const isSame = hashes.found_hash === hashes.expected_hash
+    const text = told.map((each) => each.text).join('\n')
+    return { code, missing, outOfOrder, differing, isSame, text }
   }
-  expect(await look(events)).toEqual({ code: 0, missing: 0, outOfOrder: 0 })
-  expect(await look(events.slice(100))).toEqual({ code: 3, missing: 100, outOfOrder: 0 })
+  const good = { code: 0, missing: 0, outOfOrder: 0, differing: 0, isSame: true }
+  const bad = { ...good, code: 3, isSame: false }
+  expect(await look(events)).toMatchObject(good)
+  const gone = expect.stringContaining(`It is missing there: ${events[5]!.event_id}`)
+  expect(await look(events.slice(100))).toMatchObject({ ...bad, missing: 100, text: gone })
+  // Both ways.
   const swapped = [...events.slice(0, 9), events[10]!, events[9]!, ...events.slice(11)]
-  expect(await look(swapped)).toEqual({ code: 3, missing: 0, outOfOrder: 1 })
+  expect(await look(swapped)).toMatchObject({ ...bad, outOfOrder: 2 })
+  const other = { ...events[7]!, content: { ...events[7]!.content, body: 'never said' } }
+  const changed = [...events.slice(0, 7), other, ...events.slice(8)]
+  expect(await look(changed)).toMatchObject({ ...bad, differing: 1 })
+  const twice = [...events.slice(0, 9), ...events.slice(8)]
+  expect(await look(twice)).toMatchObject({ code: 3, differing: 1 })
 })
 
 test('undo takes a session back, and it can be imported again', async () => {

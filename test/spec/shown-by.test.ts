@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { readLedger, readNotYet } from '#test/spec/ledger.ts'
+import { goneAmong } from '#test/spec/texts-in.ts'
 
 /**
  * shown-by.tsv says which test shows each route between servers, served and called, each rule that
@@ -16,7 +17,6 @@ type Row = {
 }
 const columns = ['kind', 'what', 'how', 'file', 'test'] as const
 
-const root = join(import.meta.dir, '../..')
 const [head, ...lines] = (await Bun.file(join(import.meta.dir, 'shown-by.tsv')).text())
   .trimEnd()
   .split('\n')
@@ -60,20 +60,7 @@ test('every row is whole, and says what no other says', () => {
   expect(lines.filter((line, index) => lines.indexOf(line) !== index)).toEqual([])
 })
 
-/** The titles of a test file, of groups, and of the cases of a table: all texts that stand in it. */
-async function textsIn(file: string): Promise<Set<string>> {
-  const source = await Bun.file(join(root, file)).text()
-  // Tests that are skipped show nothing.
-  const run = source.replace(/\b(?:test|describe)\.(?:skip|todo)\w*\([^\n]*/g, '')
-  return new Set(Array.from(run.matchAll(/(['"`])((?:\\.|(?!\1).)*)\1/g), (match) => match[2]!))
-}
-
 test('every test that is named is there', async () => {
-  const files = new Set(rows.map(({ file }) => file))
-  for (const file of files) expect(file).toMatch(/^test\/.*\.test\.ts$/)
-  const texts = new Map(
-    await Promise.all([...files].map(async (file) => [file, await textsIn(file)] as const)),
-  )
-  const gone = rows.filter((row) => !texts.get(row.file)!.has(row.test))
-  expect(gone.map(({ file, test: name }) => `${file}: ${name}`)).toEqual([])
+  for (const { file } of rows) expect(file).toMatch(/^test\/.*\.test\.ts$/)
+  expect(await goneAmong(rows)).toEqual([])
 })
