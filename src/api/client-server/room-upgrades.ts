@@ -15,6 +15,7 @@ import { notInRoom } from '#engine/read/room.ts'
 import { readUpgradable } from '#engine/read/upgradable.ts'
 import { planUpgrade } from '#engine/room/local/plan-upgrade.ts'
 import type { LocalEvent } from '#engine/worker/protocol.ts'
+import * as networkRooms from '#store/user/network-rooms.ts'
 import * as publishedRooms from '#store/user/published-rooms.ts'
 import * as roomAliases from '#store/user/room-aliases.ts'
 import type { Context } from '#src/context.ts'
@@ -62,6 +63,7 @@ export const upgradeRoom = op({
     await sendAll(ctx, plan.roomId, plan.rest)
     await roomAliases.move(ctx.sql, roomId, plan.roomId)
     await publishedRooms.move(ctx.sql, roomId, plan.roomId)
+    await networkRooms.move(ctx.sql, roomId, plan.roomId)
     await close(ctx, userId, roomId, plan.roomId, state)
     await takeSettingsAlong(ctx, userId, plan.roomId, { isOwnWork: true })
     return { replacement_room: plan.roomId }

@@ -85,7 +85,7 @@ export class AppserviceFollower {
     await follow.write(sql, 'rooms', stretches, news, clock())
     news.end()
     this.#shards.moved('rooms', stretches)
-    this.#told(onQueued, news.events, news.lists)
+    this.#told(onQueued, news.events, [...news.lists, ...news.listsOf])
   }
 
   #told(

@@ -1,13 +1,19 @@
 import { takesEphemeral, takesToDevice } from '#core/appservice.ts'
 import { domainOf } from '#core/ids.ts'
 import type { Follows, Places } from '#engine/appservice/follows.ts'
-import type { RoomGuests } from '#engine/appservice/room-guests.ts'
+import type { Rolling, RoomGuests } from '#engine/appservice/room-guests.ts'
 import * as follow from '#store/appservice/follow.ts'
 import type { Entry, NewReceipt } from '#store/appservice/queue.ts'
 import type { Sql } from '#store/db.ts'
+import * as readState from '#store/room/read-state.ts'
 import type { Stretch } from '#store/two-cursors.ts'
 
-export type RoomNews = { events: Entry[]; lists: follow.ListNews[]; end: () => void }
+export type RoomNews = {
+  events: Entry[]
+  lists: follow.ListNews[]
+  listsOf: follow.ListsOfRoom[]
+  end: () => void
+}
 export type UserNews = {
   receipts: NewReceipt[]
   lists: follow.ListNews[]
@@ -73,7 +79,11 @@ export class Judge {
         moved.set(row.target, (moved.get(row.target) ?? new Set()).add(place))
       }
     }
-    return { events, lists: await this.#whoMoved(moved), end: rolling.end }
+    const [lists, listsOf] = await Promise.all([
+      this.#whoMoved(moved),
+      this.#newlyEncrypted(rows, rolling, (shard) => highs.get(shard)!),
+    ])
+    return { events, lists, listsOf, end: rolling.end }
   }
 
   async users(stretches: readonly Stretch[]): Promise<UserNews> {
@@ -149,6 +159,46 @@ export class Judge {
         .filter((place) => this.#encrypting.has(place))
         .map((place) => ({ appserviceNid: this.#follows.all[place]!.nid, userId, left: false }))
     })
+  }
+
+  /** Encrypted rooms into which the first user of some came; and those that are encrypted from now on. MSC3202 */
+  async #newlyEncrypted(
+    rows: readonly follow.Fresh[],
+    rolling: Rolling,
+    highOf: (shard: number) => number,
+  ): Promise<follow.ListsOfRoom[]> {
+    if (this.#encrypting.size === 0) return []
+    const turned = rows
+      .filter(({ encrypts }) => encrypts)
+      .map((row) => ({ ...row, places: rolling.at(row.room_nid, highOf(row.shard)) }))
+    const came = rolling.came().map(({ shard, room_nid: roomNid, places }) => ({
+      shard,
+      roomNid,
+      places: places.filter((place) => this.#encrypting.has(place)),
+    }))
+    const asked = came.filter(({ places }) => places.length > 0)
+    const keys = asked.map(({ shard, roomNid }) => ({
+      shard,
+      roomNid,
+      at: highOf(shard),
+      type: 'm.room.encryption',
+      stateKey: '',
+    }))
+    const state = keys.length > 0 ? await readState.keysAt(this.#sql, keys) : []
+    const encrypted = new Set(state.map((row) => row.room_nid))
+    const rooms = [
+      ...turned.map(({ shard, room_nid: roomNid, places }) => ({ shard, roomNid, places })),
+      ...asked.filter(({ roomNid }) => encrypted.has(roomNid)),
+    ]
+    return rooms.flatMap(({ shard, roomNid, places }) =>
+      places
+        .filter((place) => this.#encrypting.has(place))
+        .map((place) => ({
+          appserviceNid: this.#follows.all[place]!.nid,
+          shard,
+          room_nid: roomNid,
+        })),
+    )
   }
 
   /** Whose members came into a room with users of application services, or share none with them any more. */

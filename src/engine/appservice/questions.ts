@@ -178,7 +178,9 @@ export class Questions {
   async #askAll(of: readonly Asked[], kind: 'users' | 'aliases', id: string): Promise<boolean> {
     const path = `/${kind === 'users' ? 'users' : 'rooms'}/${encodeURIComponent(id)}`
     const answers = await Promise.all(
-      of.map((each) => (each.isAway() ? undefined : askAgain(each, { path, legacyPath: path }))),
+      of.map(async (each) =>
+        each.isAway() ? undefined : askAgain(each, { path, legacyPath: path }),
+      ),
     )
     if (answers.some((answer) => answer && isSuccess(answer.status))) return true
     // One that is away now may be back in a moment.

@@ -90,6 +90,11 @@ export class RoomGuests {
     }
     return {
       at: (nid, position) => rolling.get(nid)?.at(position) ?? [],
+      came: () =>
+        rooms.flatMap((room) => {
+          const places = rolling.get(room.room_nid)!.came
+          return places.length > 0 ? [{ ...room, places }] : []
+        }),
       end: () => {
         for (const [nid, { counts, upTo, keeps }] of rolling)
           if (keeps && age === this.#age) this.#kept.set(nid, { counts, upTo })
@@ -120,8 +125,12 @@ export class RoomGuests {
       return new RoomRoll(new Map(kept.counts), steps, this.#follows, upTo, true)
     }
     const users = lists.get(nid) ?? (await this.#read([room])).get(nid)!
-    if (isReplaced)
-      return new RoomRoll(countsOf(users, this.#follows), [], this.#follows, upTo, false)
+    if (isReplaced) {
+      const counts = countsOf(users, this.#follows)
+      const were = this.#kept.peek(nid)?.counts
+      const came = [...counts.keys()].filter((place) => !were?.has(place))
+      return new RoomRoll(counts, [], this.#follows, upTo, false, came)
+    }
     const steps = own.filter(({ position }) => position <= upTo)
     return new RoomRoll(
       countsOf(before(users, own), this.#follows),
@@ -163,6 +172,8 @@ export class RoomGuests {
 export type Rolling = {
   /** Whose users are joined to a room when its event of this position is visible. */
   at: (roomNid: number, position: number) => Places
+  /** In which rooms were no users of whom, until one came. */
+  came: () => (Room & { places: Places })[]
   end: () => void
 }
 
@@ -209,6 +220,7 @@ class RoomRoll {
   readonly #counts: Counts
   readonly #moves: readonly follow.Move[]
   readonly #follows: Follows
+  readonly #came: Set<number>
   #next = 0
   #places: Places | undefined
 
@@ -218,12 +230,14 @@ class RoomRoll {
     follows: Follows,
     upTo: number,
     keeps: boolean,
+    came: Places = [],
   ) {
     this.#counts = counts
     this.#moves = moves
     this.#follows = follows
     this.upTo = upTo
     this.keeps = keeps
+    this.#came = new Set(came)
   }
 
   at(position: number): Places {
@@ -240,10 +254,19 @@ class RoomRoll {
     return this.#counts
   }
 
+  /** Who came within the batch. */
+  get came(): Places {
+    this.at(this.upTo)
+    return [...this.#came]
+  }
+
   #take({ user_id: id, old_membership: old, new_membership: now }: follow.Move): void {
     this.#next++
     const [was, is] = [old === 'join', now === 'join']
     if (id === null || was === is) return
+    if (is)
+      for (const place of this.#follows.ofUser(id))
+        if (!this.#counts.has(place)) this.#came.add(place)
     change(this.#counts, this.#follows.ofUser(id), is ? 1 : -1)
     this.#places = undefined
   }

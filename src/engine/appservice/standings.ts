@@ -74,6 +74,6 @@ function inFlightOf(
   now: number,
 ): Standing['inFlight'] {
   if (txnId === null || body === null || madeAt === null) return undefined
-  const eventIds = stuck.eventsOf(body).map(({ event_id: id }) => String(id))
+  const eventIds = stuck.eventsOf(body).map(({ event_id: id }) => id as string)
   return { txnId, eventIds, size: body.length, forMs: Math.max(0, now - madeAt) }
 }

@@ -1,7 +1,14 @@
 import { type Pool, type Sql } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { type Stretch, move, stretchesOf } from '#store/two-cursors.ts'
-import { type Entry, type NewReceipt, put, putLists, putReceipts } from './queue.ts'
+import {
+  type Entry,
+  type NewReceipt,
+  put,
+  putLists,
+  putListsOfMembers,
+  putReceipts,
+} from './queue.ts'
 
 /** Begins to follow where the shards are now, unless they are followed already. */
 export const begin = (sql: Sql) =>
@@ -23,6 +30,8 @@ export type Fresh = {
   sender: string
   /** Whom a member event is about. */
   target: string | null
+  /** From here on the room is encrypted. */
+  encrypts: boolean
 }
 
 const { rejected, softFailed, outlier } = eventFlags
@@ -41,7 +50,7 @@ export const fresh = (sql: Sql, serverName: string, stretches: readonly Stretch[
     live as (
       select e.* from stretch s
       cross join lateral (
-        select shard, room_nid, event_nid, position, sender_nid, state_key_nid from events
+        select shard, room_nid, event_nid, position, sender_nid, state_key_nid, type_nid from events
         where shard = s.shard and position > s.low and position <= s.high
           and flags & ${rejected | softFailed | outlier} = 0
         order by position
@@ -49,7 +58,8 @@ export const fresh = (sql: Sql, serverName: string, stretches: readonly Stretch[
       ) e
     ),
     outside as (
-      select d.shard, d.room_nid, d.event_nid, d.position, e.sender_nid, d.state_key_nid
+      select d.shard, d.room_nid, d.event_nid, d.position, e.sender_nid, d.state_key_nid,
+        null::integer as type_nid
       from stretch s
       cross join lateral (
         select shard, room_nid, new_event_nid as event_nid, position, state_key_nid
@@ -75,10 +85,12 @@ export const fresh = (sql: Sql, serverName: string, stretches: readonly Stretch[
           select k.state_key from state_keys k
           where k.state_key_nid = f.state_key_nid
             and k.type_nid = (select type_nid from event_types where type = 'm.room.member')
-        ) as target
+        ) as target,
+        coalesce(f.state_key_nid is not null and f.type_nid = (
+          select type_nid from event_types where type = 'm.room.encryption'), false) as encrypts
       from (select *, false as from_outside from live union all select *, true from outside) f
     )
-    select shard, room_nid, room_id, event_nid, position, sender, target from named
+    select shard, room_nid, room_id, event_nid, position, sender, target, encrypts from named
     where room_id is not null and sender is not null and (not from_outside
       or right(target, ${serverName.length + 1}) = ${`:${serverName}`})
     order by shard, position, event_nid`
@@ -216,6 +228,7 @@ export const addressed = (sql: Sql, stretches: readonly Stretch[]) =>
       limit ${most}
     ) d`
 
+export type ListsOfRoom = Room & { appserviceNid: number }
 export type ListNews = { appserviceNid: number; userId: string; left: boolean }
 
 /** Queues what some stretches of room or user shards have, and moves the cursors. */
@@ -227,15 +240,18 @@ export const write = (
     events?: readonly Entry[]
     receipts?: readonly NewReceipt[]
     lists?: readonly ListNews[]
+    /** Rooms of whose members all lists are new. */
+    listsOf?: readonly ListsOfRoom[]
   },
   now: number,
 ): Promise<unknown> =>
   pool.begin((sql) => {
-    const { events = [], receipts: read = [], lists = [] } = found
+    const { events = [], receipts: read = [], lists = [], listsOf = [] } = found
     return Promise.all([
       move(sql, 'appservice_cursors', of, stretches),
       events.length > 0 && put(sql, events, now),
       read.length > 0 && putReceipts(sql, read),
       lists.length > 0 && putLists(sql, lists),
+      listsOf.length > 0 && putListsOfMembers(sql, listsOf),
     ])
   })

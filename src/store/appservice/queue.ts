@@ -220,6 +220,25 @@ export const putLists = (
     on conflict (appservice_nid, user_id) do update
       set left_rooms = excluded.left_rooms, mark = default`
 
+/** Notes all who are joined to some rooms. */
+export const putListsOfMembers = (
+  sql: Sql,
+  rooms: readonly { appserviceNid: number; shard: number; room_nid: number }[],
+) =>
+  sql`
+    insert into appservice_lists as l (appservice_nid, user_id, left_rooms)
+    select distinct w.appservice_nid, u.user_id, false
+    from unnest(
+      ${rooms.map((room) => room.appserviceNid)}::integer[],
+      ${rooms.map((room) => room.shard)}::smallint[],
+      ${rooms.map((room) => room.room_nid)}::bigint[]
+    ) w (appservice_nid, shard, room_nid)
+    join rooms r on r.shard = w.shard and r.room_nid = w.room_nid
+    join memberships m on m.shard = r.shard and m.room_nid = r.room_nid
+      and m.generation = r.generation and m.membership = 'join'
+    join user_ids u on u.user_nid = m.user_nid
+    on conflict (appservice_nid, user_id) do update set left_rooms = false, mark = default`
+
 export const lists = (sql: Sql, appserviceNid: number, limit: number) =>
   sql<ListRow[]>`
     select user_id, left_rooms, mark from appservice_lists

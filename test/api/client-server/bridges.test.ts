@@ -14,7 +14,12 @@ const irc = registered('irc', listener.url, {
     aliases: [{ regex: '#irc_.*', exclusive: true }],
   },
 })
-const away = registered('away', `http://127.0.0.1:${closed}`)
+const away = registered('away', `http://127.0.0.1:${closed}`, {
+  namespaces: {
+    users: [{ regex: '@_away_.*', exclusive: true }],
+    aliases: [{ regex: '#away_.*', exclusive: true }],
+  },
+})
 const quiet = registered('quiet', null)
 const bridging = await Bridging.open(db, [irc, away, quiet])
 const { home } = bridging
@@ -138,6 +143,28 @@ describe('what is unknown here', () => {
   })
 })
 
+describe('what one would make that does not answer', () => {
+  test('is 408 for who asks, and is invited all the same', async () => {
+    const user = '@_away_somebody:here.example'
+    const asked = await Promise.all([
+      home.client.get(`/profile/${user}`),
+      home.client.get(`/directory/room/${encodeURIComponent('#away_den:here.example')}`),
+      alice.client.post(`/join/${encodeURIComponent('#away_den:here.example')}`, {}),
+    ])
+    expect(asked.map(({ status, body }) => [status, body.errcode])).toEqual([
+      [408, 'M_UNKNOWN'],
+      [408, 'M_UNKNOWN'],
+      [408, 'M_UNKNOWN'],
+    ])
+    home.roomAnswers = { changeMembership: () => ({ eventId: '$a', shard: 0, position: 0 }) }
+    const room = await home.story.room(alice.userId)
+    const invite = await alice.client.post(`/rooms/${encodeURIComponent(room.roomId)}/invite`, {
+      user_id: user,
+    })
+    expect(invite.status).toBe(200)
+  })
+})
+
 describe('third-party networks', () => {
   const protocol = {
     user_fields: ['nick'],
@@ -203,5 +230,28 @@ describe('third-party networks', () => {
       expect(await list({ third_party_instance_id: other })).toEqual(new Set())
     await asIrc.put(path, { visibility: 'private' })
     expect(await list(network)).toEqual(new Set())
+  })
+
+  test('keep a room that is replaced listed, as what takes its place', async () => {
+    const old = await home.story.room(alice.userId)
+    const path = (networkId: string) =>
+      `/directory/list/appservice/${networkId}/${encodeURIComponent(old.roomId)}`
+    for (const networkId of ['libera', 'oftc'])
+      await asIrc.put(path(networkId), { visibility: 'public' })
+    const landed = () => ({ eventId: '$a', shard: 0, position: 0 })
+    home.roomAnswers = { create: landed, send: landed }
+    const { status, body } = await alice.client.post(
+      `/rooms/${encodeURIComponent(old.roomId)}/upgrade`,
+      { new_version: '11' },
+    )
+    expect({ status, body }).toMatchObject({ status: 200 })
+    const rows = await db.pool<{ network_id: string; room_id: string }[]>`
+      select network_id, room_id from network_rooms
+      where appservice_id = 'irc' order by network_id`
+    const next = body.replacement_room as string
+    expect(rows.map(({ network_id: id, room_id: roomId }) => [id, roomId])).toEqual([
+      ['libera', next],
+      ['oftc', next],
+    ])
   })
 })

@@ -126,6 +126,38 @@ test('it hears of changed devices of those it shares a room with, and of who sha
   await until(() => listsOf('left').includes(stranger.userId))
 })
 
+test('it hears of all who are in an encrypted room when the first user of it comes, and when a room is encrypted', async () => {
+  const [member, plain, later] = [
+    await home.person('member'),
+    await home.person('plain'),
+    await home.person('later'),
+  ]
+  const encryption = { algorithm: 'm.megolm.v1.aes-sha2' }
+  const secret = await home.story.room(member.userId)
+  await secret.state(member.userId, 'm.room.encryption', '', encryption)
+  const open = await home.story.room(plain.userId)
+  await open.member(ghost, 'join')
+  const turning = await home.story.room(later.userId)
+  await turning.member(ghost, 'join')
+  await bridging.followed()
+  await secret.member(ghost, 'join')
+  await until(() => listsOf('changed').includes(member.userId))
+  // In a room without encryption nobody needs to know of devices.
+  for (const { userId } of [plain, later]) expect(listsOf('changed')).not.toContain(userId)
+  await turning.state(later.userId, 'm.room.encryption', '', encryption)
+  await until(() => listsOf('changed').includes(later.userId))
+  expect(listsOf('changed')).not.toContain(plain.userId)
+  // The second of its users brings nothing new.
+  const count = () => listsOf('changed').filter((id) => id === member.userId).length
+  const before = count()
+  const second = await bridging.ghost(irc, 'second')
+  await secret.member(second, 'join')
+  await secret.send(second, 'after')
+  await until(() => listener.texts.includes('after'))
+  await bridging.followed()
+  expect(count()).toBe(before)
+})
+
 test('it removes devices, and replaces keys of its users, without proving who it is', async () => {
   const keys = {
     master_key: {
