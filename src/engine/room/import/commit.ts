@@ -10,8 +10,9 @@ import * as localTxns from '#store/room/local-txns.ts'
 import { Intake } from '#engine/room/import/intake.ts'
 import { type Leader, leaderOf, markerType } from '#engine/room/import/leader.ts'
 import { type MemberWish, type Refusals, TakeMembers } from '#engine/room/import/members.ts'
-import { importTxn, Publish, type Published } from '#engine/room/import/publish.ts'
+import { type Drafts, importTxn, Publish, type Published } from '#engine/room/import/publish.ts'
 import type { Staging } from '#engine/room/import/staging.ts'
+import { withPolicySignatures } from '#engine/room/policy/policy.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import type { Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
@@ -69,10 +70,17 @@ async function finishChain(lane: Lane, staging: Staging, leader: Leader): Promis
     lost: failed.map(({ src_id, errcode, error }) => ({ src_id, errcode, error })),
   }
   if (!staging.tip) return { published: undefined, told }
-  const published = await lane.perform<Published>(
-    (answer) => new Publish(answer, staging, leader.userId),
-  )
-  return { published, told }
+  return { published: await publish(lane, staging, leader), told }
+}
+
+/** Ties it into the room, signed by its policy server if it has one. What is history that server is not asked of. */
+function publish(lane: Lane, staging: Staging, leader: Leader): Promise<Published> {
+  const drafts: Drafts = new Map()
+  return withPolicySignatures(lane, (signed) => {
+    const draft = signed && drafts.get(signed.event.type)
+    if (draft) Object.assign(draft, signed)
+    return lane.perform((answer) => new Publish(answer, staging, leader.userId, drafts))
+  })
 }
 
 /** It was published, and the server ended before it could say so. */
@@ -139,7 +147,7 @@ async function mark(
     return eventId
   } catch (error) {
     // What is imported is there without it, too.
-    if (error instanceof MatrixError && error.status === 403) return undefined
+    if (error instanceof MatrixError && error.status < 500 && error.status !== 429) return undefined
     throw error
   }
 }
