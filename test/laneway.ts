@@ -1,3 +1,4 @@
+import packageJson from '../package.json' with { type: 'json' }
 import { createHmac } from 'node:crypto'
 import type { Subprocess } from 'bun'
 import { mkdir } from 'node:fs/promises'
@@ -115,13 +116,20 @@ export async function registerBySecret(
   return new Login(clientUrl, body.user_id, body.access_token)
 }
 
-/** Ours without what is meant for the test run: the server takes options from the environment. */
-export const ownEnvironment = () =>
-  Object.fromEntries(
+/**
+ * Ours without what is meant for the test run, since the server takes options from the environment, and with
+ * what `bun run server` tells the runtime.
+ */
+export const ownEnvironment = () => ({
+  ...Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !name.startsWith('LANEWAY_') && name !== 'DATABASE_URL',
     ),
-  )
+  ),
+  ...Object.fromEntries(
+    packageJson.scripts.server.matchAll(/(\w+)=(\S+)/g).map(([, ...pair]) => pair),
+  ),
+})
 
 /** One access token, for requests that a test makes itself. */
 export class Login {

@@ -35,8 +35,8 @@ export const defaultLimits = {
   prepare: 50,
   /** Decided and not yet committed; inbox events wait above it. */
   decidedAhead: 2_000,
-  /** Bytes of rooms kept in memory. */
-  roomBytes: 256_000_000,
+  /** Bytes of rooms kept in memory: half of it their events, a quarter their states. */
+  roomBytes: 64_000_000,
   /** How long a merge that was overtaken again and again may keep local changes of the state waiting. */
   holdMs: 10_000,
   /**
@@ -94,6 +94,8 @@ export const defaultLimits = {
   /** Rooms that are imported into at once, and steps of imports that wait. */
   importSteps: 4,
   importStepsWaiting: 32,
+  /** Below this depth no message is in rooms made here, so that imports find numbers there; 0: as usual. */
+  messageDepth: 0,
   /** How often what is no longer needed is tidied up, and how long transaction IDs are. */
   tidyMs: 3_600_000,
   keepTxnsMs: 7 * 86_400_000,
