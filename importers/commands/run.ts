@@ -20,6 +20,7 @@ import { tellProblems } from './inspect.ts'
 import { lockState } from './lock.ts'
 import { Pace } from './pace.ts'
 import { readInto } from './read-into.ts'
+import { summaryOf } from './summary.ts'
 import { rehearseRoom, type Work } from './rehearse.ts'
 import { RoomRun, type RoomParts } from './room-run.ts'
 
@@ -67,7 +68,7 @@ export async function run(planPath: string, options: RunOptions, console: Consol
     await (options.dryRun ? rehearse(shared, work) : perform(shared, work))
     return problems.skipped > 0 ? exit.skipped : exit.clean
   } finally {
-    await conclude(folder, problems, plan, console)
+    await conclude(folder, problems, plan, new Ledger(db), console)
     await source.close()
     db.close()
   }
@@ -250,16 +251,10 @@ async function conclude(
   folder: string,
   problems: Problems,
   plan: Plan,
+  ledger: Ledger,
   console: Console,
 ): Promise<void> {
-  const { html } = await writeReports(folder, problems, {
-    title: `Import of ${plan.export.path}`,
-    rows: [
-      ['Format', plan.export.format],
-      ['Server', plan.server.url],
-      ['Skipped', grouped(problems.skipped)],
-    ],
-  })
+  const { html } = await writeReports(folder, problems, summaryOf(plan, ledger, problems))
   if (console.json)
     console.write(JSON.stringify({ event: 'report', html, problems: problems.counts() }))
   else {

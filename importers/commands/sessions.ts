@@ -11,6 +11,7 @@ import { connect, type Credentials } from './connect.ts'
 import { type Console, type Exit, exit } from './console.ts'
 import { tellProblems } from './inspect.ts'
 import { lockState } from './lock.ts'
+import { summaryOf } from './summary.ts'
 
 export type SessionOptions = Credentials & { plan: string }
 
@@ -109,14 +110,8 @@ export async function report(planPath: string, console: Console): Promise<Exit> 
     if (console.json) {
       for (const problem of problems.all()) console.write(JSON.stringify(problem))
     } else {
-      const { html, ndjson } = await writeReports(folder, problems, {
-        title: `Import of ${plan.export.path}`,
-        rows: [
-          ['Format', plan.export.format],
-          ['Server', plan.server.url],
-          ['Skipped', grouped(problems.skipped)],
-        ],
-      })
+      const summary = summaryOf(plan, new Ledger(db), problems)
+      const { html, ndjson } = await writeReports(folder, problems, summary)
       tellProblems(console, problems)
       console.write(`${html}\n${ndjson}`)
     }
