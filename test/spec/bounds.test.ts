@@ -64,7 +64,7 @@ async function constantOf(file: string, name: string): Promise<number | undefine
     const [number = '', power = '1'] = factor.split(' ** ')
     return Number(number) ** Number(power)
   })
-  return values.reduce((product, each) => product * each, /Seconds$/.test(name) ? 1e3 : 1)
+  return values.reduce((product, each) => product * each, name.endsWith('Seconds') ? 1e3 : 1)
 }
 
 test('a bound that the manual tells is that of the code', async () => {
