@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { apiOf } from '#api/http/op.ts'
 import { ops } from '#api/index.ts'
 
-/** What docs/set-up.md has reverse proxies pass on is what clients and servers elsewhere ask for. */
-const page = await Bun.file(join(import.meta.dir, '../../docs/set-up.md')).text()
+/** What the manual has operators write elsewhere is what the server needs. */
+const root = join(import.meta.dir, '../..')
+const page = await Bun.file(join(root, 'docs/set-up.md')).text()
 const paths = ops.flatMap((op) => [op.path, ...(op.also ?? [])])
 const forAll = paths.filter(
   (path) => ['client', 'federation'].includes(apiOf(path)) && !path.startsWith('/_laneway/import/'),
@@ -22,3 +23,12 @@ test.each([
     expect(paths.filter(passes).sort()).toEqual(forAll.filter((path) => path !== '/health').sort())
   },
 )
+
+test('a service is given the environment that the command has', async () => {
+  const { scripts } = (await Bun.file(join(root, 'package.json')).json()) as {
+    scripts: { server: string }
+  }
+  const unit = await Bun.file(join(root, 'docs/operation.md')).text()
+  const told = Array.from(unit.matchAll(/^Environment=(.+)$/gm), (match) => match[1]!)
+  expect(`${told.join(' ')} bun src/main.ts`).toBe(scripts.server)
+})
