@@ -141,9 +141,9 @@ type Stamped = Placed & {
 export type Text = {
   body: string
   /**
-   * HTML as Matrix has it; it is made safe behind. People, rooms and messages are named by the export's
-   * IDs, and become links: `<a data-person="U01">@bob</a>`, `<a data-room="C01">#general</a>`,
-   * `<a data-message="ID">…</a>`.
+   * HTML as Matrix has it; it is made safe behind. People and rooms are named by the export's IDs, and
+   * become links: `<a data-person="U01">@bob</a>`, `<a data-room="C01">#general</a>`. There is none to a
+   * message, whose event gets its ID when it is sent: `replyTo` leads to one.
    */
   html?: string
   /** IDs of the people mentioned. */
@@ -198,6 +198,8 @@ export type Notice = Stamped &
   Text & {
     kind: 'notice'
     about: 'join' | 'leave' | 'name' | 'topic' | 'pin' | 'call' | 'other'
+    /** ID of the message in the same room that it tells of: one that was pinned. */
+    replyTo?: string
     files?: Attachment[]
   }
 

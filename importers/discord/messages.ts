@@ -151,13 +151,12 @@ export class MessageReader {
   ): Generator<Item> {
     const content = text(value, 'content') || words
     const pinned = about === 'pin' ? idOf(fields(value, 'reference'), 'messageId') : undefined
-    const link = pinned === undefined ? '' : `<a data-message="${escapeHtml(pinned)}">`
     yield {
       kind: 'notice',
       about,
       ...stamp,
       body: content,
-      ...(link && { html: `${link}${escapeHtml(content)}</a>` }),
+      ...(pinned !== undefined && { replyTo: pinned }),
     }
     for (const { key, people } of reactionsOf(value)) {
       for (const sender of people) {

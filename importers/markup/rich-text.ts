@@ -10,7 +10,7 @@ export type Inline =
   | { kind: 'b' | 'i' | 'del' | 'u' | 'spoiler'; of: Inline[] }
   | { kind: 'code'; text: string }
   | { kind: 'link'; url: string; of: Inline[] }
-  | { kind: 'person' | 'room' | 'message'; id: string; name: string }
+  | { kind: 'person' | 'room'; id: string; name: string }
   /** `@here`, `@channel`: by its name, without the sign. */
   | { kind: 'everyone'; name: string }
   | { kind: 'break' }
@@ -112,8 +112,6 @@ function oneHtml(node: Inline, found: Found): string {
       return `<a data-person="${escapeHtml(node.id)}">@${escapeHtml(node.name)}</a>`
     case 'room':
       return `<a data-room="${escapeHtml(node.id)}">#${escapeHtml(node.name)}</a>`
-    case 'message':
-      return `<a data-message="${escapeHtml(node.id)}">${escapeHtml(node.name)}</a>`
     case 'everyone':
       found.everyone = true
       return `@${escapeHtml(node.name)}`
@@ -171,8 +169,6 @@ function oneBody(node: Inline): string {
     case 'person':
     case 'everyone':
       return `@${node.name}`
-    case 'message':
-      return node.name
     case 'room':
       return `#${node.name}`
     case 'break':

@@ -85,7 +85,7 @@ export class Mapper {
       case 'message':
         return this.#message(row, item, speaker)
       case 'notice':
-        return this.#notice(item, speaker)
+        return this.#notice(row, item, speaker)
       case 'edit':
         return this.#edit(row, item, speaker)
       case 'reaction':
@@ -300,14 +300,15 @@ export class Mapper {
     return unnamed.length > 0 ? { more_reactions: Object.fromEntries(unnamed) } : {}
   }
 
-  #notice(item: Notice, speaker: Speaker): Mapped {
+  #notice({ target }: Pick<SpooledRow, 'target'>, item: Notice, speaker: Speaker): Mapped {
     if ((item.about === 'join' || item.about === 'leave') && !this.#options.withMoves) {
       this.#problem(item, 'unsupported_type', 'Comings and goings are not imported', 'left_out')
       return nothing
     }
+    const relates = target === null ? {} : { reply: srcIdOf(item.room, target) }
     const records: OutRecord[] = []
     if (item.body.trim() !== '')
-      this.#say(records, item, this.#text(item, 'm.notice', item), speaker, {})
+      this.#say(records, item, this.#text(item, 'm.notice', item), speaker, relates)
     for (const [index, file] of (item.files ?? []).entries()) {
       const own = records.length === 0 ? '' : `#file${index + 1}`
       records.push(this.#record(item, own, speaker, this.#file(item, file), null))

@@ -107,6 +107,7 @@ const notice = t.Object({
       t.Literal(about),
     ),
   ),
+  replyTo: maybe(id),
   files: maybe(t.Array(file)),
 })
 const rename = t.Object({

@@ -130,7 +130,9 @@ export class MessageReader {
       const told = this.#text(value, [])
       // Calls have no text: what happened is in the name of their kind.
       if (told.body === '') told.body = inWords(text(value, 'subtype')!)
-      yield { kind: 'notice', about, ...stamp, ...told }
+      const pinned = about === 'pin' ? idOf(fields(value, 'item'), 'ts') : undefined
+      const replyTo = pinned !== undefined && pinned !== id ? pinned : undefined
+      yield { kind: 'notice', about, ...stamp, ...told, ...(replyTo && { replyTo }) }
       yield* apart(value, stamp)
     } else
       yield this.#message(value, stamp, pinned.has(id) || list(value, 'pinned_to').includes(room))

@@ -145,7 +145,7 @@ class Resolver {
 
   /** Takes a relation away; what is nothing without it goes too. */
   #cut(related: Related, column: 'thread' | 'target', why: ProblemClass, reason: string): void {
-    const alone = related.kind === 'message'
+    const alone = related.kind === 'message' || related.kind === 'notice'
     this.#db
       .query(`update record set ${column} = null, state = ? where seq = ?`)
       .run(alone ? 0 : 1, related.seq)

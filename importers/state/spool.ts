@@ -129,7 +129,7 @@ export class Spool {
         item.kind === 'message'
           ? (item.replyTo ?? null)
           : item.kind === 'notice'
-            ? null
+            ? (item.replyTo ?? null)
             : item.target,
         item.kind === 'message' && item.deleted ? 2 : 0,
         item.kind === 'message' && item.pinned ? 1 : 0,

@@ -239,6 +239,7 @@ test('every subtype is what it was: something that happened, or something that w
     ['call', 'A huddle happened'],
   ])
   const root = '1500000116.000100'
+  expect(reading.all('notice').flatMap(({ replyTo }) => replyTo ?? [])).toEqual([root])
   expect(
     reading.all('message').map(({ body, form, thread, deleted }) => [body, form, thread, deleted]),
   ).toEqual([

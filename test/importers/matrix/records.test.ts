@@ -241,6 +241,10 @@ test('comings and goings are left out unless they are asked for; other notices a
   const text = [{ content: { msgtype: 'm.notice', body: 'Alice did it' } }]
   expect(mapped(notice('join'), { withMoves: true })).toMatchObject({ records: text })
   expect(mapped(notice('topic'))).toMatchObject({ records: text })
+  // What was pinned is shown by clients with the line that tells of it.
+  expect(mapped(notice('topic'), {}, { target: 'm' })).toMatchObject({
+    records: [{ relates: { reply: 'r/m' } }],
+  })
 })
 
 test('names of webhooks and names of then stand on the event', () => {

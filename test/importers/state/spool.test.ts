@@ -103,11 +103,25 @@ test('a reply whose parent is missing stands alone; a reaction to nothing is tol
   const { rows, problems } = sorted([
     message('a', { replyTo: 'gone', thread: 'gone' }),
     { kind: 'reaction', room: 'r', id: 'x', sender: 'u', time: at(1), target: 'gone', key: '👍' },
+    {
+      kind: 'notice',
+      about: 'pin',
+      room: 'r',
+      id: 'p',
+      sender: 'u',
+      time: at(2),
+      body: 'pinned',
+      replyTo: 'gone',
+    },
   ])
-  expect(rows).toMatchObject([{ id: 'a', thread: null, target: null }])
+  expect(rows).toMatchObject([
+    { id: 'a', thread: null, target: null },
+    { id: 'p', target: null },
+  ])
   expect(problems.map(({ class: what, id, done }) => [what, id, done])).toEqual([
     ['missing_parent', 'a', 'degraded'],
     ['missing_parent', 'x', 'skipped'],
+    ['missing_parent', 'p', 'degraded'],
   ])
 })
 
