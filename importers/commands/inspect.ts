@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatOf } from '#importers/formats.ts'
+import { titleOf } from '#importers/plan/titles.ts'
 import { doneText } from '#importers/report/problems-report.ts'
 import { grouped } from '#importers/report/progress.ts'
 import { openSource } from '#importers/source/open.ts'
@@ -68,7 +69,7 @@ function tell(console: Console, format: string, ledger: Ledger, problems: Proble
     return {
       number,
       id: room.id,
-      name: room.name,
+      name: titleOf(room, ledger),
       type: room.type,
       records,
       messages,

@@ -1,8 +1,10 @@
 import { dirname, resolve } from 'node:path'
+import type { Person } from '#importers/format.ts'
 import { formatOf } from '#importers/formats.ts'
 import { escapeLocalpart, People } from '#importers/matrix/people.ts'
 import { type PlanMap, readMap } from '#importers/plan/map.ts'
-import { type Plan, type PlannedRoom, planText } from '#importers/plan/plan.ts'
+import { type Plan, type PlannedRoom, planText, type Unmapped } from '#importers/plan/plan.ts'
+import { titleOf } from '#importers/plan/titles.ts'
 import { grouped } from '#importers/report/progress.ts'
 import { Refused, type Server } from '#importers/server/client.ts'
 import type { ImportApi } from '#importers/server/import-api.ts'
@@ -59,7 +61,7 @@ export async function plan(path: string, options: PlanOptions, console: Console)
     }
     tellCollisions(ledger, planned, userId, console)
     await Bun.$`mkdir -p ${dirname(resolve(out))}`.quiet()
-    await Bun.write(out, planText(planned))
+    await Bun.write(out, planText(planned, unmapped(ledger, people)))
     tell(planned, out, console)
     tellProblems(console, problems)
     return problems.skipped > 0 ? exit.skipped : exit.clean
@@ -70,6 +72,7 @@ export async function plan(path: string, options: PlanOptions, console: Console)
 }
 
 const mostLookUps = 5000
+const mostShown = 50
 
 /** People of the map, and those whose e-mail address a user here has. */
 async function mapPeople(
@@ -107,6 +110,19 @@ async function mapPeople(
   return found
 }
 
+/** Those who would be ghosts, the busiest first: for whoever writes the map. */
+function unmapped(ledger: Ledger, map: { [person: string]: string }): Unmapped[] {
+  const found: Unmapped[] = []
+  for (const { id, count, json } of ledger.writers()) {
+    if (map[id] !== undefined) continue
+    const { name, username, email } = JSON.parse(json) as Omit<Person, 'kind' | 'id'>
+    const called = [name, username, email].filter((each) => each !== undefined && each !== id)
+    found.push({ id, called: [...new Set(called)].join(', '), count })
+    if (found.length === mostShown) break
+  }
+  return found
+}
+
 type Place = { server: Server; api: ImportApi; source: string }
 
 async function planRooms(ledger: Ledger, map: PlanMap, place: Place): Promise<PlannedRoom[]> {
@@ -114,6 +130,7 @@ async function planRooms(ledger: Ledger, map: PlanMap, place: Place): Promise<Pl
   const rooms: PlannedRoom[] = []
   for (const room of ledger.rooms()) {
     const count = counts.get(room.number)
+    const title = titleOf(room, ledger)
     const to = map.rooms?.[room.id] ?? map.rooms?.[room.name ?? ''] ?? 'create'
     const messages = count?.messages ?? 0
     const where =
@@ -123,7 +140,7 @@ async function planRooms(ledger: Ledger, map: PlanMap, place: Place): Promise<Pl
     rooms.push({
       from: room.id,
       ...where,
-      ...(room.name !== undefined && { name: room.name }),
+      ...(title !== undefined && { name: title }),
       ...(room.topic !== undefined && { topic: room.topic }),
       visibility: visibilityOf(room),
       messages,

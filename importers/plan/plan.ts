@@ -70,10 +70,25 @@ const heading = `# What is to be imported, where to, and how. Written by \`bun r
 #   with a name on each message; mode = "real" leaves out who is not in the map.
 `
 
-/** A plan as it is written to its file. */
-export function planText(plan: Plan): string {
-  return `${heading}\n${stringify(plan)}\n`
+/** Somebody who is in no map, with how they are called and how much they wrote. */
+export type Unmapped = { id: string; called: string; count: number }
+
+/** A plan as it is written to its file, with lines for a map of people that only want to be changed. */
+export function planText(plan: Plan, people: readonly Unmapped[] = []): string {
+  const lines = people.map(
+    ({ id, called, count }) =>
+      `# ${JSON.stringify(id)} = "ghost" # ${called && `${called}, `}${count} records`,
+  )
+  const hint =
+    lines.length > 0 ? ['# Nobody here is known for these, the busiest first:', ...lines] : []
+  const comments = hint.map((line) => `${printable(line)}\n`).join('')
+  const text = stringify(plan).replace('[people.map]\n', (found) => found + comments)
+  return `${heading}\n${text}\n`
 }
+
+/** What an export calls people may hold anything, and comments of TOML nothing that has no form. */
+const printable = (line: string) =>
+  Array.from(line, (each) => (each < ' ' || each === '\u007F' ? ' ' : each)).join('')
 
 /** Reads a plan, and says all that is wrong with it. */
 export async function readPlan(path: string): Promise<Plan> {

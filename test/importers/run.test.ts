@@ -34,6 +34,20 @@ test('a plan says what goes where and why, and a run does it, and again changes 
   expect(it.server.asked.slice(asked).filter((each) => !each.startsWith('GET'))).toEqual([])
 })
 
+test('a plan names direct chats by who is in them, and has lines ready for a map of people', async () => {
+  const odd = { kind: 'person', id: 'u0', name: 'Al\n[server]\u007F $& "ice"', email: 'a@x.org' }
+  const room = { kind: 'room', id: 'general', type: 'direct', members: ['u0', 'u1', 'stranger'] }
+  await using it = await prepared(`${JSON.stringify(odd)}\n${JSON.stringify(room)}\n${lines(4)}`)
+  const text = await Bun.file(it.planPath).text()
+  expect(text).toContain('\n# "u0" = "ghost" # Al [server]  $& "ice", a@x.org, 2 records\n')
+  const { rooms } = await readPlan(it.planPath)
+  expect(rooms[0]!.name).toBe('Al\n[server]\u007F $& "ice", User 1, stranger')
+  // A line is a part of the map as soon as its sign is gone.
+  await Bun.write(it.planPath, text.replaceAll('# "u', '"u'))
+  const { people: planned } = await readPlan(it.planPath)
+  expect(planned.map).toEqual({ u0: 'ghost', u1: 'ghost', u2: 'ghost' })
+})
+
 test('a rehearsal tells what a run would tell, and writes nothing to the server', async () => {
   await using it = await prepared(
     line(0, { files: [{ name: 'a', content: { entry: 'gone.png' } }] }) +
