@@ -24,6 +24,53 @@ export function redactJson(version: RoomVersion, json: string): string {
   return canonicalJson(redacted, 'tolerant') ?? JSON.stringify(redacted)
 }
 
+/**
+ * What other servers are given of an event's JSON text when it is redacted: all of it, if a redaction takes
+ * away what the auth rules read of it.
+ *
+ * Not spec: each server judges by what it has of an event. If some had the whole of it and others what is
+ * left, they would judge what rests on it differently, and be in different rooms from then on: power levels,
+ * for one, lose who may invite before version 11, and who may notify all. Versions 9 and 11 leave more of it.
+ */
+export function redactJsonForServers(version: RoomVersion, json: string): string {
+  const event = parseJson(json) as JsonObject
+  return losesRights(version, event) ? json : redactJson(version, json)
+}
+
+/** Whether a redaction takes away what the auth rules read of an event. */
+export function losesRights(version: RoomVersion, event: JsonObject): boolean {
+  const { type, content } = event
+  if (typeof type !== 'string' || typeof event['state_key'] !== 'string' || !isObject(content))
+    return false
+  const left = redactContent(version, type, content)
+  return readByRules(version, type, content).some(
+    (key) => Object.hasOwn(content, key) && !Object.hasOwn(left, key),
+  )
+}
+
+/** Of the keys that some version takes away, those that the auth rules ask for. */
+function readByRules(
+  version: RoomVersion,
+  type: string,
+  { membership }: JsonObject,
+): readonly string[] {
+  switch (type) {
+    case 'm.room.create':
+      return ['m.federate', 'room_version']
+    case 'm.room.power_levels':
+      return version.notificationLevelsChecked ? ['invite', 'notifications'] : ['invite']
+    case 'm.room.third_party_invite':
+      return ['public_key', 'public_keys']
+    case 'm.room.member':
+      if (membership === 'invite') return ['third_party_invite']
+      return membership === 'join' && version.restrictedJoins
+        ? ['join_authorised_via_users_server']
+        : []
+    default:
+      return []
+  }
+}
+
 function redactTo(version: RoomVersion, event: JsonObject, keys: readonly string[]): JsonObject {
   const result: JsonObject = {}
   for (const key of keys) if (Object.hasOwn(event, key)) result[key] = event[key]!

@@ -1,4 +1,4 @@
-import { redactJson } from '#core/event/redact.ts'
+import { redactJsonForServers } from '#core/event/redact.ts'
 import { roomVersions } from '#core/room-version.ts'
 import type { ServerSets } from '#engine/federation/server-sets.ts'
 import type { Pool } from '#store/db.ts'
@@ -189,7 +189,7 @@ export async function bodyOf(
     txn.event_nids.length > 0 ? await outbox.eventJsons(sql, txn.shards, txn.event_nids) : []
   const pdus = rows.map(({ json, redacted_in: id }) => {
     const version = id === null ? undefined : roomVersions.get(id)
-    return version ? redactJson(version, json) : json
+    return version ? redactJsonForServers(version, json) : json
   })
   return `{"origin":${JSON.stringify(origin)},"origin_server_ts":${txn.origin_server_ts},"pdus":[${pdus.join(',')}],"edus":${txn.edus}}`
 }

@@ -1,7 +1,7 @@
 import { parseJson } from '#core/canonical-json.ts'
 import { historyVisibilityOf } from '#core/content/m.room.history_visibility.ts'
 import { membershipOf, type Membership } from '#core/content/m.room.member.ts'
-import { redactJson } from '#core/event/redact.ts'
+import { redactJsonForServers } from '#core/event/redact.ts'
 import { domainOf } from '#core/ids.ts'
 import { isObject, type JsonObject } from '#core/json.ts'
 import { shardOfNid } from '#core/shard.ts'
@@ -65,13 +65,13 @@ export async function textsFor(
   )
 }
 
-/** What is left of an event when it is redacted. */
+/** What other servers get of an event that is redacted. */
 export const redactedText = ({ version }: RoomRef, { json }: serve.ServedRow): string =>
-  redactJson(version, json)
+  redactJsonForServers(version, json)
 
 /** The text of one event, redacted if a redaction counts. */
-export const servedText = ({ version }: RoomRef, { json, redacted }: serve.ServedRow): string =>
-  redacted ? redactJson(version, json) : json
+export const servedText = (room: RoomRef, row: serve.ServedRow): string =>
+  row.redacted ? redactedText(room, row) : row.json
 
 /** Which of some events no user of a server may see. */
 export async function hiddenFrom(

@@ -64,6 +64,25 @@ describe('an event', () => {
     expect(page.text).toContain(two.text)
   })
 
+  test('that was redacted keeps what the rules read of it', async () => {
+    const content = { users: { [alice]: 100 }, notifications: { room: 100 }, said: 'bad' }
+    const levels = room.add(alice, 'm.room.power_levels', content, { stateKey: '' })
+    room.add(alice, 'm.room.topic', { topic: 'worse' }, { stateKey: '' })
+    const { one } = await chat()
+    await db.pool`
+      insert into redactions (shard, room_nid, target_id, redaction_nid, applied)
+      select shard, room_nid, event_id, 1, true from events`
+    const before = `${enc(room.roomId)}?event_id=${enc(idOf(one))}`
+    const page = `${enc(room.roomId)}?v=${enc(idOf(one))}&limit=10`
+    for (const uri of [`/state/${before}`, `/backfill/${page}`]) {
+      const { text } = await ask(peer, uri)
+      expect(text).toContain(levels.text)
+      expect(text).toContain('"m.room.topic"')
+      expect(text).not.toContain('worse')
+    }
+    expect((await ask(peer, `/event/${enc(idOf(levels))}`)).text).toContain(levels.text)
+  })
+
   test('is served as it was signed, to servers in the room', async () => {
     const { two } = await chat()
     const { status, text, body } = await ask(peer, `/event/${enc(idOf(two))}`)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { parseJson } from '#core/canonical-json.ts'
-import { redact } from '#core/event/redact.ts'
+import { redact, redactJsonForServers } from '#core/event/redact.ts'
 import type { JsonObject } from '#core/json.ts'
 import { version, versions } from './fixtures.ts'
 
@@ -86,3 +86,41 @@ test('redacting twice changes nothing, and the original is left alone', () => {
       expect(event.content).toBe(everything)
     }
 })
+
+/** Whether other servers get all of an event of this content. */
+const isWhole = (
+  of: string,
+  type: string,
+  content: JsonObject,
+  state: object = { state_key: '' },
+) => {
+  const json = JSON.stringify({ type, ...state, content: { ...content, said: 'bad' } })
+  return redactJsonForServers(version(of), json) === json
+}
+
+test.each([
+  ['m.room.power_levels', { invite: 50 }, ['1', '6', '8', '10'], ['11', '12']],
+  ['m.room.power_levels', { notifications: { room: 50 } }, ['6', '12'], ['1', '5']],
+  ['m.room.power_levels', { users: {}, ban: 50 }, [], ['1', '8', '12']],
+  ['m.room.create', { creator: '@a:b', 'm.federate': false }, ['1', '10'], []],
+  ['m.room.create', { creator: '@a:b', room_version: '9' }, ['9'], []],
+  ['m.room.third_party_invite', { public_key: 'k' }, ['1', '12'], []],
+  ['m.room.member', { membership: 'invite', third_party_invite: {} }, ['1', '10'], ['11', '12']],
+  ['m.room.member', { membership: 'join', third_party_invite: {} }, [], ['1', '10', '12']],
+  ['m.room.member', { membership: 'join', displayname: 'A' }, [], ['1', '8', '12']],
+  [
+    'm.room.member',
+    { membership: 'join', join_authorised_via_users_server: '@a:b' },
+    ['8'],
+    ['7', '9', '12'],
+  ],
+  ['m.room.topic', { topic: 'bad', invite: 50 }, [], ['1', '8', '12']],
+] satisfies [string, JsonObject, string[], string[]][])(
+  'a redacted %s goes to other servers whole where it would lose what the rules read of it: %j',
+  (type, content, whole, redacted) => {
+    for (const of of whole) expect([of, isWhole(of, type, content)]).toEqual([of, true])
+    for (const of of redacted) expect([of, isWhole(of, type, content)]).toEqual([of, false])
+    // What is no state gives nobody any right.
+    for (const of of whole) expect([of, isWhole(of, type, content, {})]).toEqual([of, false])
+  },
+)

@@ -138,7 +138,12 @@ describe('events', () => {
       destinationSet: all,
       json: JSON.stringify({ n: position, type: 'm.room.message', content: { body } }),
     })
-    await commit([message(1, 'taken back'), message(2, 'stays')])
+    // Who judges others by it has to judge as all do.
+    const levels = {
+      ...message(3, ''),
+      json: '{"n":3,"type":"m.room.power_levels","state_key":"","content":{"notifications":{}}}',
+    }
+    await commit([message(1, 'taken back'), message(2, 'stays'), levels])
     await db.pool`
       insert into rooms (shard, room_nid, room_id, version, kind)
       values (${testShard}, 1, '!redacted:here.test', '11', 'joined')`
@@ -151,10 +156,11 @@ describe('events', () => {
     await start({ retryMinMs: 1, retryMaxMs: 10 })
     await until(() => peer.transactions.length > 0)
     await redact(1, true)
+    await redact(3, true)
     peer.answer = (request) => peer.usual(request)
     await until(isEmpty)
     expect(JSON.stringify(peer.transactions.at(-1)!['pdus'])).toBe(
-      '[{"content":{},"type":"m.room.message"},{"n":2,"type":"m.room.message","content":{"body":"stays"}}]',
+      `[{"content":{},"type":"m.room.message"},{"n":2,"type":"m.room.message","content":{"body":"stays"}},${levels.json}]`,
     )
   })
 
