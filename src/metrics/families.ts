@@ -72,6 +72,8 @@ export const families: Readonly<Record<string, readonly [Kind, string]>> = {
 
   // Imports of history
   imports: ['gauge', 'Sessions of imports, by their state'],
+  import_pause_seconds: ['gauge', 'How long imports rest between two pieces, for people who send'],
+  import_paused_seconds_total: ['counter', 'Time that imports rested for them'],
   import_records: ['gauge', 'Records that all sessions were brought, by what became of them'],
 
   // Other servers

@@ -30,7 +30,7 @@ import { Turns } from '#engine/room/turns.ts'
 import { backfill } from '#engine/room/inbox/backfill.ts'
 import { countersOf } from '#engine/room/engine-counters.ts'
 import { Imports } from '#engine/room/import/imports.ts'
-import { InTurn } from '#engine/room/import/steps.ts'
+import { Yielding } from '#engine/room/import/yielding.ts'
 import { sendBatch } from '#engine/room/batch-send/send-batch.ts'
 import { knock, takeKnock } from '#engine/room/member/knock.ts'
 import { makeMember } from '#engine/room/member/make-member.ts'
@@ -133,7 +133,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       states: new States(sql, new SnapshotCache(limits.roomBytes / 4)),
       keys: new KeyCache(federation, signing, now),
       policies: new PolicyServers({ federation, limits, now }),
-      importWrites: new InTurn(),
+      yielding: new Yielding(),
       resolve: options.resolve ?? resolve,
       history: options.history ?? false,
       now,

@@ -6,7 +6,7 @@ import type { ServerSets } from '#store/room/server-sets.ts'
 import type { Shard } from '#store/room/shards.ts'
 import type { Counters, Times } from '#engine/room/counters.ts'
 import type { EventCache } from '#engine/room/events.ts'
-import type { InTurn } from '#engine/room/import/steps.ts'
+import type { Yielding } from '#engine/room/import/yielding.ts'
 import type { InboxMemory } from '#engine/room/inbox/inbox-memory.ts'
 import type { KeyCache } from '#engine/room/keys.ts'
 import type { Lane } from '#engine/room/lane.ts'
@@ -37,8 +37,8 @@ export type Parts = {
   readonly states: States
   readonly keys: KeyCache
   readonly policies: PolicyServers
-  /** Transactions of imports: one is under way, so that connections are left for all else. */
-  readonly importWrites: InTurn
+  /** How imports make way for people who send. */
+  readonly yielding: Yielding
   /** MSC2716: whether history is taken that other servers put into rooms. */
   readonly history: boolean
   /** State resolution of the core; tests make it slow. */

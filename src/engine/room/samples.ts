@@ -23,7 +23,7 @@ const shares = [0.5, 0.9, 0.99, 1]
 /** What a room worker has counted, and how its lanes are just now. */
 export function samplesOf(engine: RoomEngine): Sample[] {
   const { parts, lanes, joins } = engine
-  const { persister, turns, times } = parts
+  const { persister, turns, times, yielding } = parts
   const { counters: commits } = persister
   const lengths: number[] = []
   let parked = 0
@@ -55,6 +55,8 @@ export function samplesOf(engine: RoomEngine): Sample[] {
     { name: 'uncommitted_events', value: persister.pending },
     { name: 'uncommitted_bytes', value: persister.pendingBytes },
     { name: 'joins_under_way', value: joins.size },
+    { name: 'import_pause_seconds', value: yielding.pauseMs / 1000 },
+    { name: 'import_paused_seconds_total', value: yielding.pausedMs / 1000 },
     ...othersOf(engine),
   ]
 }

@@ -92,7 +92,7 @@ export class Ended {
 
   /** Forgets the records, so that they could be imported again, and what nobody ever saw; in small steps. */
   async #tidy(found: sessions.SessionRow, isStopping: () => boolean): Promise<void> {
-    const { sql, importWrites } = this.#parts
+    const { sql, yielding } = this.#parts
     if (found.state === 'undoing')
       await this.#options.inStep(found, async (lane) => {
         const row = await sessions.byId(sql, found.session_id)
@@ -101,7 +101,7 @@ export class Ended {
     const row = await sessions.byId(sql, found.session_id)
     if (!row?.untidied) return
     const inSteps = async (step: () => Promise<boolean>): Promise<boolean> => {
-      while (!isStopping()) if (!(await importWrites.run(step))) return true
+      while (!isStopping()) if (!(await yielding.writes.run(step))) return true
       return false
     }
     await records.forgetWaiting(sql, row)

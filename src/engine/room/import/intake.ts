@@ -28,8 +28,6 @@ import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import type { ImportBatch } from '#engine/worker/import-steps.ts'
 
-/** Records of one transaction. */
-const perPiece = 500
 /** Records read in one go. */
 const perStep = 50
 
@@ -77,10 +75,15 @@ export class Intake {
     const { records: texts } = this.#input
     await this.#reserve(texts.length + this.#staging.waiting.size)
     try {
-      for (let from = 0; from < texts.length; from += perPiece) {
+      for (let from = 0; from < texts.length;) {
         // The rest is taken when the batch is sent again.
         if (this.#isStopping()) throw unavailable('The server is stopping')
-        await this.#take(texts.slice(from, from + perPiece))
+        await this.#lane.parts.yielding.run(async (most) => {
+          const some = texts.slice(from, from + most)
+          from += some.length
+          await this.#take(some)
+          return { flying: this.#flying }
+        })
       }
       await this.#flying
     } catch (error) {
@@ -95,13 +98,17 @@ export class Intake {
     const staging = this.#staging
     const indexes = [...staging.waiting.keys()].sort((a, b) => a - b)
     await this.#reserve(indexes.length)
-    for (let from = 0; from < indexes.length; from += perPiece) {
-      const some = indexes.slice(from, from + perPiece)
-      const waiting = some.flatMap((index) => staging.waiting.get(index) ?? [])
-      const known = await this.#behind((room) => this.#lookUp(room, waiting))
-      const piece = await this.#behind((room) => this.#settle(room, some, waiting, known.named))
-      this.#write(piece)
-      await this.#flying
+    for (let from = 0; from < indexes.length;) {
+      await this.#lane.parts.yielding.run(async (most) => {
+        const some = indexes.slice(from, from + most)
+        from += some.length
+        const waiting = some.flatMap((index) => staging.waiting.get(index) ?? [])
+        const known = await this.#behind((room) => this.#lookUp(room, waiting))
+        const piece = await this.#behind((room) => this.#settle(room, some, waiting, known.named))
+        this.#write(piece)
+        await this.#flying
+        return { flying: undefined }
+      })
     }
   }
 
@@ -365,7 +372,7 @@ export class Intake {
       ...(piece.dropped.length > 0 ? [records.drop(inner, row, piece.dropped)] : []),
       sessions.moveTip(inner, row, { nid: end?.nid ?? null, nextIndex }),
     ]
-    this.#flying = this.#lane.parts.importWrites.run(() =>
+    this.#flying = this.#lane.parts.yielding.writes.run(() =>
       stage(sql, [{ shard, epoch }], [piece.part], also),
     )
     // It is waited for before anything builds on it.

@@ -142,8 +142,10 @@ export function performLocal(
   txn?: LocalTxn,
 ): Promise<Landed> {
   const origin = lane.parts.signing.serverName
-  return withPolicySignatures(lane, (signed) =>
-    signed ? putInSigned(lane, { ...signed, origin }, txn) : lane.perform(make),
+  return lane.parts.yielding.watch(() =>
+    withPolicySignatures(lane, (signed) =>
+      signed ? putInSigned(lane, { ...signed, origin }, txn) : lane.perform(make),
+    ),
   )
 }
 
