@@ -38,7 +38,10 @@ export const benches: Record<string, BenchEntry> = {
     what: 'a room of 10,000 members: joining it, changing its state, and what others feel of it',
     against: true,
   },
-  import: { what: 'history of another chat into new and existing rooms: rate, CPU, memory, order' },
+  import: {
+    what: 'history of another chat into new and existing rooms: rate, CPU, memory, order',
+    against: true,
+  },
   'message-bytes': { what: 'what a message takes of the disk, by table and index' },
   'member-flood': { what: 'member events of one room that conflict with each other: rate, CPU' },
   'local-send': {

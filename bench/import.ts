@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Login } from '#test/laneway.ts'
 import { type Figure, openBench } from './figures.ts'
+import { batchSend } from './import/batch-send.ts'
 import { Importing, type Imported, type Wish } from './import/importing.ts'
 import { LiveSends } from './import/live-sends.ts'
 import { Order, readImported } from './import/order.ts'
@@ -14,16 +15,25 @@ import { type WholeServer, withWholeServer } from './whole-server.ts'
 const help = `
 The history of another chat into rooms of a server, with the importer as an operator runs it: from an
 archive of Gitter in a folder (made up: 200 people, a fifth in threads, 3 % edited) until clients can read
-it. Into one new room; as many messages again into the middle of it; and into 500 new rooms. Beside it
-somebody sends a message in another room every 100 ms.
+it.
 
-  bun run bench import [--messages 1000000] [--rooms 500] [--jobs 2] [--only one,middle,many,rates]
-    [--rates 10000,5000,2500,1000] [--rate-seconds 30] [--idle 30] [--workers 0] [--api]
+  bun run bench import [--messages 1000000] [--rooms 500] [--jobs 2]
+    [--only one,middle,many,live,rates,batch-send] [--rates 10000,5000,2500,1000] [--rate-seconds 30]
+    [--idle 30] [--batch-messages 10000] [--workers 0] [--api] [--against synapse]
+
+  one         into one new room
+  middle      as many again into the middle of it
+  many        as many into 500 new rooms
+  live        into one new room while somebody sends a message in another every 100 ms, for which the
+              server slows the import down by itself
+  rates       the same at these rates, by the importer's \`--rate\`
+  batch-send  10,000 messages through MSC2716, 100 at a time; beside the last Synapse that had it
 
 Tells for each: messages a second from the start of the importer to the last commit, CPU a message of
-server, PostgreSQL and importer, the most memory of both, how long commit and undo take, and what a live
-send takes beside it; then the same at lower rates (\`--rate\` of the importer). Counts: what is read, from
-either end, is what was imported, in its order, and nothing of it once it is undone.
+server, PostgreSQL and importer, the most memory of both, how long commit and undo take, and what live
+sends take beside it. Counts: what is read, from either end, is what was imported, in its order, and nothing
+of it once it is undone. How far it is goes to stderr. A million messages take some 5 GB of the disk for
+each of the first three, which are freed at the end, and \`--only\` leaves parts out.
 
 \`--api\` puts records right into the server's API, with replies, reactions and edits among them, to tell
 what the server takes from what the importer takes.
@@ -36,15 +46,23 @@ const bench = openBench(
     messages: 1_000_000,
     rooms: 500,
     jobs: 2,
-    only: 'one,middle,many,rates',
+    only: 'one,middle,many,live,rates,batch-send',
     rates: '10000,5000,2500,1000',
     'rate-seconds': 30,
     idle: 30,
+    'batch-messages': 10_000,
     workers: 0,
     api: false,
+    against: '',
   },
   // A fiftieth in all.
-  { messages: 7_000, rooms: 10, only: 'one,middle,many', idle: 1 },
+  {
+    messages: 5_000,
+    rooms: 10,
+    only: 'one,middle,many,live,batch-send',
+    idle: 1,
+    'batch-messages': 200,
+  },
 )
 const { options } = bench
 const only = options.only.split(',')
@@ -53,6 +71,8 @@ const day = 24 * 3600 * 1000
 
 /** Of what a live send may take beside an import, in times of what it takes alone. */
 const bearable = 1.5
+/** Messages that are imported beside live sends: enough to tell. */
+const mostBeside = 200_000
 
 class Round {
   readonly #server: WholeServer
@@ -147,13 +167,22 @@ class Round {
     ])
   }
 
+  /** Beside somebody who sends, for whom the server makes way. */
+  async live(): Promise<void> {
+    const messages = Math.min(options.messages, mostBeside)
+    const talk = new Talk({ number: 6, messages, start })
+    const { figures, imported } = await this.#import({ talks: [talk] }, true)
+    for (const session of imported.sessions) await this.#importing.undo(session)
+    bench.tell('beside somebody who sends, as fast as the server lets it', figures)
+  }
+
   /** At which rate others do not feel it. */
   async rates(): Promise<void> {
     let bearing = 0
     for (const rate of options.rates.split(',').map(Number)) {
       const messages = Math.min(options.messages, rate * options['rate-seconds'])
       const talk = new Talk({ number: 5, messages, start })
-      const { figures, ratio, imported } = await this.#import({ talks: [talk], rate })
+      const { figures, ratio, imported } = await this.#import({ talks: [talk], rate }, true)
       if (ratio <= bearable) bearing = Math.max(bearing, rate)
       for (const session of imported.sessions) await this.#importing.undo(session)
       bench.tell(`at ${rate.toLocaleString('en')} messages a second`, figures)
@@ -164,30 +193,33 @@ class Round {
     ])
   }
 
-  async #import(wish: Omit<Wish, 'source'>) {
+  /** Imports, with nobody else there or beside somebody who sends. */
+  async #import(wish: Omit<Wish, 'source'>, isLive = false) {
     // Its memory is to be that of this alone.
     await this.#server.stop()
     await this.#server.start()
     const { run } = await this.#importing.prepare({ ...wish, source: `bench${this.#count++}` })
     let idle: number[] = []
-    const alone = await this.#server.costOf(
-      async () => (idle = await this.#live.idle(options.idle)),
-    )
-    let beside: { done: Imported; latencies: number[] } | undefined
-    const both = await this.#server.costOf(async () => (beside = await this.#live.during(run())))
+    const alone = await this.#server.costOf(async () => {
+      if (isLive) idle = await this.#live.idle(options.idle)
+    })
+    let done: { done: Imported; latencies: number[] } | undefined
+    const both = await this.#server.costOf(async () => {
+      done = isLive ? await this.#live.during(run()) : { done: await run(), latencies: [] }
+    })
     // As PostgreSQL does by itself within a minute: without it, plans are those of empty tables.
     await this.#server.stand.pool`analyze`
     const memory = (await peakKib(this.#server.pid)) ?? NaN
-    const { done: imported, latencies } = beside!
+    const { done: imported, latencies } = done!
     // Without what the live sends cost; of a few that says nothing.
-    const share = bench.short ? 0 : latencies.length / idle.length
+    const share = bench.short || !isLive ? 0 : latencies.length / idle.length
     const spent = [both[0] - alone[0] * share, both[1] - alone[1] * share] as const
-    const ratio = quantile(latencies, 0.99) / quantile(idle, 0.99)
+    const ratio = isLive ? quantile(latencies, 0.99) / quantile(idle, 0.99) : 0
     const messages = wish.talks.reduce((sum, talk) => sum + talk.options.messages, 0)
     const figures = [
-      ...speedFigures(imported, messages, wish.rate),
+      ...speedFigures(imported, messages, isLive),
       ...costFigures(imported, messages, { spent, memory }),
-      ...liveFigures(idle, latencies, ratio),
+      ...(isLive ? liveFigures(idle, latencies, ratio) : []),
     ]
     return { imported, figures, ratio }
   }
@@ -208,13 +240,13 @@ class Round {
 function speedFigures(
   { seconds, readSeconds, sessions }: Imported,
   messages: number,
-  rate: number | undefined,
+  isLive: boolean,
 ): Figure[] {
   const target = { first: 10_000, goal: 10_000, more: true } as const
   const unit = 'messages/s'
   const commit = Math.max(...sessions.map(({ commitMs }) => commitMs))
   return [
-    { name: 'rate', value: messages / seconds, unit, ...(rate === undefined && { target }) },
+    { name: 'rate', value: messages / seconds, unit, ...(!isLive && { target }) },
     ...(readSeconds > 0
       ? [
           { name: 'rate of reading', value: messages / readSeconds, unit },
@@ -265,6 +297,22 @@ const undoFigure = (value: number): Figure => ({
 
 const folder = await mkdtemp(join(tmpdir(), 'laneway-bench-import-'))
 try {
+  if (only.some((part) => part !== 'batch-send')) await rounds()
+  if (only.includes('batch-send')) {
+    const { against } = options
+    const quick = bench.short
+    const told = await batchSend(options['batch-messages'], { against, folder, quick })
+    if (told.against !== undefined) bench.against = told.against
+    bench.tell('batch_send, 100 at a time', told.figures)
+  }
+} finally {
+  await rm(folder, { recursive: true, force: true })
+}
+bench.chart('CPU of a message', ['CPU server', 'CPU PostgreSQL', 'CPU importer'], { stacked: true })
+bench.chart('Live sends', ['live send alone, p99', 'live send beside, p99'])
+bench.finish()
+
+async function rounds(): Promise<void> {
   await withWholeServer(
     async (server) => {
       const admin = await server.register('importer', true)
@@ -272,13 +320,9 @@ try {
       const round = new Round(server, { admin, live, folder })
       if (only.includes('one') || only.includes('middle')) await round.oneRoom()
       if (only.includes('many')) await round.manyRooms()
+      if (only.includes('live')) await round.live()
       if (only.includes('rates')) await round.rates()
     },
     { quick: bench.short, laneway: { workers: options.workers } },
   )
-} finally {
-  await rm(folder, { recursive: true, force: true })
 }
-bench.chart('CPU of a message', ['CPU server', 'CPU PostgreSQL', 'CPU importer'], { stacked: true })
-bench.chart('Live sends', ['live send alone, p99', 'live send beside, p99'])
-bench.finish()

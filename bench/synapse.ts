@@ -7,12 +7,19 @@ import { until } from '#test/until.ts'
 
 const secret = 'bench'
 
+export type SynapseOptions = {
+  /** Another than the one that we are compared with. */
+  release?: string
+  /** Further configuration. */
+  config?: object
+}
+
 /**
  * A real Synapse on loopback with a PostgreSQL database, in one process, with its own settings but for its
  * limits of rates, which are lifted: what we compare ourselves with. Its name is `localhost:PORT`.
  */
 export class Synapse {
-  readonly version = `Synapse ${version}`
+  readonly version: string
   readonly serverName: string
   readonly clientUrl: string
   readonly federationUrl: string
@@ -20,7 +27,12 @@ export class Synapse {
   readonly #python: string
   #process: Subprocess | undefined
 
-  private constructor(directory: string, python: string, ports: { tls: number; client: number }) {
+  private constructor(
+    directory: string,
+    { python, release }: { python: string; release: string },
+    ports: { tls: number; client: number },
+  ) {
+    this.version = `Synapse ${release}`
     this.#directory = directory
     this.#python = python
     this.serverName = `localhost:${ports.tls}`
@@ -36,17 +48,18 @@ export class Synapse {
       certificates: Certificates
       databaseUrl: string
     },
+    { release = version, config: more = {} }: SynapseOptions = {},
   ): Promise<Synapse> {
-    const venv = await synapseVenv()
+    const venv = await synapseVenv(release)
     const python = `${venv}/bin/python`
     const driver = await $`${python} -c ${'import psycopg2'}`.quiet().nothrow()
     if (driver.exitCode !== 0) await $`${venv}/bin/pip install --quiet psycopg2-binary`.quiet()
     await mkdir(directory, { recursive: true })
-    const config = JSON.stringify(configuration(directory, options), null, 2)
+    const config = JSON.stringify({ ...configuration(directory, options), ...more }, null, 2)
     await Bun.write(`${directory}/homeserver.yaml`, config)
     await Bun.write(`${directory}/log.yaml`, JSON.stringify(logging(directory)))
     await $`${python} -m synapse.app.homeserver -c ${directory}/homeserver.yaml --generate-keys`.quiet()
-    return new Synapse(directory, python, options.ports)
+    return new Synapse(directory, { python, release }, options.ports)
   }
 
   get pid(): number | undefined {

@@ -8,7 +8,7 @@ import { type Certificates, makeCertificates } from '#test/certificates.ts'
 import { freePorts, Laneway, type LanewayOptions, Login } from '#test/laneway.ts'
 import type { Figure } from './figures.ts'
 import { processUs, type Stand, withStand } from './stand.ts'
-import { Synapse } from './synapse.ts'
+import { Synapse, type SynapseOptions } from './synapse.ts'
 
 /** Which server a bench drives. */
 export type Kind = 'laneway' | 'synapse'
@@ -138,6 +138,8 @@ export type WholeServerOptions = {
   certificates?: Certificates
   /** Of ours. */
   laneway?: Partial<LanewayOptions>
+  /** Of the other. */
+  synapse?: SynapseOptions
   /** As `withStand` has it. */
   quick?: boolean
 }
@@ -145,7 +147,13 @@ export type WholeServerOptions = {
 /** Gives `run` a server with a database of its own; both are gone afterwards. */
 export function withWholeServer(
   run: (server: WholeServer) => Promise<void>,
-  { kind = 'laneway', certificates: given, laneway: more, quick = false }: WholeServerOptions = {},
+  {
+    kind = 'laneway',
+    certificates: given,
+    laneway: more,
+    synapse,
+    quick = false,
+  }: WholeServerOptions = {},
 ): Promise<void> {
   return withStand(
     async (stand) => {
@@ -159,7 +167,7 @@ export function withWholeServer(
       }
       const running =
         kind === 'synapse'
-          ? await Synapse.prepare(`${folder}/synapse`, wanted)
+          ? await Synapse.prepare(`${folder}/synapse`, wanted, synapse)
           : await Laneway.prepare(`${folder}/laneway`, { ...wanted, ...more })
       const version = running instanceof Synapse ? running.version : 'Laneway'
       await running.start()

@@ -27,23 +27,36 @@ export async function runProgram(
   }, 50)
   try {
     const [out, errors, code] = await Promise.all([
-      new Response(child.stdout).text(),
+      linesOf(child.stdout),
       new Response(child.stderr).text(),
       child.exited,
     ])
-    if (code !== 0) throw new Error(`${file} ended with ${code}: ${(errors || out).slice(-2000)}`)
+    if (code !== 0)
+      throw new Error(`${file} ended with ${code}: ${(errors || out.join('\n')).slice(-2000)}`)
     return {
       seconds: (performance.now() - began) / 1000,
       cpuUs: Number(child.resourceUsage()!.cpuTime.total),
       peakKib: peak,
-      lines: out
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as Line),
+      lines: out.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Line),
     }
   } finally {
     clearInterval(timer)
   }
+}
+
+/** What a process prints, line by line; how far it says to be goes on to stderr. */
+async function linesOf(output: ReadableStream<Uint8Array>): Promise<string[]> {
+  const lines: string[] = []
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of output) {
+    const found = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = found.pop()!
+    for (const line of found)
+      if (line.startsWith('{"event":"progress"')) console.error(line)
+      else lines.push(line)
+  }
+  return rest === '' ? lines : [...lines, rest]
 }
 
 /** The most memory that a process has had since it began, in KiB; undefined if it has ended. */
