@@ -41,6 +41,8 @@ test('the auth chain comes parents first, each event once, the state among it', 
   expect(new Set(ids).size).toBe(ids.length)
   for (const [index, event] of authChain.entries())
     for (const id of event.authEvents) expect(ids.slice(0, index)).toContain(id)
+  // The users, the creator and what a room begins with.
+  expect(state.length).toBeGreaterThan(6)
   for (const { eventId } of state) expect(ids).toContain(eventId)
 })
 
