@@ -41,7 +41,8 @@ const units: [RegExp, number][] = [
 
 /** What a phrase such as "32 MiB" or "two minutes" says, in bytes or milliseconds where it has such a unit. */
 function valueOf(phrase: string): number {
-  const [, number = '', unit = ''] = /([\d,.]*\d|\b[a-z]+)(?: (\S+))?/.exec(phrase) ?? []
+  const fits = /([\d,.]*\d|\b[a-z]+)(?: (\S+))?/
+  const [, number = '', unit = ''] = fits.exec(phrase.replace('a quarter of a', '0.25')) ?? []
   const spelt = number === 'a' || number === 'an' ? 1 : words.indexOf(number)
   const count = /\d/.test(number) ? Number(number.replaceAll(',', '')) : spelt
   return count * (units.find(([pattern]) => pattern.test(unit))?.[1] ?? 1)
