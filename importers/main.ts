@@ -5,6 +5,7 @@ import { plan, type PlanOptions } from '#importers/commands/plan.ts'
 import { run, type RunOptions } from '#importers/commands/run.ts'
 import { reasonOf, report, status, undo } from '#importers/commands/sessions.ts'
 import { verify, type VerifyOptions } from '#importers/commands/verify.ts'
+import { printable } from '#importers/report/printable.ts'
 import { Stop } from '#importers/stop.ts'
 
 const finish = new AbortController()
@@ -210,11 +211,14 @@ function token(): string | undefined {
 
 /** Runs a command, and ends with its exit code. */
 async function end(command: (console: Console) => Promise<Exit>): Promise<void> {
+  const { json = false } = program.opts<{ json?: boolean }>()
+  // JSON has escapes of its own.
+  const shown = (line: string) => `${json ? line : printable(line)}\n`
   const console: Console = {
-    write: (line) => void process.stdout.write(`${line}\n`),
-    warn: (line) => void process.stderr.write(`${line}\n`),
+    write: (line) => void process.stdout.write(shown(line)),
+    warn: (line) => void process.stderr.write(shown(line)),
     isTerminal: process.stderr.isTTY,
-    json: program.opts<{ json?: boolean }>().json ?? false,
+    json,
     finish: finish.signal,
     stop: stop.signal,
   }

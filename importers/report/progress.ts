@@ -1,4 +1,5 @@
 import { MultiBar, type SingleBar } from 'cli-progress'
+import { printable } from './printable.ts'
 
 export type ProgressOptions = {
   /** Bars; else a line every ten seconds, or JSON. */
@@ -86,7 +87,7 @@ export class Progress {
   /** A line of its own, above the bars. */
   say(text: string, event: { [name: string]: unknown } = {}): void {
     if (this.#options.json) this.#options.write(JSON.stringify({ event: 'note', text, ...event }))
-    else if (this.#bars) this.#bars.log(`${text}\n`)
+    else if (this.#bars) this.#bars.log(`${printable(text)}\n`)
     else this.#options.write(text)
   }
 
@@ -143,7 +144,10 @@ export function barLine(track: Track, columns: number): string {
   const percent = `${Math.floor(part * 100)} %`
   const amounts = `${amount(track, done)}/${amount(track, total)}`
   const left = `ETA ${eta === undefined ? '--:--' : timeText(eta)}`
-  const name = cut(track.name, Math.max(8, Math.min(longestName, Math.floor(columns / 3))))
+  const name = cut(
+    printable(track.name).replace(/\s/g, ' '),
+    Math.max(8, Math.min(longestName, Math.floor(columns / 3))),
+  )
   const ways = [
     [percent, amounts, rateText(track), note, left],
     [percent, amounts, rateText(track), left],

@@ -60,6 +60,18 @@ test('inspect says what an export is and why, what is in it, and ends with 3 for
   expect(events.at(-1)).toMatchObject({ event: 'inspected', format: 'gitter', people: 5 })
 })
 
+test('what an export has for names gives the terminal no orders', async () => {
+  const items = [
+    { kind: 'room', id: 'r', name: 'a\u001b[2Jb' },
+    { kind: 'message', room: 'r', id: '1', sender: 'u', time: Date.UTC(2020, 0, 1), body: 'hello' },
+  ]
+  const lines = items.map((item) => JSON.stringify(item)).join('\n')
+  await using folder = await exportFolder({ 'a.ndjson': lines })
+  const { out, errors } = await program(['inspect', join(folder.path, 'a.ndjson')])
+  expect(out).toContain('a\ufffd[2Jb')
+  expect(out + errors).not.toContain('\u001b')
+})
+
 test('what is no export, no plan, no number and no token ends with 1 and one sentence', async () => {
   await using folder = await exportFolder({ 'a.txt': 'no chat' })
   const cases: [string[], string][] = [

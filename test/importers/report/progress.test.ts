@@ -31,6 +31,11 @@ test.each([200, 80, 60, 50, 40, 30, 20, 12, 8, 3, 1])(
   },
 )
 
+test('a name that is orders to the terminal is none', () => {
+  const line = barLine(trackOf('a\u001b[2Jb\r\nc\u009b1A', 1, 10), 120)
+  expect(line).toStartWith('a\ufffd[2Jb\ufffd c\ufffd1A ')
+})
+
 test('more than there was to do is no more than all', () => {
   expect(barLine(trackOf('general', 12, 10), 100)).toContain('100 %')
   expect(barLine(trackOf('empty', 0, 0), 100)).toContain('100 %')
