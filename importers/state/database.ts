@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Stop } from '#importers/stop.ts'
 
-const version = 1
+const version = 2
 
 /**
  * What a run remembers, beside its plan. `record` is the export, sorted: a run sends it from there, and
@@ -51,6 +51,8 @@ const schema = `
   create index record_pinned on record (room) where pinned = 1;
   create index record_thread on record (room, thread) where thread is not null;
   create index record_target on record (room, target) where target is not null;
+  create index record_threaded on record (seq) where thread is not null;
+  create index record_targeted on record (seq) where target is not null;
   -- Who sent how much of what in which room.
   create table tally (
     room integer not null, person text not null, kind text not null,

@@ -7,6 +7,8 @@ type Related = { seq: number; kind: string; json: string }
 const rounds = 30
 /** Rows that are held at a time. */
 const page = 5000
+/** Alone those that refer to others: all rows together are as large as the export. */
+const related = { thread: 'indexed by record_threaded', target: 'indexed by record_targeted' }
 /** A row stands after another: what orders records of a room. */
 const isAfter = '(t.time, t.tie, t.seq) > (r.time, r.tie, r.seq)'
 
@@ -23,9 +25,9 @@ export function resolve(db: Database, problems: Problems, known: number): void {
     resolver.dropMissing('thread')
     resolver.dropMissing('target')
     resolver.flattenThreads()
-    resolver.moveBehind('thread')
-    resolver.moveBehind('target')
+    const moved = [resolver.moveBehind('thread'), resolver.moveBehind('target')]
     // Both once more: what was moved behind its thread may stand behind what answers it.
+    if (!moved.includes(true)) return
     resolver.moveBehind('thread')
     resolver.moveBehind('target')
   })()
@@ -82,7 +84,8 @@ class Resolver {
     for (const column of ['thread', 'target'] as const) {
       const found = this.#db
         .query<Related, [number]>(
-          `select seq, kind, json from record where seq > ? and ${column} = id`,
+          `select seq, kind, json from record ${related[column]}
+           where seq > ? and ${column} is not null and ${column} = id`,
         )
         .all(this.#known)
       for (const each of found) this.#cut(each, column, 'cycle', 'It refers to itself')
@@ -91,7 +94,7 @@ class Resolver {
 
   dropMissing(column: 'thread' | 'target'): void {
     const found = this.#db.query<Related, [number]>(
-      `select r.seq, r.kind, r.json from record r
+      `select r.seq, r.kind, r.json from record r ${related[column]}
        where r.seq > ? and r.${column} is not null and r.state = 0
          and not exists (
            select 1 from record t
@@ -104,13 +107,14 @@ class Resolver {
   /** A thread that begins in a thread is part of that one: Matrix has one level. */
   flattenThreads(): void {
     const flatten = this.#db.query(
-      `update record as r set thread = t.thread from record t
+      `update record as r ${related.thread} set thread = t.thread from record t
        where r.seq > ? and r.thread is not null and t.room = r.room and t.id = r.thread
          and t.thread is not null and t.thread <> r.id`,
     )
     for (let round = 0; round < rounds && flatten.run(this.#known).changes > 0; round++);
     const circles = this.#db.query<Related, [number]>(
-      `select r.seq, r.kind, r.json from record r join record t on t.room = r.room and t.id = r.thread
+      `select r.seq, r.kind, r.json from record r ${related.thread}
+       join record t on t.room = r.room and t.id = r.thread
        where r.seq > ? and r.thread is not null and t.thread is not null
        limit ${page}`,
     )
@@ -119,18 +123,23 @@ class Resolver {
 
   /**
    * What refers to a later record goes right behind it: an event names another by its hash, so the other
-   * has to be there. Those that still stand before what they name after many rounds go in a circle.
+   * has to be there. Those that still stand before what they name after many rounds go in a circle. Whether
+   * there were any.
    */
-  moveBehind(column: 'thread' | 'target'): void {
+  moveBehind(column: 'thread' | 'target'): boolean {
     const early = `r.seq > ? and r.${column} is not null and t.room = r.room and t.id = r.${column} and ${isAfter}`
     const move = this.#db.query(
-      `update record as r set time = t.time, tie = t.tie || '~' from record t where ${early}`,
+      `update record as r ${related[column]} set time = t.time, tie = t.tie || '~'
+       from record t where ${early}`,
     )
-    for (let round = 0; round < rounds && move.run(this.#known).changes > 0; round++);
+    if (move.run(this.#known).changes === 0) return false
+    for (let round = 1; round < rounds && move.run(this.#known).changes > 0; round++);
     const circles = this.#db.query<Related, [number]>(
-      `select r.seq, r.kind, r.json from record r join record t on ${early} limit ${page}`,
+      `select r.seq, r.kind, r.json from record r ${related[column]}
+       join record t on ${early} limit ${page}`,
     )
     this.#cutAll(circles, column, 'cycle', 'What it refers to refers back to it')
+    return true
   }
 
   #cutAll(
