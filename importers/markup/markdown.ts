@@ -8,8 +8,8 @@ type Rules = InstanceType<typeof MarkdownIt>
 /** What renders Markdown: the text of a message to both of its Matrix forms. */
 export type Markdown = (source: string, env?: { [name: string]: unknown }) => Text
 
-/** Text without any of these reads the same with and without Markdown. */
-const marks = /[\\`*_~[\]<>#|&$@:\n+=-]|^\s|^\d+[.)]/
+/** Text without any of these reads the same with and without Markdown: some are marks at the beginning only. */
+const marks = /[\\`*_~[\]<>#|&$@\n]|:\/\/|^[\s=+-]|^\d+[.)]/
 
 /**
  * A renderer for chat: HTML in the source is text, line breaks are kept, links are made of URLs. `configure`
