@@ -298,6 +298,10 @@ export const Config = t.Object(
         false,
         'Whether application services can put history into rooms in batches (MSC2716, batch_send), and rooms of its versions (org.matrix.msc2716v3 and v4) can be made.',
       ),
+      import_gap: flag(
+        false,
+        'Whether the first message of a room leaves numbers (depths) free before it, so that other servers read what is imported there later in its order, and sooner. They are seen in events, and unusual.',
+      ),
     }),
     user_directory: section('Searching for people.', {
       all_accounts: flag(

@@ -59,6 +59,8 @@ export type Parts = {
   started: AsyncDisposableStack
 }
 
+/** Where the depths of messages begin: other servers take up to 2^53 − 1 of them. */
+const importGap = 2 ** 42
 const clock = Date.now
 const entry = (name: string) => new URL(`./${name}`, import.meta.url).href
 
@@ -237,7 +239,7 @@ async function startRooms(
       serverName: config.server_name,
       signingKey: { keyId, seed: encodeBase64(seed) },
       history: config.rooms.msc2716,
-      limits: {},
+      limits: config.rooms.import_gap ? { messageDepth: importGap } : {},
     },
     federation,
     onSignal,

@@ -47,7 +47,7 @@ export type SessionState = {
   room_id: string
   source: string
   mode: Mode
-  state: 'open' | 'committed' | 'aborted' | 'undone'
+  state: 'open' | 'committed' | 'aborted' | 'undoing' | 'undone'
   next_batch: number
   accepted: number
   duplicates: number

@@ -79,6 +79,16 @@ export async function firstMessage(
   return row
 }
 
+/** Of an event of an import: the first of its chain, where those who speak in it join. */
+export async function beginningOf(sql: Sql, shard: number, place: PlaceRow): Promise<PlaceRow> {
+  const [row] = await sql<PlaceRow[]>`
+    select e.event_nid, e.chain, e.chain_index, e.depth
+    from import_chains c join events e on e.shard = c.shard and e.chain = c.chain
+    where c.shard = ${shard} and c.chain = ${place.chain}
+    order by e.chain_index limit 1`
+  return row ?? place
+}
+
 /** The first event after a time that is no state. */
 export async function firstAfter(
   sql: Sql,

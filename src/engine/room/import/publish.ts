@@ -17,7 +17,7 @@ import { applyAt, type Judged } from '#engine/room/decide/apply.ts'
 import { type Answer, Asked } from '#engine/room/asked.ts'
 import { lookupIn } from '#engine/room/decide/decide.ts'
 import { buildOn } from '#engine/room/import/build.ts'
-import { followingOf } from '#engine/room/import/depth.ts'
+import { depthBehind, followingOf, hasOthers } from '#engine/room/import/depth.ts'
 import type { Staging } from '#engine/room/import/staging.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
@@ -210,7 +210,7 @@ export class Publish extends Asked<Published> {
     const built = buildOn(parts, room, subject, {
       prevs: events,
       auths,
-      depth: depth ?? 1 + Math.max(...events.map((event) => event.depth)),
+      depth: depth ?? depthBehind(parts, room, prevs, true),
       ts: parts.now(),
     })
     if (built.outcome !== 'built') throw refusalOf(built)
@@ -277,10 +277,6 @@ export class Publish extends Asked<Published> {
     return this.#published!
   }
 }
-
-/** Users of other servers are in the room. */
-const hasOthers = ({ signing }: Parts, room: Room): boolean =>
-  [...room.servers.values()].some(({ name, joined }) => joined > 0 && name !== signing.serverName)
 
 /** Nothing came to the room since the session was opened. */
 const isUnmoved = (room: Room, { row }: Staging): boolean =>

@@ -18,6 +18,7 @@ import type { Lane } from '#engine/room/lane.ts'
 import { keysAsked, numbersFor } from '#engine/room/numbers.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import { randomEventId } from '#engine/room/local/plan-room.ts'
+import { depthBehind } from '#engine/room/import/depth.ts'
 import { policyOf, requirePolicySignature } from '#engine/room/policy/policy.ts'
 import { checkLocalRedaction } from '#engine/room/decide/redact.ts'
 import { resolveStates } from '#engine/room/decide/resolve.ts'
@@ -134,6 +135,7 @@ function* sendOnce(
   const event = buildLocal(parts, room, wish, subject.content, {
     prevs: prevs.map((prev) => prev.event),
     auths,
+    depth: depthBehind(parts, room, prevs, wish.stateKey === undefined),
   })
   let verdict = authorize(event.event, state, () => true)
   if (verdict.allowed && now !== state) verdict = authorize(event.event, now, () => true)

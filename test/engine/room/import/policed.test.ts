@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { testDatabase } from '#test/database.ts'
 import { policedIn, read, refused, signed } from '#test/engine/room/policed.ts'
-import { refusal, say } from '#test/room-engine.ts'
+import { createRoom, refusal, say, until } from '#test/room-engine.ts'
 import { endImport, ghost, messages, openImport, person, sendBatch } from './importing.ts'
 
 const db = await testDatabase()
@@ -98,4 +98,27 @@ test('without the policy server’s word for its marker an import is published a
   expect(done['merge_event_id']).toBeString()
   expect(done['marker_event_id']).toBeUndefined()
   expect(await placed(session)).toHaveLength(1)
+})
+
+test('an import that waits for a policy server holds up none into another room', async () => {
+  const answers = Promise.withResolvers<void>()
+  await using scene = await openPoliced(async (event) => {
+    if (event.type.startsWith('org.laneway.')) await answers.promise
+    return signed(event)
+  })
+  const slow = await staged(scene)
+  const waiting = endImport(scene, scene.roomId, slow, 'commit')
+  await until(() => scene.asked.length > 0)
+  const other = await createRoom(scene)
+  const { session_id: quick } = await openImport(scene, other)
+  await sendBatch(scene, other, quick, 0, {
+    records: messages('m', ann, 600),
+    people: [person(ann)],
+  })
+  await endImport(scene, other, quick, 'commit')
+  expect(await placed(quick)).toHaveLength(1)
+  expect(await placed(slow)).toHaveLength(0)
+  answers.resolve()
+  await waiting
+  expect(await placed(slow)).toHaveLength(1)
 })
