@@ -9,7 +9,7 @@ type Rules = InstanceType<typeof MarkdownIt>
 export type Markdown = (source: string, env?: { [name: string]: unknown }) => Text
 
 /** Text without any of these reads the same with and without Markdown: some are marks at the beginning only. */
-const marks = /[\\`*_~[\]<>#|&$@\n]|:\/\/|^[\s=+-]|^\d+[.)]/
+const marks = /[\\`*_~[\]<>#|&$@\n]|:\/\/|:[+\w-]+:|^[\s=+-]|^\d+[.)]/
 
 /**
  * A renderer for chat: HTML in the source is text, line breaks are kept, links are made of URLs. `configure`
