@@ -3,7 +3,7 @@ import { openTestDatabase } from '#test/database.ts'
 import { message } from '#test/engine/room/import/importing.ts'
 import { Program, run, until } from '#test/program/program.ts'
 
-const base = '/_laneway/import/v1/sessions'
+const sessions = '/_laneway/import/v1/sessions'
 const kills = Number(process.env['LANEWAY_KILLS'] ?? 4)
 const perBatch = 150
 const batches = 3
@@ -79,10 +79,10 @@ class Round {
   /** Imports it; the session. */
   async bring(count = batches): Promise<string> {
     const wish = { source: 'x', mode: 'insert', position: { at_start: true } }
-    const opened = await this.#importer.ask('POST', base, { room_id: this.#room, ...wish })
+    const opened = await this.#importer.ask('POST', sessions, { room_id: this.#room, ...wish })
     const session = opened['session_id'] as string
     for (let batch = 0; batch < count; batch++) {
-      const answer = await this.#importer.ask('PUT', `${base}/${session}/batches/${batch}`, {
+      const answer = await this.#importer.ask('PUT', `${sessions}/${session}/batches/${batch}`, {
         people: [{ user_id: ghost }],
         records: records.slice(batch * perBatch, (batch + 1) * perBatch),
       })
@@ -92,7 +92,7 @@ class Round {
   }
 
   end(session: string, step: 'commit' | 'abort' | 'undo'): Promise<Json> {
-    return this.#importer.ask('POST', `${base}/${session}/${step}`)
+    return this.#importer.ask('POST', `${sessions}/${session}/${step}`)
   }
 
   /** Everything that is said in the room, oldest first. */
