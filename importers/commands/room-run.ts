@@ -9,7 +9,7 @@ import { type ImportApi, type Mode, type SessionState } from '#importers/server/
 import type { Uploader } from '#importers/server/media.ts'
 import { createRoom, profileOf, roomIdOf } from '#importers/server/rooms.ts'
 import type { Meta } from '#importers/state/database.ts'
-import type { Ledger, RoomRow, Session } from '#importers/state/ledger.ts'
+import type { Ledger, RoomRow, Scope, Session } from '#importers/state/ledger.ts'
 import type { Problems } from '#importers/state/problems.ts'
 import { Stop } from '#importers/stop.ts'
 import { type Batch, Batches, problemOf } from './batches.ts'
@@ -17,6 +17,8 @@ import { inviteMembers } from './invite.ts'
 import type { Pace } from './pace.ts'
 
 const mostPinned = 100
+/** Each is a session, with an event of its own in the room. */
+const mostStretches = 200
 
 export type RoomParts = {
   server: Server
@@ -44,6 +46,7 @@ export class RoomRun {
   readonly #planned: PlannedRoom
   readonly #room: RoomRow
   readonly #people: People
+  #stretches = 0
 
   constructor(parts: RoomParts, planned: PlannedRoom, room: RoomRow) {
     this.#parts = parts
@@ -73,10 +76,11 @@ export class RoomRun {
       else ledger.dropped(before, state)
       return this.#session()
     }
-    const scope = { until_seq: ledger.lastSeq(), since, until }
-    if (ledger.pending(this.#room.number, scope) === 0) return undefined
+    const all = { until_seq: ledger.lastSeq(), since, until }
+    if (ledger.pending(this.#room.number, all) === 0) return undefined
     const roomId = await this.#target()
     const mode = this.#mode(roomId)
+    const scope = this.#stretch(roomId, mode, all)
     const opened = await api.open({
       room_id: roomId,
       source,
@@ -106,6 +110,20 @@ export class RoomRun {
       .sessions()
       .some((each) => each.room_id === roomId && each.state === 'committed')
     return again && mode !== 'append' ? 'insert' : mode
+  }
+
+  /**
+   * A session reads in one piece: what belongs to both sides of something that came before goes in several, each
+   * where its times belong.
+   */
+  #stretch(roomId: string, mode: Mode, all: Scope): Scope {
+    if (mode !== 'insert') return all
+    const until = this.#parts.ledger.endOfStretch(this.#room.number, roomId, all)
+    if (until === all.until || ++this.#stretches <= mostStretches) return { ...all, until }
+    this.#say(
+      'its times lie among what is in the room in too many places: the rest stands together',
+    )
+    return all
   }
 
   async #target(): Promise<string> {

@@ -14,6 +14,8 @@ export class Changes {
   found = 0
   readonly #db: Database
   readonly #wanted: boolean
+  /** Of each room the time of the last record that was sent. */
+  readonly #lasts = new Map<number, number>()
 
   constructor(db: Database, wanted: boolean) {
     this.#db = db
@@ -59,7 +61,8 @@ export class Changes {
   #deletion(before: Message, item: Message, room: number): Deletion[] {
     const own = `${item.id}#update/deleted`
     if (!item.deleted || before.deleted || this.#has(room, own)) return []
-    const { id: target, sender, time, place } = item
+    const { id: target, sender, place } = item
+    const time = Math.max(item.time, this.#last(room))
     const stamp = { room: item.room, id: own, sender, time, ...(place && { place }) }
     return [{ kind: 'deletion', ...stamp, target }]
   }
@@ -79,7 +82,7 @@ export class Changes {
         room: item.room,
         id: `${id}#update/${updates.length + 1}`,
         sender,
-        time: Math.max(item.editedAt ?? item.time, item.time),
+        time: Math.max(item.editedAt ?? item.time, this.#last(room)),
         target: id,
         body,
         ...(html !== undefined && { html }),
@@ -106,12 +109,25 @@ export class Changes {
           room: item.room,
           id,
           sender: person,
-          time: time ?? item.time,
+          time: Math.max(time ?? item.time, this.#last(room)),
           target: item.id,
           key,
           ...(item.place && { place: item.place }),
         })),
     )
+  }
+
+  /** What changed since an export happened behind all that it has, and goes there. */
+  #last(room: number): number {
+    const known = this.#lasts.get(room)
+    if (known !== undefined) return known
+    const { time } = this.#db
+      .query<{ time: number | null }, [number]>(
+        'select max(time) as time from record where room = ? and session is not null',
+      )
+      .get(room)!
+    this.#lasts.set(room, time ?? 0)
+    return time ?? 0
   }
 
   #has(room: number, id: string): boolean {

@@ -35,6 +35,9 @@ export type Session = {
   accepted: number
 }
 
+/** Which records of a room a session sends. */
+export type Scope = Pick<Session, 'until_seq' | 'since' | 'until'>
+
 /** Why files are missing that were not asked for (`--no-media`). */
 export const notWanted = 'files were not to be imported'
 
@@ -139,13 +142,33 @@ export class Ledger {
   }
 
   /** How many records of a room wait to be sent, up to a record and between times. */
-  pending(room: number, scope: Pick<Session, 'until_seq' | 'since' | 'until'>): number {
+  pending(room: number, scope: Scope): number {
     return this.db
       .query<{ count: number }, [number, number, number, number]>(
         `select count(*) as count from record where room = ? and session is null and state = 0
            and seq <= ? and time >= ? and time < ?`,
       )
       .get(room, scope.until_seq, scope.since, scope.until)!.count
+  }
+
+  /**
+   * Until when records of a room that wait may go together: until one that is in the room already. A session
+   * reads in one piece.
+   */
+  endOfStretch(room: number, roomId: string, scope: Scope): number {
+    const { time: first } = this.db
+      .query<{ time: number | null }, [number, number, number, number]>(
+        `select min(time) as time from record where room = ? and session is null and state = 0
+           and seq <= ? and time >= ? and time < ?`,
+      )
+      .get(room, scope.until_seq, scope.since, scope.until)!
+    const { time: next } = this.db
+      .query<{ time: number | null }, [string, number]>(
+        `select min(time) as time from record
+         where room in (select number from room where room_id = ?) and session is not null and time > ?`,
+      )
+      .get(roomId, first ?? scope.since)!
+    return Math.min(next ?? scope.until, scope.until)
   }
 
   /** The next records of a session in their order. */

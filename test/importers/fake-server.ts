@@ -161,8 +161,12 @@ export class FakeServer implements AsyncDisposable {
     const { events } = this.rooms.get(session.room_id)!
     if (step === 'commit' && session.state === 'open') {
       session.state = 'committed'
-      events.push(...session.records.map((record) => eventOf(session, record)))
-      events.sort((one, other) => one.origin_server_ts - other.origin_server_ts)
+      const added = session.records.map((record) => eventOf(session, record))
+      const first = Math.min(...added.map(({ origin_server_ts: ts }) => ts))
+      // In one piece, where its first time belongs.
+      const at = events.findIndex(({ origin_server_ts: ts }) => ts > first)
+      const isBetween = session.mode === 'insert' && at >= 0
+      events.splice(isBetween ? at : events.length, 0, ...added)
     } else if (step === 'undo') {
       session.state = 'undone'
       const gone = new Set(session.records.map(({ src_id: name }) => eventId(session, name)))
@@ -215,7 +219,7 @@ export class FakeServer implements AsyncDisposable {
     if (part === 'state/m.room.create') return reply(creation)
     if (part.startsWith('context/')) {
       const at = events.findIndex((each) => each.event_id === part.slice(8))
-      return reply({ start: String(at), end: String(at + 1) })
+      return reply({ start: String(at), event: events[at], end: String(at + 1) })
     }
     const [, root] = /^relations\/([^/]+)\/m\.thread$/.exec(part) ?? []
     if (root !== undefined) {

@@ -56,12 +56,12 @@ test('--update brings what was edited, deleted or reacted to since, once; withou
   expect(await it.run({ update: true })).toBe(0)
   const all = [
     'text 0',
-    'm.reaction',
-    'm.reaction',
     'text 1',
     'text 2',
-    'm.room.redaction',
     'text 3',
+    'm.reaction',
+    'm.reaction',
+    'm.room.redaction',
     'edit: changed',
   ]
   expect(shown(it.server)).toEqual(all)
@@ -77,6 +77,31 @@ test('--update brings what was edited, deleted or reacted to since, once; withou
   expect(shown(it.server).filter((each) => each === 'm.reaction')).toHaveLength(3)
   const check = { ...access, plan: it.planPath, sample: 1 }
   expect(await verify(undefined, check, quiet())).toBe(0)
+})
+
+test('what belongs to both sides of what came before goes there in pieces', async () => {
+  await using it = await prepared(lines(10))
+  await it.run({ since: start + 3000, until: start + 6000 })
+  expect(await it.run()).toBe(0)
+  expect(it.server.texts(roomId)).toEqual(texts(10))
+  expect([...it.server.sessions.values()].map(({ accepted }) => accepted)).toEqual([3, 3, 4])
+  const check = { ...access, plan: it.planPath, sample: 1 }
+  expect(await verify(undefined, check, quiet())).toBe(0)
+})
+
+test('what lies among what came before in very many places stands together at last', async () => {
+  const scattered = Array.from({ length: 500 }, (_, id) => line(id, { body: `${id}` }))
+  await using it = await prepared(scattered.filter((_, id) => id % 2 === 0).join(''))
+  await it.run()
+  await Bun.write(it.file, people + scattered.join(''))
+  const console = quiet()
+  expect(await it.run({}, console)).toBe(0)
+  expect(console.told.join('\n')).toContain('in too many places')
+  expect(it.server.texts(roomId)).toHaveLength(500)
+  expect(it.server.texts(roomId).slice(0, 400)).toEqual(
+    Array.from({ length: 400 }, (_, id) => `${id}`),
+  )
+  expect(it.server.sessions.size).toBe(202)
 })
 
 test('what was not sent yet is sent as the newest export has it', async () => {
