@@ -1,53 +1,19 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { appendFile, cp, mkdir, rm } from 'node:fs/promises'
+import { expect, test } from 'bun:test'
+import { appendFile, cp, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Console } from '#importers/commands/console.ts'
 import { plan } from '#importers/commands/plan.ts'
 import { run, type RunOptions } from '#importers/commands/run.ts'
 import { undo } from '#importers/commands/sessions.ts'
 import { verify } from '#importers/commands/verify.ts'
-import { makeCertificates } from '#test/certificates.ts'
-import { openTestDatabase, type TestDatabase } from '#test/database.ts'
-import { newFolder } from '#test/folder.ts'
-import { freePorts, Laneway, type Login } from '#test/laneway.ts'
+import type { Login } from '#test/laneway.ts'
 import { until } from '#test/until.ts'
+import { importHome, roomPath } from './import-home.ts'
+import { quiet } from './prepared.ts'
 
-let folder: string
-let database: TestDatabase
-let server: Laneway
-let admin: Login
-let bob: Login
-
-beforeAll(async () => {
-  folder = await newFolder('import')
-  database = await openTestDatabase()
-  const [tls, client] = await freePorts(2)
-  server = await Laneway.prepare(join(folder, 'server'), {
-    ports: { tls: tls!, client: client! },
-    certificates: await makeCertificates(folder, ['home.test']),
-    serverName: 'home.test',
-    databaseUrl: database.url,
-  })
-  await server.start()
-  admin = await server.register('admin', true)
-  bob = await server.register('bob')
-})
-
-afterAll(async () => {
-  await server.stop()
-  await database.close()
-  await rm(folder, { recursive: true, force: true })
-})
-
-const told: string[] = []
-const console: Console = {
-  write: (line) => void told.push(line),
-  warn: (line) => void told.push(line),
-  isTerminal: false,
-  json: false,
-  finish: new AbortController().signal,
-  stop: new AbortController().signal,
-}
+const { folder, server, admin, joinedRooms } = await importHome('import')
+const bob = await server.register('bob')
+const console = { ...quiet(), json: false }
+const { told } = console
 
 /** A plan for an export, and the commands on it. */
 async function imported(name: string, exportPath: string, map = '') {
@@ -68,10 +34,6 @@ async function imported(name: string, exportPath: string, map = '') {
     undo: () => undo(undefined, { ...access, plan: out, all: true }, console),
   }
 }
-
-const roomPath = (roomId: string) => `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}`
-const joinedRooms = async () =>
-  (await admin.get<{ joined_rooms: string[] }>('/_matrix/client/v3/joined_rooms')).joined_rooms
 
 /** Rooms that come to be while something is done. */
 async function newRooms(work: () => Promise<unknown>): Promise<string[]> {
@@ -168,6 +130,53 @@ test('history goes between what was said in a room, and a newer export brings wh
   await until(async () => (await bodies(bob, roomId)).length === 8)
   expect((await bodies(bob, roomId)).slice(-3)).toEqual(['note ä.txt', 'old 4', 'live'])
   expect(await it.verify(bob.token)).toBe(0)
+})
+
+test('a second chat goes into the gap that a first one filled: each reads in order, and both verify', async () => {
+  const { room_id: roomId } = await admin.ask<{ room_id: string }>(
+    'POST',
+    '/_matrix/client/v3/createRoom',
+    { preset: 'public_chat', room_alias_name: 'gap' },
+  )
+  await admin.ask('PUT', `${roomPath(roomId)}/send/m.room.message/1`, {
+    msgtype: 'm.text',
+    body: 'live',
+  })
+  const time = Date.UTC(2020, 0, 1)
+  const chat = async (name: string, from: number) => {
+    const lines = Array.from({ length: 10 }, (_, id) =>
+      JSON.stringify({
+        kind: 'message',
+        room: 'c',
+        id: String(id),
+        sender: 'u',
+        time: time + from + id * 1000,
+        body: `${name} ${id}`,
+      }),
+    )
+    const path = join(folder, name)
+    await mkdir(path, { recursive: true })
+    await Bun.write(join(path, 'chat.ndjson'), lines.join('\n'))
+    return imported(name, path, '[rooms]\nc = "#gap:home.test"\n')
+  }
+  const first = await chat('first', 0)
+  // What was in the middle comes before what is around it.
+  expect(await first.run({ since: time + 5000, until: time + 10_000 })).toBe(0)
+  expect(await first.run()).toBe(0)
+  const second = await chat('second', 500)
+  expect(await second.run()).toBe(0)
+  await until(async () => (await bodies(admin, roomId)).length === 21)
+  const read = await bodies(admin, roomId)
+  for (const name of ['first', 'second']) {
+    const own = read.filter((body) => body.startsWith(name))
+    expect(own).toEqual(Array.from({ length: 10 }, (_, id) => `${name} ${id}`))
+  }
+  // Each begins where its first time belongs.
+  expect([read[0], read[1], read.at(-1)]).toEqual(['first 0', 'second 0', 'live'])
+  for (const it of [first, second]) expect(await it.verify()).toBe(0)
+  await first.undo()
+  await until(async () => (await bodies(admin, roomId)).length === 11)
+  expect(await second.verify()).toBe(0)
 })
 
 test('a user of the map writes what a person of the export wrote, and is in the room', async () => {
