@@ -73,7 +73,7 @@ export class RoomRun {
       if (state === 'open') return before
       // Published, but the answer did not arrive; or dropped by somebody else.
       if (state === 'committed') ledger.committed(before, accepted)
-      else ledger.dropped(before, state)
+      else ledger.dropped(before, state === 'aborted' ? 'aborted' : 'undone')
       return this.#session()
     }
     const all = { until_seq: ledger.lastSeq(), since, until }
