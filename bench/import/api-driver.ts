@@ -15,7 +15,7 @@ export type Driving = {
   rooms: { talk: TalkOptions; roomId: string; mode: Mode }[]
 }
 
-const batchSize = 2000
+const batchSize = 4000
 const jobs = 2
 
 const { url, source, serverName, rate, rooms } = (await Bun.file(Bun.argv[2]!).json()) as Driving

@@ -24,6 +24,17 @@ export const known = (
     from unnest(${srcIds as string[]}::text[]) w (src_id)
     cross join lateral ${one(sql, { shard, room_nid: roomNid, source })} found`
 
+/** Whether any record of a source is there, of whatever session. */
+export async function hasAny(
+  sql: Sql,
+  { shard, room_nid: roomNid, source }: Source,
+): Promise<boolean> {
+  const rows = await sql`
+    select from import_records
+    where shard = ${shard} and room_nid = ${roomNid} and source = ${source} limit 1`
+  return rows.length > 0
+}
+
 /**
  * One record by its name `w.src_id`. Alone, so that it is looked up by all of its key, whatever PostgreSQL
  * thinks of tables that have only just begun to grow.

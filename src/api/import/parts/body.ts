@@ -72,7 +72,7 @@ function readWhole(body: string): BatchBody {
 }
 
 /** Lines between which other requests get their turn. */
-const perStep = 2_000
+const perStep = 250
 
 async function readLines(body: string): Promise<BatchBody> {
   const people: Person[] = []

@@ -211,11 +211,13 @@ export class Intake {
     const { row } = this.#staging
     const names = new Set<string>()
     for (const record of all) {
-      names.add(record.srcId)
-      for (const name of relatedTo(record)) if (!this.#staging.recall(name)) names.add(name)
+      if (this.#staging.mayBeThere(record.srcId)) names.add(record.srcId)
+      for (const name of relatedTo(record))
+        if (!this.#staging.recall(name) && this.#staging.mayBeThere(name)) names.add(name)
     }
     const { sql } = this.#lane.parts
-    const found = yield* wait(records.known(sql, row, [...names]).then((list) => list))
+    const found =
+      names.size === 0 ? [] : yield* wait(records.known(sql, row, [...names]).then((list) => list))
     const named = new Map<string, Named>()
     for (const each of found)
       if (each.event_id)

@@ -11,6 +11,7 @@ import { SnapshotCache } from '#store/room/snapshot-cache.ts'
 import { load, type Snapshot } from '#store/room/snapshots.ts'
 import type { StateMap } from '#store/room/state-map.ts'
 import { after } from '#engine/room/decide/decide.ts'
+import { Names } from '#engine/room/import/names.ts'
 import type { Rights } from '#engine/room/import/rights.ts'
 import type { Parts } from '#engine/room/parts.ts'
 import type { Known, Room } from '#engine/room/room.ts'
@@ -46,8 +47,6 @@ export const tipOf = ({
 /** A record's event: `own` if it is of the same session. */
 export type Named = { eventId: string; own: boolean }
 
-/** Records whose events are remembered: most relate to what came shortly before. */
-const maxRecent = 50_000
 /** Records that may wait in one session, and their bytes; further ones are made events without what they relate to. */
 const maxWaiting = 50_000
 const maxWaitingBytes = 32 * 2 ** 20
@@ -74,7 +73,12 @@ export class Staging {
   readonly waiting = new Map<number, ImportRecord>()
   /** Records that are waited for, and the indexes of those that wait. */
   readonly #awaited = new Map<string, Set<number>>()
-  readonly #recent = new Map<string, Named>()
+  /** Records whose events are remembered: most relate to what came shortly before. */
+  readonly #recent = new Names<Named>()
+  /** Names of those that wait. */
+  readonly #waitingNames = new Set<string>()
+  /** Every record of the source was brought since this is in memory. */
+  readonly #knowsAll: boolean
   readonly #sizes = new Map<number, number>()
   #waitingBytes = 0
   /** The server ended in its commit, after that was done and before it could say so. */
@@ -88,6 +92,7 @@ export class Staging {
       snapshot: Snapshot
       unsaved?: StateMap
       isPublished: boolean
+      knowsAll: boolean
     },
     people: readonly sessions.PersonRow[],
   ) {
@@ -98,6 +103,7 @@ export class Staging {
     this.snapshot = at.snapshot
     this.unsaved = at.unsaved
     this.isPublished = at.isPublished
+    this.#knowsAll = at.knowsAll
     this.people = new Map(people.map((person) => [person.user_id, person]))
   }
 
@@ -127,6 +133,7 @@ export class Staging {
         snapshot,
         ...(unsaved && { unsaved }),
         isPublished: typeof state?.published_at === 'number',
+        knowsAll: row.next_batch === 0 && !(yield* wait(records.hasAny(sql, row))),
       },
       people,
     )
@@ -153,7 +160,8 @@ export class Staging {
 
   /** What it takes in memory, about. */
   get bytes(): number {
-    return recentBytes * (this.#recent.size + this.people.size) + 2 * this.#waitingBytes
+    const { size, filterBytes } = this.#recent
+    return recentBytes * (size + this.people.size) + filterBytes + 2 * this.#waitingBytes
   }
 
   /** Whether one more record may wait. */
@@ -164,6 +172,7 @@ export class Staging {
   /** A record of so many bytes waits, and its place is kept. */
   await(index: number, record: ImportRecord, bytes: number): void {
     this.waiting.set(index, record)
+    this.#waitingNames.add(record.srcId)
     this.#sizes.set(index, bytes)
     this.#waitingBytes += bytes
     for (const name of relatedTo(record)) {
@@ -182,6 +191,7 @@ export class Staging {
     const record = this.waiting.get(index)
     if (!record) return
     this.waiting.delete(index)
+    this.#waitingNames.delete(record.srcId)
     this.#waitingBytes -= this.#sizes.get(index)!
     this.#sizes.delete(index)
     for (const name of relatedTo(record)) {
@@ -193,12 +203,14 @@ export class Staging {
 
   remember(srcId: string, named: Named): void {
     this.#recent.set(srcId, named)
-    if (this.#recent.size <= maxRecent) return
-    const [oldest] = this.#recent.keys()
-    this.#recent.delete(oldest!)
   }
 
   recall(srcId: string): Named | undefined {
     return this.#recent.get(srcId)
+  }
+
+  /** Whether the database may know a record of this name; if not, it is not asked. */
+  mayBeThere(srcId: string): boolean {
+    return !this.#knowsAll || this.#waitingNames.has(srcId) || this.#recent.mayHave(srcId)
   }
 }
