@@ -30,9 +30,9 @@ export type BatchParts = {
 export type Origin = { place: Place; room: string; id: string }
 
 const rowsOfPage = 500
-const mostRecords = 4000
+const mostRecords = 3000
 /** Of text, in characters: what a request holds beside is about as much again. */
-const mostText = 3_000_000
+const mostText = 2_500_000
 
 /** Makes batches of the records of a session, one after another. */
 export class Batches {

@@ -1,10 +1,11 @@
 import type { Pool, Sql } from '#store/db.ts'
-import type { Batch, Lease, RoomPart, ShardAdvance } from './batch.ts'
+import { type Batch, emptyPart, type Lease, type RoomPart, type ShardAdvance } from './batch.ts'
 import * as usual from './commit-events.ts'
 import * as more from './commit-more.ts'
 import * as rare from './commit-rare.ts'
 import * as states from './commit-state.ts'
 import * as fold from './fold.ts'
+import { type ChainPiece, stageChain } from './stage-chain.ts'
 import { Statement, arrayText } from './statement.ts'
 
 /**
@@ -20,19 +21,25 @@ export async function commit(pool: Pool, batch: Batch): Promise<void> {
 }
 
 /**
- * Writes staged rows of an import: no position, no counter, so it needs no turn and may use another
+ * Writes staged events of an import: no position, no counter, so it needs no turn and may use another
  * connection than the commits of its shard, whose lease it must hold all the same.
  */
 export async function stage(
   pool: Pool,
-  leases: readonly Lease[],
-  parts: readonly RoomPart[],
+  lease: Lease,
+  piece: ChainPiece & Pick<RoomPart, 'redactions'>,
   /** What is written with them, sent without waiting in between. */
-  also: (sql: Sql) => readonly PromiseLike<unknown>[] = () => [],
+  also: (sql: Sql) => readonly PromiseLike<unknown>[],
 ): Promise<void> {
-  const writing = new Writing(parts)
+  const { shard, roomNid, events, redactions } = piece
+  const rest = redactions.length > 0 && new Writing([{ ...emptyPart(shard, roomNid), redactions }])
   await pool.begin((sql) =>
-    Promise.all([guard.run(sql, leaseValues(leases)), ...writing.send(sql), ...also(sql)]),
+    Promise.all([
+      guard.run(sql, leaseValues([lease])),
+      ...(events.length > 0 ? [stageChain(sql, piece)] : []),
+      ...(rest ? rest.send(sql) : []),
+      ...also(sql),
+    ]),
   )
 }
 

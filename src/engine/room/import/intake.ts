@@ -367,6 +367,8 @@ export class Intake {
     if (isEmpty) return
     const noted = new Map(piece.records.map((record) => [record.srcId, record]))
     const end = tip && { nid: tip.nid, nextIndex }
+    // The state of all of it: who comes and goes is written by commits of the lane.
+    const snapshotNid = this.#staging.snapshot.nid
     const also = (inner: Sql) => [
       ...(noted.size > 0 ? [records.add(inner, row, [...noted.values()])] : []),
       ...(piece.waiting.length > 0 ? [records.addWaiting(inner, row, piece.waiting)] : []),
@@ -375,7 +377,7 @@ export class Intake {
       sessions.moveTip(inner, row, { nid: end?.nid ?? null, nextIndex }),
     ]
     this.#flying = this.#lane.parts.yielding.writes.run(() =>
-      stage(sql, [{ shard, epoch }], [piece.part], also),
+      stage(sql, { shard, epoch }, { ...piece.part, chain: row.chain, snapshotNid }, also),
     )
     // It is waited for before anything builds on it.
     this.#flying.catch(() => {})
