@@ -4,7 +4,7 @@ import { Channel } from '#engine/worker/channel.ts'
 import { type Log, openLog } from '#src/log.ts'
 import { ThreadMeter } from '#src/metrics/thread-meter.ts'
 import { openServerPool } from '#src/server-pool.ts'
-import type { Pool } from '#store/db.ts'
+import { planOnce, type Pool } from '#store/db.ts'
 
 /** The thread that makes every request to another server. */
 declare const self: Worker
@@ -31,6 +31,7 @@ async function start({
     waitMs,
     log,
     meter: meter.statements,
+    session: planOnce,
   })
   try {
     const parts = { options, sql: pool, log, clock: Date.now }

@@ -179,7 +179,7 @@ export class FederationEngine implements Handlers<FederationCalls> {
   signal(signal: Signal): void {
     switch (signal.s) {
       case 'rooms-at':
-        return this.follower.tell(signal.positions)
+        return this.follower.tell(signal.positions, signal.sends)
       case 'heard-from':
         for (const server of signal.servers) this.#backoff.heardFrom(server)
         return

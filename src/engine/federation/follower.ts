@@ -14,6 +14,8 @@ export type FollowerOptions = {
 
 /** Positions of one shard that are taken in with one statement. */
 const maxStretch = 5_000
+/** For so long what is not for us to send is collected: only the cursors move over it. */
+const idleMs = 1_000
 
 /** Follows the room shards and queues their events for other servers; its cursors are durable. */
 export class Follower {
@@ -23,6 +25,7 @@ export class Follower {
   #following: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
+  #idle: ReturnType<typeof setTimeout> | undefined
   #stopped = false
 
   constructor(options: FollowerOptions) {
@@ -35,11 +38,16 @@ export class Follower {
     this.#schedule()
   }
 
-  /** Shards are committed up to these positions. */
-  tell(positions: readonly (readonly [shard: number, position: number])[]): void {
+  /** Shards are committed up to these positions; `sends` if something of it may be for us to send. */
+  tell(positions: readonly (readonly [shard: number, position: number])[], sends = true): void {
     for (const [shard, position] of positions)
       if (position > (this.#told.get(shard) ?? 0)) this.#told.set(shard, position)
-    this.#followSoon()
+    if (sends) return this.#followSoon()
+    this.#idle ??= setTimeout(() => {
+      this.#idle = undefined
+      this.#followSoon()
+    }, idleMs)
+    this.#idle.unref()
   }
 
   /** Looks by itself how far the shards are, and waits until all of it is taken in. */
@@ -53,6 +61,7 @@ export class Follower {
     this.#stopped = true
     clearTimeout(this.#timer)
     clearTimeout(this.#retry)
+    clearTimeout(this.#idle)
     await this.#following
   }
 

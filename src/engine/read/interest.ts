@@ -20,8 +20,17 @@ export type Nudges = Readonly<Record<Passing, number>>
 
 type Waiter = { wake: () => void; wants: readonly Passing[] }
 
-/** Where a room last changed: in anything, in its state, in its members; in anything at the look before. */
-type RoomChange = { position: number; state: number; members: number; before: number }
+/** Where a room last changed: in anything, in its state, in its members; in anything at earlier looks, latest first. */
+type RoomChange = {
+  position: number
+  state: number
+  members: number
+  before: readonly number[]
+}
+
+/** So many earlier looks are remembered of a room: while a flood goes on there are several for each answer. */
+const looksBefore = 4
+const neverBefore: readonly number[] = [0]
 
 type InRooms = {
   readonly rooms: readonly changes.ChangedRoom[]
@@ -125,7 +134,10 @@ export class Interest {
     if (from < this.#floor[shard]!) return false
     const last = this.#changes.get(roomNid)
     if (last === undefined || last.position <= from) return true
-    return last.position > to && last.before <= from
+    if (last.position <= to) return false
+    for (const position of last.before) if (position <= to) return position <= from
+    // Of what is older nothing is known.
+    return false
   }
 
   /** Whether a room may have receipts after a vector. */
@@ -261,7 +273,7 @@ export class Interest {
       position,
       state: row.state ?? before?.state ?? 0,
       members: row.members ?? before?.members ?? 0,
-      before: before?.position ?? 0,
+      before: before ? [before.position, ...before.before].slice(0, looksBefore) : neverBefore,
     })
     const change = { roomNid, shard, position }
     for (const track of this.#watchers.get(roomNid) ?? []) {

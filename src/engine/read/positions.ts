@@ -9,6 +9,8 @@ import { type Vector, copyVector, newVector, reaches } from './vector.ts'
 
 /** Between two looks while news keeps coming: under a flood a look costs as much as a commit. */
 const minPauseMs = 3
+/** The same while nobody waits: who comes to read has it looked first. */
+const idlePauseMs = 250
 
 /** Never changed once given. */
 export type View = {
@@ -183,6 +185,8 @@ export class Positions {
     if (wants.some((what) => track.nudges[what] !== nudges[what])) return
     if (this.#interest.isBehind(track, since)) return
     this.waiting++
+    // While nobody waited, it may not have been looked at once.
+    if (!reaches(this.#seen, this.#told)) this.#lookSoon()
     try {
       await this.#interest.wait(track, signal, timeoutMs, wants)
     } finally {
@@ -222,7 +226,8 @@ export class Positions {
       news = true
     }
     if (!news) return
-    this.#lookSoon()
+    if (this.waiting > 0) this.#lookSoon()
+    else if (!this.#looking && this.#retry === undefined) this.#lookAfter(idlePauseMs)
     for (const tell of this.#onNews) tell()
   }
 
@@ -242,7 +247,10 @@ export class Positions {
 
   #lookAfter(ms: number): void {
     clearTimeout(this.#retry)
-    this.#retry = setTimeout(() => this.#lookSoon(), ms)
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      this.#lookSoon()
+    }, ms)
     this.#retry.unref()
   }
 
@@ -252,7 +260,8 @@ export class Positions {
       () => {
         this.#looking = undefined
         if (this.#interest.wantsLook) this.#lookSoon()
-        else if (!reaches(this.#seen, this.#told)) this.#lookAfter(minPauseMs)
+        else if (!reaches(this.#seen, this.#told))
+          this.#lookAfter(this.waiting > 0 ? minPauseMs : idlePauseMs)
       },
       (error: unknown) => {
         this.#looking = undefined

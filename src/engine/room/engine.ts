@@ -110,7 +110,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
     const persister: Persister = new Persister({
       pool: sql,
       shards,
-      onCommitted: (positions) => options.onSignal({ s: 'rooms-at', positions }),
+      onCommitted: (positions, sends) => options.onSignal({ s: 'rooms-at', positions, sends }),
       onFatal: options.onFatal,
       onError,
       moreComes: () => turns.isBusy,

@@ -228,8 +228,8 @@ export type RoomWorkerCalls = RoomCalls & {
 
 /** What is said without an answer. A lost signal costs latency, never data. */
 export type Signal =
-  /** Each pair: this room shard is committed up to this position. */
-  | { s: 'rooms-at'; positions: [shard: number, position: number][] }
+  /** Each pair: this room shard is committed up to this position; `sends` is false if nothing of it is for us to send. */
+  | { s: 'rooms-at'; positions: [shard: number, position: number][]; sends?: boolean }
   /** Each pair: this user shard is committed up to this position. */
   | { s: 'users-at'; positions: [shard: number, position: number][] }
   /** To the federation worker: these servers made a good request, so they can be reached again. */

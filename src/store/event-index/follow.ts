@@ -1,5 +1,6 @@
 import { type Pool, type Sql, booleanArray, byteaArray } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
+import { inStretch } from '#store/stretch.ts'
 
 /** How far a shard is indexed, or could be. */
 export type Mark = { shard: number; position: number; ingest: number }
@@ -50,11 +51,16 @@ export const candidates = (sql: Sql, stretches: readonly Stretch[], types: reado
     ),
     fresh as (
       select e.* from stretch s
-      join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+      cross join lateral ${inStretch(sql, 'events')} e
       union all
       select e.* from stretch s
-      join events e on e.shard = s.shard and e.position is null
-        and e.ingest > s.ingest_low and e.ingest <= s.ingest_high
+      cross join lateral (
+        select * from events
+        where shard = s.shard and position is null
+          and ingest > s.ingest_low and ingest <= s.ingest_high
+        order by ingest
+        limit 1000000
+      ) e
     )
     ${described(sql, types)}`
 

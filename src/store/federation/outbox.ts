@@ -1,5 +1,6 @@
 import type { PendingQuery, Row } from 'postgres'
 import type { Sql } from '#store/db.ts'
+import { inStretch } from '#store/stretch.ts'
 
 type Fragment = PendingQuery<Row[]>
 
@@ -43,7 +44,7 @@ export async function follow(
       select e.shard, e.room_nid, e.position, e.event_nid, e.destination_set, invited.server
       from stretch s
       join moved using (shard)
-      join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+      cross join lateral ${inStretch(sql, 'events')} e
       left join lateral (
         select v.name as server
         from state_deltas d

@@ -1,5 +1,6 @@
 import { type Pool, type Sql } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
+import { inStretch } from '#store/stretch.ts'
 import { type Stretch, move, stretchesOf } from '#store/two-cursors.ts'
 import { type Notice, type Queued, putCountsIn, putCountsOf, putNotices } from './queue.ts'
 
@@ -28,7 +29,7 @@ export const fresh = (sql: Sql, stretches: readonly Stretch[]) =>
       where m.shard = e.shard and m.room_nid = e.room_nid and m.position = e.position
     ) as mentioned
     from ${stretchesOf(sql, stretches)}
-    join events e on e.shard = s.shard and e.position > s.low and e.position <= s.high
+    cross join lateral ${inStretch(sql, 'events')} e
     join user_ids u on u.user_nid = e.sender_nid
     where e.flags & ${rejected | softFailed | outlier} = 0
     order by e.shard, e.position`
@@ -38,7 +39,7 @@ export const invites = (sql: Sql, stretches: readonly Stretch[]) =>
   sql<{ shard: number; room_nid: number; event_nid: number; position: number; user_id: string }[]>`
     select d.shard, d.room_nid, d.new_event_nid as event_nid, d.position, k.state_key as user_id
     from ${stretchesOf(sql, stretches)}
-    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    cross join lateral ${inStretch(sql, 'state_deltas')} d
     join state_keys k on k.state_key_nid = d.state_key_nid
     where d.new_membership = 'invite' and d.old_membership is distinct from 'invite'
       and d.new_event_nid is not null

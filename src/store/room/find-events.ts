@@ -21,15 +21,15 @@ const columns = (sql: Sql) => sql`
   e.event_nid, e.room_nid, e.event_id, e.type_nid, e.state_key_nid, e.sender_nid, e.flags,
   e.snapshot_nid, e.chain, e.chain_index, e.auth_nids, a.auth_order, j.json`
 
-/** Those of these IDs that are events of this shard. */
-export const byIds = (sql: Sql, shard: number, ids: readonly Uint8Array[]) =>
+/** Those of these IDs that are events, of whatever room. */
+export const byIds = (sql: Sql, ids: readonly Uint8Array[]) =>
   sql<FoundEvent[]>`
     select ${columns(sql)}
     from event_ids i
     join events e on e.shard = i.shard and e.event_nid = i.event_nid
     join event_json j on j.shard = e.shard and j.event_nid = e.event_nid
     left join auth_graph a on a.shard = e.shard and a.event_nid = e.event_nid
-    where i.event_id = any(${byteaArray(sql, ids)}::bytea[]) and i.shard = ${shard}`
+    where i.event_id = any(${byteaArray(sql, ids)}::bytea[])`
 
 /** Events by number. */
 export const byNids = (sql: Sql, shard: number, nids: readonly number[]) =>

@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { inStretch } from '#store/stretch.ts'
 
 /** A stretch of one shard's stream: after `from`, up to and including `to`. */
 export type Stretch = { shard: number; from: number; to: number }
@@ -35,13 +36,11 @@ export const changedRooms = (sql: Sql, stretches: readonly Stretch[]) =>
       max(position) filter (where is_member) as members
     from (
       select e.shard, e.room_nid, e.position, false as is_state, false as is_member
-      from stretch s join events e
-        on e.shard = s.shard and e.position > s.low and e.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'events')} e
       union all
       select d.shard, d.room_nid, d.position, true, d.state_key_nid = 0
         or d.old_membership is not null or d.new_membership is not null
-      from stretch s join state_deltas d
-        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'state_deltas')} d
     ) as changed
     group by shard, room_nid`
 
@@ -71,7 +70,7 @@ export const memberChanges = (sql: Sql, serverName: string, stretches: readonly 
     select d.shard, d.room_nid, r.room_id, r.version, d.position, k.state_key as user_id,
       d.new_event_nid as event_nid, d.new_membership as membership, d.old_membership
     from stretch s
-    join state_deltas d on d.shard = s.shard and d.position > s.low and d.position <= s.high
+    cross join lateral ${inStretch(sql, 'state_deltas')} d
     left join state_keys k on k.state_key_nid = d.state_key_nid
     join rooms r on r.shard = d.shard and r.room_nid = d.room_nid
     where d.state_key_nid = 0

@@ -1,4 +1,5 @@
 import type { Sql } from '#store/db.ts'
+import { inStretch } from '#store/stretch.ts'
 
 /** A stretch of one user shard's streams: after `from`, up to and including `to`. */
 export type Stretch = { shard: number; from: number; to: number }
@@ -28,36 +29,28 @@ export const changed = (sql: Sql, stretches: readonly Stretch[]) =>
     ),
     own as (
       select 'account_data' as kind, a.shard, a.user_id, a.position
-      from stretch s join account_data a
-        on a.shard = s.shard and a.position > s.low and a.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'account_data')} a
       union all
       select 'forgotten_rooms', f.shard, f.user_id, f.position
-      from stretch s join forgotten_rooms f
-        on f.shard = s.shard and f.position > s.low and f.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'forgotten_rooms')} f
       union all
       select 'to_device', d.shard, d.user_id, d.position
-      from stretch s join to_device d
-        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'to_device')} d
       union all
       select 'receipts', c.shard, c.user_id, c.position
-      from stretch s join receipts c
-        on c.shard = s.shard and c.position > s.low and c.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'receipts')} c
       union all
       select 'signatures', k.shard, k.signer, k.position
-      from stretch s join key_signatures k
-        on k.shard = s.shard and k.position > s.low and k.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'key_signatures')} k
     ),
     lists as (
-      select d.shard, d.user_id, d.position from stretch s join device_lists d
-        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      select d.shard, d.user_id, d.position from stretch s cross join lateral ${inStretch(sql, 'device_lists')} d
       union all
-      select d.shard, d.user_id, d.position from stretch s join remote_device_lists d
-        on d.shard = s.shard and d.position > s.low and d.position <= s.high
+      select d.shard, d.user_id, d.position from stretch s cross join lateral ${inStretch(sql, 'remote_device_lists')} d
     ),
     read as (
       select c.room_id, c.shard, max(c.position) as position
-      from stretch s join receipts c
-        on c.shard = s.shard and c.position > s.low and c.position <= s.high
+      from stretch s cross join lateral ${inStretch(sql, 'receipts')} c
       where c.type = 'm.read'
       group by c.room_id, c.shard
     )

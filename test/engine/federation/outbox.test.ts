@@ -164,6 +164,24 @@ describe('events', () => {
     )
   })
 
+  test('of which nobody said that they are to be sent, are found a moment later', async () => {
+    await start()
+    await commitEvents(db.pool, [...messages(1, 2, null), ...messages(3, 3)])
+    engine!.signal({ s: 'rooms-at', positions: [[testShard, 3]], sends: false })
+    await until(() => sent(peer).length === 1 && sent(second).length === 1)
+    expect([sent(peer), sent(second)]).toEqual([[3], [3]])
+  })
+
+  test('are not held up by what is not for us to send', async () => {
+    await start()
+    await commitEvents(db.pool, messages(1, 1, null))
+    engine!.signal({ s: 'rooms-at', positions: [[testShard, 1]], sends: false })
+    await commit(messages(2, 2))
+    await until(() => sent(peer).length === 1)
+    const [cursor] = (await outbox.cursors(db.pool)).filter(({ shard }) => shard === testShard)
+    expect([sent(peer), cursor!.position]).toEqual([[2], 2])
+  })
+
   test('whose signal was lost are found by looking', async () => {
     await start()
     await commitEvents(db.pool, messages(1, 1))

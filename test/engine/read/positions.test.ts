@@ -228,6 +228,45 @@ describe('many writers', () => {
   })
 })
 
+test('a room is known to have rested between two looks, though it changed in several since', async () => {
+  const alice = someone('alice')
+  const room = await story.room(alice)
+  const { shard, roomNid } = room
+  // Another room of its shard, which moves the shard's position.
+  let other = await story.room(alice)
+  while (other.shard !== shard) other = await story.room(alice)
+  const at = async () => (await story.positions.settled()).rooms[shard]!
+  const before = await at()
+  await room.send(alice, 'a change')
+  const changed = await at()
+  await other.send(alice, 'of the other room')
+  const rested = await at()
+  expect(rested).toBeGreaterThan(changed)
+  for (let look = 0; look < 4; look++) {
+    await room.send(alice, `later ${look}`)
+    await at()
+    expect(story.positions.roomRested(shard, roomNid, changed, rested)).toBe(true)
+    expect(story.positions.roomRested(shard, roomNid, before, rested)).toBe(false)
+    expect(story.positions.roomRested(shard, roomNid, changed, await at())).toBe(false)
+  }
+  // Of what is longer ago nothing is known.
+  await room.send(alice, 'once more')
+  await at()
+  expect(story.positions.roomRested(shard, roomNid, changed, rested)).toBe(false)
+})
+
+test('who begins to wait hears of what came while nobody did', async () => {
+  const [alice, bob] = [someone('alice'), someone('bob')]
+  const room = await story.room(alice)
+  await story.room(bob)
+  const { vector } = await story.positions.view(alice)
+  await room.send(alice, 'nobody waits')
+  await story.positions.waitFor(alice, vector, never, 3_600_000)
+  expect((await story.positions.view(alice)).vector.rooms[room.shard]!).toBeGreaterThan(
+    vector.rooms[room.shard]!,
+  )
+})
+
 test('a sync of a thousand rooms of which one changed takes a constant number of statements', async () => {
   const [alice, bob] = [someone('alice'), someone('bob')]
   const one = await story.room(bob)

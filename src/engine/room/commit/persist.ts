@@ -1,5 +1,5 @@
 import { isConflict, isConnectionLost, isOutOfResources, type Pool } from '#store/db.ts'
-import type { Batch, Lease } from '#store/room/batch.ts'
+import type { Batch, Lease, Placement, RoomPart } from '#store/room/batch.ts'
 import { commit, isLeaseLost, isOvertaken } from '#store/room/commit.ts'
 import { outcomeOf, type Shard } from '#store/room/shards.ts'
 import { CommitCost } from '#engine/room/commit/commit-cost.ts'
@@ -14,8 +14,11 @@ export type PersistOptions = {
   pool: Pool
   /** The shards that this worker owns. */
   shards: ReadonlyMap<number, Shard>
-  /** Committed up to here: readers may look. Called before any work is answered. */
-  onCommitted: (positions: [shard: number, position: number][]) => void
+  /**
+   * Committed up to here: readers may look. Called before any work is answered. `sends` if something of it
+   * is for us to send to other servers.
+   */
+  onCommitted: (positions: [shard: number, position: number][], sends: boolean) => void
   /** Another process owns a shard of ours now, or the database is not what it was: stop at once. */
   onFatal: (error: Error) => void
   onError: (error: unknown, what: string) => void
@@ -370,10 +373,17 @@ export class Persister {
     }
     this.counters.commits++
     this.counters.events += firsts.size
-    this.#options.onCommitted(batch.shards.map(({ shard, position }) => [shard, position]))
+    const positions = batch.shards.map(({ shard, position }): [number, number] => [shard, position])
+    this.#options.onCommitted(positions, batch.parts.some(isSent))
     for (const [shard, rooms] of selection)
       for (const list of rooms.values())
         for (const decided of list)
           decided.work.committed({ shard, firstPosition: firsts.get(decided)! })
   }
 }
+
+/** Whether a part has events that go to other servers by us. */
+const isSent = ({ events, revised }: RoomPart): boolean =>
+  events.some(hasDestinations) || revised.some(hasDestinations)
+
+const hasDestinations = ({ destinationSet }: Placement) => destinationSet !== null

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { emptyPart } from '#store/room/batch.ts'
+import { emptyPart, type NewEvent } from '#store/room/batch.ts'
 import { commit } from '#store/room/commit.ts'
 import { takeOver } from '#store/room/shards.ts'
 import type { Pool } from '#store/db.ts'
@@ -98,6 +98,31 @@ test('work is answered after its commit, with the positions it took, and readers
   expect(told).toEqual([true])
   // The first went at once; the rest was collected while it was in flight.
   expect(persister.counters.commits).toBe(2)
+})
+
+test('with the positions it is told whether anything goes to other servers', async () => {
+  const told: boolean[] = []
+  const { persister, decide } = await setUp({
+    commit: async () => {},
+    onCommitted: (_, sends) => told.push(sends),
+  })
+  const room = new FakeRoom(1, 65)
+  const event = { position: null, ingest: null } as NewEvent
+  for (const events of [
+    [],
+    [{ ...event, destinationSet: null }],
+    [
+      { ...event, destinationSet: null },
+      { ...event, destinationSet: 7 },
+    ],
+  ]) {
+    const work = new FakeWork()
+    const decided = decide(room, work)
+    decided.outcome.part.events.push(...events)
+    persister.add(decided)
+    await work.done.promise
+  }
+  expect(told).toEqual([false, false, true])
 })
 
 test('a shard has one commit in flight, and another shard need not wait for it', async () => {
