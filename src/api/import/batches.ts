@@ -61,7 +61,7 @@ async function take(
     sessionId: session.session_id,
     batch,
     people: isNew ? await preparePeople(ctx, who, session.mode, body.people) : [],
-    records: isNew ? [...body.records] : [],
+    records: isNew ? body.records.map((record) => `${record}\n`).join('') : '',
     isAdmin: who.admin,
   })
 }

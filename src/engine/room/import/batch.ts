@@ -17,7 +17,8 @@ export async function takeBatch(
   const { row } = staging
   const { batch } = input
   await takePeople(lane, staging, input)
-  const { records, isAdmin } = input
+  const { isAdmin } = input
+  const records = input.records.split('\n').slice(0, -1)
   const intake = new Intake(lane, staging, { batch, records, namedOnly: !isAdmin }, isStopping)
   await intake.run()
   const { accepted, duplicates, firstTs, lastTs, failed: all } = intake.tally

@@ -39,7 +39,9 @@ type Tally = {
   lastTs: number | null
 }
 
-type Input = Pick<ImportBatch, 'batch' | 'records'> & {
+type Input = Pick<ImportBatch, 'batch'> & {
+  /** JSON texts. */
+  records: readonly string[]
   /** Only those who are named among the people of the session may speak. */
   namedOnly: boolean
 }

@@ -66,7 +66,9 @@ export const sendBatch = (
       sessionId,
       batch,
       people: [...people],
-      records: records.map((each) => (typeof each === 'string' ? each : JSON.stringify(each))),
+      records: records
+        .map((each) => `${typeof each === 'string' ? each : JSON.stringify(each)}\n`)
+        .join(''),
       isAdmin,
     }),
   )
