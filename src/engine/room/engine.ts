@@ -297,7 +297,8 @@ export class RoomEngine implements Handlers<RoomCalls> {
   }
 
   async removeRoom(roomId: string, force: boolean): Promise<number[]> {
-    return this.#keep(roomId, (lane) => removeRoom(lane, force))
+    // What a batch writes behind its removal would stay for ever.
+    return this.#keep(roomId, (lane) => this.imports.between(roomId, () => removeRoom(lane, force)))
   }
 
   async dropRemains(

@@ -35,7 +35,7 @@ export class Imports {
       laneOf,
       inStep: ({ room_id: roomId }, run) => {
         const lane = laneOf(roomId)
-        return lane.keep(() => this.#steps.take(roomId, () => run(lane)))
+        return lane.keep(() => this.#steps.between(roomId, () => run(lane)))
       },
     })
   }
@@ -48,6 +48,11 @@ export class Imports {
   /** Takes a step after those of its room that came before it; its answer, as JSON. */
   take(lane: Lane, step: ImportStep): Promise<string> {
     return this.#steps.take(lane.roomId, () => this.#take(lane, step))
+  }
+
+  /** Does something to a room while nothing is imported into it. */
+  between<T>(roomId: string, run: () => Promise<T>): Promise<T> {
+    return this.#steps.between(roomId, run)
   }
 
   async stop(): Promise<void> {

@@ -23,8 +23,14 @@ export class Steps {
     return this.#stopped !== undefined
   }
 
-  /** Runs a step when it is its turn. */
+  /** Runs a step when it is its turn; refuses it if too many wait. */
   async take<T>(roomId: string, run: () => Promise<T>): Promise<T> {
+    if (!this.#mayBegin(roomId) && this.#waiting.length >= this.#most) throw limitExceeded(2_000)
+    return this.between(roomId, run)
+  }
+
+  /** The same of what must not come into a step of its room, however many wait. */
+  async between<T>(roomId: string, run: () => Promise<T>): Promise<T> {
     if (this.#stopped) throw stopping()
     if (this.#mayBegin(roomId)) this.#busy.add(roomId)
     else await this.#wait(roomId)
@@ -45,7 +51,6 @@ export class Steps {
   }
 
   #wait(roomId: string): Promise<void> {
-    if (this.#waiting.length >= this.#most) throw limitExceeded(2_000)
     const { promise, resolve: begin, reject: refuse } = Promise.withResolvers<void>()
     this.#waiting.push({ roomId, begin, refuse })
     return promise

@@ -1,7 +1,16 @@
 import { describe, expect, test } from 'bun:test'
 import { MadeUpServer } from '#test/builders.ts'
 import { testDatabase } from '#test/database.ts'
-import { createRoom, joinFrom, openStage, say, type Stage, until } from '#test/room-engine.ts'
+import {
+  createRoom,
+  joinFrom,
+  openStage,
+  refusal,
+  say,
+  type Stage,
+  until,
+} from '#test/room-engine.ts'
+import type { RemainsStep } from '#engine/worker/protocol.ts'
 import { endImport, ghost, messages, openImport, person, sendBatch } from './importing.ts'
 
 const db = await testDatabase()
@@ -165,4 +174,21 @@ describe('an import that was undone', () => {
     expect(await redactions(strict)).toHaveLength(0)
     expect(String(stage.errors[0])).toContain('redact')
   })
+})
+
+test('a room that is removed in the middle of a batch leaves nothing of it', async () => {
+  await using stage = await openStage(db)
+  const roomId = await createRoom(stage)
+  const { session_id: session } = await openImport(stage, roomId)
+  const records = messages('m', ann, 1_500)
+  const sent = sendBatch(stage, roomId, session, 0, { records, people })
+  const nids = await stage.rooms.call('removeRoom', roomId, true)
+  expect(await sent).toMatchObject({ accepted: 1_500 })
+  expect(nids).toHaveLength(1)
+  let step: RemainsStep | null = { phase: 'events', after: 0 }
+  while (step) step = await stage.rooms.call('dropRemains', roomId, nids[0]!, step)
+  const left = await db.pool`select from events where room_nid = ${nids[0]!}`
+  expect(left).toHaveLength(0)
+  const more = sendBatch(stage, roomId, session, 1, { records: [] })
+  expect(await refusal(more)).toEqual([404, 'M_NOT_FOUND'])
 })

@@ -52,7 +52,8 @@ describe('steps of imports', () => {
   })
 
   test('begin in so many rooms at once, the others wait, and beyond that are told to come again', async () => {
-    const { begun, take, end } = script(steps())
+    const of = steps()
+    const { begun, take, end } = script(of)
     const all = [
       take('a', 'a0'),
       take('b', 'b0'),
@@ -63,11 +64,14 @@ describe('steps of imports', () => {
     await Bun.sleep(0)
     expect(begun).toEqual(['a0', 'b0'])
     expect(await refusal(take('e', 'e0'))).toEqual([429, 'M_LIMIT_EXCEEDED'])
+    const removal = of.between('a', async () => 'removed')
     // What waits for its own room lets those behind it pass.
     await end('b0')
     expect(begun).toEqual(['a0', 'b0', 'c0'])
     for (const name of ['a0', 'c0', 'a1', 'd0']) await end(name)
     expect(await Promise.all(all)).toEqual(['a0', 'b0', 'a1', 'c0', 'd0'])
+    // What may not be refused waits for its turn, too.
+    expect(await removal).toBe('removed')
   })
 
   test('that fail make room like others', async () => {
