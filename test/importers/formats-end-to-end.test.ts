@@ -1,56 +1,16 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { rm } from 'node:fs/promises'
+import { expect, test } from 'bun:test'
 import { join } from 'node:path'
-import type { Console } from '#importers/commands/console.ts'
 import { plan } from '#importers/commands/plan.ts'
 import { run } from '#importers/commands/run.ts'
 import { verify } from '#importers/commands/verify.ts'
-import { makeCertificates } from '#test/certificates.ts'
-import { openTestDatabase, type TestDatabase } from '#test/database.ts'
-import { newFolder } from '#test/folder.ts'
 import { exportOf } from '#test/importers/exports.ts'
-import { freePorts, Laneway, type Login } from '#test/laneway.ts'
 import { until } from '#test/until.ts'
+import { importHome, roomPath } from './import-home.ts'
+import { quiet } from './prepared.ts'
 
-let folder: string
-let database: TestDatabase
-let server: Laneway
-let admin: Login
-
-beforeAll(async () => {
-  folder = await newFolder('formats')
-  database = await openTestDatabase()
-  const [tls, client] = await freePorts(2)
-  server = await Laneway.prepare(join(folder, 'server'), {
-    ports: { tls: tls!, client: client! },
-    certificates: await makeCertificates(folder, ['home.test']),
-    serverName: 'home.test',
-    databaseUrl: database.url,
-  })
-  await server.start()
-  admin = await server.register('admin', true)
-})
-
-afterAll(async () => {
-  await server.stop()
-  await database.close()
-  await rm(folder, { recursive: true, force: true })
-})
-
-const told: string[] = []
-const console: Console = {
-  write: (line) => void told.push(line),
-  warn: (line) => void told.push(line),
-  isTerminal: false,
-  json: false,
-  finish: new AbortController().signal,
-  stop: new AbortController().signal,
-}
-
-const roomPath = (roomId: string) => `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}`
-
-const joinedRooms = async () =>
-  (await admin.get<{ joined_rooms: string[] }>('/_matrix/client/v3/joined_rooms')).joined_rooms
+const { folder, server, admin, joinedRooms } = await importHome('formats')
+const console = { ...quiet(), json: false }
+const { told } = console
 
 /** The room of a name among those that came to be. */
 async function roomNamed(name: string, before: readonly string[]): Promise<string> {

@@ -1,40 +1,15 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import { createHash } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { makeCertificates } from '#test/certificates.ts'
-import { openTestDatabase, type TestDatabase } from '#test/database.ts'
-import { newFolder } from '#test/folder.ts'
-import { freePorts, Laneway, type Login, ownEnvironment } from '#test/laneway.ts'
+import { ownEnvironment } from '#test/laneway.ts'
 import { patienceMs, until } from '#test/until.ts'
+import { importHome } from './import-home.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 const count = 3000
 
-let folder: string
-let database: TestDatabase
-let server: Laneway
-let admin: Login
-
-beforeAll(async () => {
-  folder = await newFolder('random-kills')
-  database = await openTestDatabase()
-  const [tls, client] = await freePorts(2)
-  server = await Laneway.prepare(join(folder, 'server'), {
-    ports: { tls: tls!, client: client! },
-    certificates: await makeCertificates(folder, ['home.test']),
-    serverName: 'home.test',
-    databaseUrl: database.url,
-  })
-  await server.start()
-  admin = await server.register('admin', true)
-})
-
-afterAll(async () => {
-  await server.stop()
-  await database.close()
-  await rm(folder, { recursive: true, force: true })
-})
+const { folder, server, admin, joinedRooms } = await importHome('random-kills')
 
 /** The program as people run it. */
 function program(args: string[]) {
@@ -65,9 +40,7 @@ async function planned(name: string, exportPath: string) {
 
 /** The rooms of the importer that it did not have before. */
 async function roomsBut(known: readonly string[]): Promise<string[]> {
-  const path = '/_matrix/client/v3/joined_rooms'
-  const { joined_rooms: joined } = await admin.get<{ joined_rooms: string[] }>(path)
-  return joined.filter((each) => !known.includes(each))
+  return (await joinedRooms()).filter((each) => !known.includes(each))
 }
 
 /** What stands in a room, in its order: how many messages, and a hash of who said what when. */
