@@ -88,7 +88,7 @@ export async function undo(
         await api.abort(session.session_id)
         ledger.dropped(session, 'aborted')
       } else {
-        if (state === 'committed') await api.undo(session.session_id)
+        if (state === 'committed' || state === 'undoing') await api.undo(session.session_id)
         ledger.dropped(session, 'undone')
       }
       console.write(`${session.session_id}: taken back (${session.room_id})`)
