@@ -5,7 +5,6 @@ import sanitize from 'sanitize-html'
 export type Links = {
   person(id: string): string | undefined
   room(id: string): string | undefined
-  message(id: string): string | undefined
 }
 
 /** Text as it is written in HTML. */
@@ -41,7 +40,7 @@ const allowedTags =
     ' ',
   )
 
-const named = ['person', 'room', 'message'] as const
+const named = ['person', 'room'] as const
 
 /** HTML as Matrix clients show it and nothing else, with names of the export turned into links. */
 export function safeHtml(html: string, links: Links): string {

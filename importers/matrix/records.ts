@@ -70,8 +70,6 @@ export class Mapper {
         const room = options.roomId(id)
         return room === undefined ? undefined : matrixTo(room)
       },
-      // Its event has no ID before it is sent.
-      message: () => undefined,
     }
   }
 

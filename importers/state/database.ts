@@ -121,7 +121,7 @@ export function openState(folder: string): Database {
     })()
   } else if (found !== version)
     throw new Stop(
-      `${file} is of another version of this program (${found}): delete it, and run again. What is on the server is not imported twice`,
+      `${file} is of another version of this program (${found}): go on with that one, or undo with it what it imported and delete the file`,
     )
   return db
 }

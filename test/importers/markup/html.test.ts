@@ -4,7 +4,6 @@ import { safeHtml } from '#importers/markup/html.ts'
 const links = {
   person: (id: string) => (id.startsWith('u') ? `https://matrix.to/#/%40${id}%3Ahs` : undefined),
   room: () => undefined,
-  message: () => undefined,
 }
 const safe = (html: string) => safeHtml(html, links)
 /** The same with something behind it that is taken away, so that every element is looked at. */
