@@ -1,5 +1,6 @@
 import * as generations from '#store/room/generations.ts'
 import * as localTxns from '#store/room/local-txns.ts'
+import { MarkerRetries } from '#engine/room/batch-send/marker-retries.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 
@@ -8,30 +9,34 @@ const atOnce = 1_000
 
 /**
  * What the owner of some rooms tidies up at its start and every hour, in small steps: transaction IDs
- * that no client repeats any more, and states that were staged for a join which came to nothing.
+ * that no client repeats any more, and states that were staged for a join which came to nothing. Meanwhile it asks
+ * again for what markers name.
  */
 export class Housekeeping {
+  readonly markers: MarkerRetries
   readonly #parts: Parts
   readonly #running = new Set<Promise<void>>()
   #tidying = false
   #timer: ReturnType<typeof setInterval> | undefined
   #stopped = false
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, laneOf: (roomId: string) => Lane) {
     this.#parts = parts
+    this.markers = new MarkerRetries(parts, laneOf)
   }
 
   start(): void {
     this.#timer = setInterval(() => this.run(), this.#parts.limits.tidyMs)
     this.#timer.unref()
     this.run()
+    this.markers.start()
   }
 
   /** Ends after the steps that are being taken. */
   async stop(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
-    await Promise.all(this.#running)
+    await Promise.all([this.markers.stop(), ...this.#running])
   }
 
   /** One round, if none is under way. */

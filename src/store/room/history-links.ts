@@ -128,6 +128,15 @@ export async function awaitedFor(
     limit 10`
 }
 
+/** Insertion events of rooms of some shards that could not be fetched. */
+export const notFetched = (sql: Sql, shards: readonly number[], limit: number) =>
+  sql<(AwaitedRow & { room_id: string; version: string })[]>`
+    select a.insertion_id, a.server, r.room_id, r.version
+    from history_awaited a join rooms r on r.shard = a.shard and r.room_nid = a.room_nid
+    where a.shard = any(${shards as number[]}::smallint[]) and a.prev_id is null
+    order by a.shard, a.room_nid, a.insertion_id
+    limit ${limit}`
+
 /** The insertion event on which a walk along batches ends: the oldest on which none hangs. */
 export async function openInsertion(
   sql: Sql,

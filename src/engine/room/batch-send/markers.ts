@@ -19,7 +19,7 @@ import { type Task, wait } from '#engine/room/task.ts'
 import type { Outcome } from '#engine/room/work.ts'
 
 /** A place where history was put in, and the server that has it. */
-type Marked = { insertionId: string; server: string }
+export type Marked = { insertionId: string; server: string }
 
 /** Not spec: so many markers of a room wait for their turn; others are found when the room is joined again. */
 const maxWaiting = 20
@@ -69,7 +69,8 @@ export async function followAwaited(lane: Lane, arrived: readonly string[]): Pro
   for (const marked of found) follow(lane, marked)
 }
 
-function follow(lane: Lane, marked: Marked): void {
+/** Fetches what hangs on an insertion event, when those before it have been followed. */
+export function follow(lane: Lane, marked: Marked): void {
   const line = waiting.get(lane)
   if (line) {
     if (line.size < maxWaiting) line.set(marked.insertionId, marked)

@@ -15,9 +15,9 @@ const silent = { status: 500, body: { errcode: 'M_UNKNOWN', error: 'No' } }
 const version = 'org.matrix.msc2716v4'
 const eve = there.user('eve')
 
-async function scene(history = true) {
+async function scene(history = true, now = Date.now) {
   const wish = { powerLevelOverride: { historical: 0, state_default: 0 } }
-  const stage = await openScene(database, { version, wish, history })
+  const stage = await openScene(database, { version, wish, history, now })
   const { room, roomId } = stage
   const told = new Told(room)
   const before = room.say(mallory, 'before')
@@ -126,6 +126,69 @@ test('one that cannot be fetched is remembered, and found when it is named again
   await receive(mark(room, base, 'n'))
   await until(async () => (await readingOrder(database, roomId)).includes(base))
   expect(await waiting()).toBe(0)
+  expect(stage.errors).toEqual([])
+})
+
+test('one that cannot be fetched is asked for again after growing pauses, and no more in the end', async () => {
+  let now = Date.now()
+  const { stage, room, roomId, told, before: behind, receive } = await scene(true, () => now)
+  await using _ = stage
+  const all = line(room, behind, 'y')
+  told.lie = ({ name }, reply) => (name === 'event' || name === 'backfill' ? silent : reply)
+  const base = idOf(all.at(-1)!)
+  await receive(mark(room, base, 'm'))
+  const asked = () => told.asked('event').length
+  /** Another one each time that it was remembered. */
+  const remembered = async () => {
+    const [row] = await database.pool<{ at: string }[]>`
+      select h.xmin::text as at from history_awaited h join rooms r using (shard, room_nid)
+      where r.room_id = ${roomId} and h.prev_id is null`
+    return row?.at
+  }
+  await until(async () => (await remembered()) !== undefined)
+  const { attempts, retryMs } = stage.engine.parts.limits
+  const look = async () => {
+    stage.engine.housekeeping.markers.look()
+    // Whatever it has begun is before this in the lane.
+    await stage.engine.housekeeping.markers.idle()
+    await say(stage, roomId, 'meanwhile')
+  }
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const [count, before] = [asked(), await remembered()]
+    await look()
+    await until(async () => asked() > count && (await remembered()) !== before)
+    const after = asked()
+    now += retryMs * 2 ** attempt - 1
+    await look()
+    expect(asked()).toBe(after)
+    now += 1
+  }
+  const count = asked()
+  now += retryMs * 2 ** attempts
+  await look()
+  expect(asked()).toBe(count)
+  expect(await remembered()).toBeDefined()
+  expect(stage.errors).toEqual([])
+})
+
+test('one that could be fetched again by then is read', async () => {
+  const { stage, room, roomId, told, before, receive } = await scene()
+  await using _ = stage
+  const all = line(room, before, 'y')
+  told.lie = ({ name }, reply) => (name === 'event' || name === 'backfill' ? silent : reply)
+  const base = idOf(all.at(-1)!)
+  await receive(mark(room, base, 'm'))
+  await until(
+    async () =>
+      (
+        await database.pool`
+          select from history_awaited h join rooms r using (shard, room_nid)
+          where r.room_id = ${roomId}`
+      ).length === 1,
+  )
+  told.lie = telling(all)
+  stage.engine.housekeeping.markers.look()
+  await until(async () => (await readingOrder(database, roomId)).includes(base))
   expect(stage.errors).toEqual([])
 })
 
