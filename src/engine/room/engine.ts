@@ -144,7 +144,7 @@ export class RoomEngine implements Handlers<RoomCalls> {
       loadRoom: (roomId, shard) => this.parts.turns.seat(true).run(load(this.parts, roomId, shard)),
       fetchMissing: (lane) => this.#fetcher.start(lane),
     }
-    this.housekeeping = new Housekeeping(this.parts)
+    this.housekeeping = new Housekeeping(this.parts, (roomId) => this.lane(roomId))
     this.joins = new RemoteJoins(this.parts, this.housekeeping)
     this.imports = new Imports(this.parts, {
       send: (roomId, event) => this.send(roomId, event),
