@@ -111,6 +111,25 @@ test('more than one page is read on when somebody scrolls', async () => {
   await reads(bob, roomId, ['a', ...['x', 'y', 'z'].flatMap(texts), 'b'])
 })
 
+test('two batches that hang on one insertion event are both read, each in its order', async () => {
+  const { roomId, ids } = await talk(['a', 'b'], [bob])
+  await until(async () => textsOf(await readAll(bob, roomId, 'b')).includes('b'))
+  const senders = [maria, ricky]
+  const last = await importer.batch(roomId, ids[0]!, ['z'], { senders })
+  const batchId = last.next_batch_id
+  await importer.batch(roomId, ids[0]!, ['h1', 'h2'], { senders, batchId })
+  await importer.batch(roomId, ids[0]!, ['g1', 'g2'], { senders, batchId })
+  await importer.mark(roomId, last.base_insertion_event_id!)
+  for (const person of [alice, bob]) {
+    await until(async () => textsOf(await readAll(person, roomId, 'b')).length === 7)
+    const texts = textsOf(await readAll(person, roomId, 'f'))
+    // Which of the two is older nobody said: that may be read either way elsewhere.
+    expect([texts[0], ...texts.slice(-2)]).toEqual(['a', 'z', 'b'])
+    for (const name of ['g', 'h'])
+      expect(texts.filter((text) => text.startsWith(name))).toEqual([`${name}1`, `${name}2`])
+  }
+})
+
 test('a marker of somebody else than the creator leads nowhere', async () => {
   const { roomId, ids } = await talk(['a', 'b'], [bob], {
     power_level_content_override: { state_default: 0 },

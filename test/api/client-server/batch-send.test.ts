@@ -118,7 +118,11 @@ describe('who speaks in a batch', () => {
     for (const filter of ['', '&filter={"lazy_load_members":true}']) {
       const { state } = await alice.do('GET', `${path}/messages?dir=b&limit=100${filter}`)
       const names = new Map((state as Event[]).map((each) => [each.state_key, each.content]))
-      expect(names.get(maria)).toMatchObject({ displayname: 'Old maria', [historical]: true })
+      expect(names.get(maria)).toMatchObject({
+        displayname: 'Old maria',
+        avatar_url: 'mxc://old.test/maria',
+        [historical]: true,
+      })
       expect(names.get(ricky)).toMatchObject({ displayname: 'Old ricky' })
     }
     expect(await alice.membershipOf(roomId, maria)).toBeUndefined()

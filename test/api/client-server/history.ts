@@ -128,7 +128,11 @@ export const joinOf = (userId: string, more: object = {}) => ({
   sender: userId,
   state_key: userId,
   origin_server_ts: firstTs,
-  content: { membership: 'join', displayname: `Old ${userId.slice(1, 6)}` },
+  content: {
+    membership: 'join',
+    displayname: `Old ${userId.slice(1, 6)}`,
+    avatar_url: `mxc://old.test/${userId.slice(1, 6)}`,
+  },
   ...more,
 })
 
