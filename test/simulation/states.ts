@@ -2,7 +2,7 @@ import { toRoomEvent } from '#core/event/check.ts'
 import type { Pdu, RoomEvent } from '#core/event/pdu.ts'
 import { createOfRoomId, domainOf } from '#core/ids.ts'
 import { roomVersions } from '#core/room-version.ts'
-import type { Sql } from '#store/db.ts'
+import type { Pool, Sql } from '#store/db.ts'
 import { eventFlags } from '#store/room/batch.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
 import { SnapshotCache } from '#store/room/snapshot-cache.ts'
@@ -42,8 +42,13 @@ type Row = {
   reason: string | null
 }
 
-/** What a Laneway has made of the events of a room, by its database. */
-export async function judgementIn(
+/** What a Laneway has made of the events of a room, by its database: all of it as it was at one time. */
+export async function judgementIn(server: string, pool: Pool, room: Place): Promise<Judgement> {
+  const reading = (sql: Sql) => judgementAt(server, sql, room)
+  return await pool.begin('isolation level repeatable read read only', reading)
+}
+
+async function judgementAt(
   server: string,
   sql: Sql,
   { roomId, version: id }: Place,
