@@ -10,7 +10,7 @@ import { keyOf } from '#importers/server/media.ts'
 import { openState, stateFolder } from '#importers/state/database.ts'
 import { Ledger, missing, notWanted, type Session } from '#importers/state/ledger.ts'
 import { expectedOf } from '#importers/verify/expected.ts'
-import { readElsewhere } from '#importers/verify/elsewhere.ts'
+import { type Elsewhere, readElsewhere } from '#importers/verify/elsewhere.ts'
 import { Order } from '#importers/verify/order.ts'
 import { type Counts, type Fault, RoomCheck } from '#importers/verify/room-check.ts'
 import { RoomPages } from '#importers/verify/room-pages.ts'
@@ -96,13 +96,9 @@ async function verifySession(session: Session, parts: Parts): Promise<number> {
   tellCounts(console, name, counts, order.count)
   if (options.fromServer) {
     const found = await readElsewhere(new RoomPages(reader, session.room_id), order)
-    say(
-      console,
-      `${name}: ${options.fromServer} reads ${grouped(found.found)}, ${grouped(found.missing)} are missing, ${grouped(found.outOfOrder)} out of order`,
-      found,
-    )
-    tellFaults(console, name, found.faults)
-    return check.faultCount + found.missing + found.outOfOrder
+    tellElsewhere(console, name, options.fromServer, found)
+    tellFaults(console, name, check.faults)
+    return check.faultCount + found.missing + found.outOfOrder + found.differing
   }
   await check.backwards()
   const places = await check.small(options.full ? order.count : options.sample)
@@ -173,6 +169,16 @@ function tellCounts(console: Console, name: string, counts: Counts, events: numb
       found_hash: counts.foundHash,
     },
   )
+}
+
+function tellElsewhere(console: Console, name: string, server: string, found: Elsewhere): void {
+  const { foundHash, expectedHash, faults, ...counts } = found
+  say(
+    console,
+    `${name}: ${server} reads ${grouped(found.found)}, ${grouped(found.missing)} are missing, ${grouped(found.outOfOrder)} out of order, ${grouped(found.differing)} differ; hash ${foundHash.slice(0, 16)}${foundHash === expectedHash ? '' : `, not ${expectedHash.slice(0, 16)}`}`,
+    { ...counts, found_hash: foundHash, expected_hash: expectedHash },
+  )
+  tellFaults(console, name, faults)
 }
 
 function tellFaults(console: Console, name: string, faults: readonly Fault[]): void {

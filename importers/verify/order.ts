@@ -11,7 +11,8 @@ export class Order implements Disposable {
     this.#db.run('pragma journal_mode = off')
     this.#db.run('pragma synchronous = off')
     this.#db.run(
-      `create table event (place integer primary key, id text not null unique, mine integer not null) strict`,
+      `create table event (place integer primary key, id text not null unique, mine integer not null,
+         said text, elsewhere integer not null default 0) strict`,
     )
     this.#db.run(
       'create table thread (root text primary key, replies integer not null) without rowid, strict',
@@ -19,11 +20,11 @@ export class Order implements Disposable {
     this.#db.run('begin')
   }
 
-  /** Takes the next event; false if it was read before. */
-  add(eventId: string, isMine: boolean): boolean {
+  /** Takes the next event, and of what was imported what it says; false if it was read before. */
+  add(eventId: string, said?: string): boolean {
     const { changes } = this.#db
-      .query('insert or ignore into event values (?, ?, ?)')
-      .run(this.count, eventId, isMine ? 1 : 0)
+      .query('insert or ignore into event (place, id, mine, said) values (?, ?, ?, ?)')
+      .run(this.count, eventId, said === undefined ? 0 : 1, said ?? null)
     this.count += changes
     return changes === 1
   }
@@ -34,11 +35,50 @@ export class Order implements Disposable {
       .get(eventId)?.place
   }
 
-  isMine(eventId: string): boolean {
+  /** Something that was imported, by its ID. */
+  mine(eventId: string): { place: number; said: string } | undefined {
     return (
-      this.#db.query<{ mine: number }, [string]>('select mine from event where id = ?').get(eventId)
-        ?.mine === 1
+      this.#db
+        .query<{ place: number; said: string }, [string]>(
+          'select place, said from event where id = ? and mine = 1',
+        )
+        .get(eventId) ?? undefined
     )
+  }
+
+  /** What was imported says, from the end to the start. */
+  *said(): Generator<string> {
+    const rows = this.#db.query<{ said: string }, []>(
+      'select said from event where mine = 1 order by place desc',
+    )
+    for (const { said } of rows.iterate()) yield said
+  }
+
+  /** It was read on another server; false if it was before. */
+  readElsewhere(eventId: string): boolean {
+    return (
+      this.#db.query('update event set elsewhere = 1 where id = ? and elsewhere = 0').run(eventId)
+        .changes === 1
+    )
+  }
+
+  /** What was imported and not read elsewhere, in order. */
+  unread(limit: number): string[] {
+    return this.#db
+      .query<{ id: string }, [number]>(
+        'select id from event where mine = 1 and elsewhere = 0 order by place limit ?',
+      )
+      .all(limit)
+      .map(({ id }) => id)
+  }
+
+  /** How much of what was imported was not read elsewhere. */
+  get unreadCount(): number {
+    return this.#db
+      .query<{ count: number }, []>(
+        'select count(*) as count from event where mine = 1 and elsewhere = 0',
+      )
+      .get()!.count
   }
 
   /** Events on from a place, in one direction. */
@@ -50,17 +90,6 @@ export class Order implements Disposable {
       )
       .all(place, limit)
       .map(({ id }) => id)
-  }
-
-  /** The next of what was imported below a place. */
-  mineBelow(place: number): { id: string; place: number } | undefined {
-    return (
-      this.#db
-        .query<{ id: string; place: number }, [number]>(
-          'select id, place from event where place < ? and mine = 1 order by place desc limit 1',
-        )
-        .get(place) ?? undefined
-    )
   }
 
   /** The borders of what was imported: where the next event is of the other kind. */

@@ -43,17 +43,17 @@ export class RoomCheck {
     for await (const event of this.#pages.all('f', largePage)) {
       const skipped = await waiting.take(event.event_id)
       if (skipped === undefined) {
-        if (!this.#order.add(event.event_id, false)) this.#fault('Read twice', event.event_id)
+        if (!this.#order.add(event.event_id)) this.#fault('Read twice', event.event_id)
         continue
       }
       for (const each of skipped.missing)
         this.#fault('Missing where it should be read', `${each.record.src_id} ${each.eventId}`)
-      if (!this.#order.add(event.event_id, true)) this.#fault('Read twice', event.event_id)
       const { record } = skipped.found
       count(counts.found, kindOf(record))
       const isRedacted = event.unsigned?.redacted_because !== undefined
       const should = essence(record, isRedacted)
       const is = essence({ ...event, ts: event.origin_server_ts }, isRedacted)
+      if (!this.#order.add(event.event_id, is)) this.#fault('Read twice', event.event_id)
       hashes.expected.update(should)
       hashes.found.update(is)
       if (should !== is)

@@ -33,6 +33,20 @@ export class RoomPages {
     }
   }
 
+  /** An event and every one after it. */
+  async *onFrom(eventId: string, limit: number): AsyncGenerator<ReadEvent> {
+    const { event, end } = (await this.#server.get(
+      `${this.#path}/context/${encodeURIComponent(eventId)}`,
+      { limit: 0 },
+    )) as { event: ReadEvent; end?: string }
+    yield event
+    for (let from = end; from !== undefined;) {
+      const page = await this.#page('f', limit, from)
+      yield* page.chunk
+      from = page.end === from ? undefined : page.end
+    }
+  }
+
   /** So many events on from one of them, in pages of a size. */
   async next(eventId: string, dir: Direction, limit: number, pages: number): Promise<ReadEvent[]> {
     const context = (await this.#server.get(
