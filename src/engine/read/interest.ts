@@ -21,12 +21,7 @@ export type Nudges = Readonly<Record<Passing, number>>
 type Waiter = { wake: () => void; wants: readonly Passing[] }
 
 /** Where a room last changed: in anything, in its state, in its members; in anything at earlier looks, latest first. */
-type RoomChange = {
-  position: number
-  state: number
-  members: number
-  before: readonly number[]
-}
+type RoomChange = { position: number; state: number; members: number; before: readonly number[] }
 
 /** So many earlier looks are remembered of a room: while a flood goes on there are several for each answer. */
 const looksBefore = 4
