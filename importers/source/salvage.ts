@@ -86,8 +86,15 @@ async function* bytesOf(
   const unpack = createInflateRaw({ finishFlush: constants.Z_SYNC_FLUSH })
   read.on('error', (error) => unpack.destroy(error))
   read.pipe(unpack)
+  let unpacked = 0
   try {
-    yield* unpack as AsyncIterable<Uint8Array>
+    for await (const chunk of unpack as AsyncIterable<Uint8Array>) {
+      unpacked += chunk.length
+      // The header may have told less.
+      if (isBomb(packed, unpacked))
+        throw new Error('It unpacks to so much more than it is that it is not read further')
+      yield chunk
+    }
   } finally {
     read.destroy()
     unpack.destroy()

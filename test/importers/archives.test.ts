@@ -153,6 +153,20 @@ test('a bomb in a zip without a directory is not unpacked', async () => {
   expect(String(opened)).toContain('so much more than it is')
 })
 
+test('a bomb that says of itself that it is small ends where it is found out', async () => {
+  const bytes = zipOf([['users.json', new Uint8Array(70_000_000)]])
+  // What is unpacked, in the header before it.
+  bytes.writeUInt32LE(100, 22)
+  const path = await written('export.zip', bytes.subarray(0, bytes.length - 30))
+  const source = await openSource(path, () => {})
+  let unpacked = 0
+  const reading = (async () => {
+    for await (const chunk of source.open('users.json')) unpacked += chunk.length
+  })()
+  expect(await reading.catch(String)).toContain('so much more than it is')
+  expect(unpacked).toBeLessThan(70_000_000)
+})
+
 test('a zip of which nothing is left says what to do', async () => {
   const path = await written('export.zip', zipOf(days(1)).subarray(0, 20))
   const opened = await openSource(path, () => {}).then(
