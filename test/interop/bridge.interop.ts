@@ -13,6 +13,7 @@ import { MautrixBridge, mautrixVenv, registrationOf } from './mautrix.ts'
 let directory: string
 let laneway: Laneway
 let bridge: MautrixBridge
+let startBridge: () => Promise<MautrixBridge>
 let alice: Login
 let ghost: string
 let room: string
@@ -31,7 +32,8 @@ beforeAll(async () => {
   await Bun.write(registration, registrationOf(`http://127.0.0.1:${port}`, serverName))
   await laneway.start()
   const log = `${directory}/bridge.log`
-  bridge = await MautrixBridge.start({ venv, port: port!, homeserver, serverName, log })
+  startBridge = () => MautrixBridge.start({ venv, port: port!, homeserver, serverName, log })
+  bridge = await startBridge()
   alice = await laneway.register('alice')
   ghost = `@_mautrix_bob:${serverName}`
 })
@@ -174,6 +176,44 @@ test('whom nobody knows yet, and what room, the bridge makes', async () => {
   expect(
     (await alice.request('GET', `${client}/profile/@_mautrix_unknown:${serverName}`)).status,
   ).toBe(404)
+})
+
+test('nobody else takes a name or an alias that is the bridge’s', async () => {
+  const { serverName } = laneway
+  const mine = await laneway.register('_mautrix_mine').catch((error: unknown) => String(error))
+  expect(mine).toContain('M_EXCLUSIVE')
+  const alias = encodeURIComponent(`#_mautrix_mine:${serverName}`)
+  const put = await alice.request('PUT', `${client}/directory/room/${alias}`, { room_id: room })
+  expect([put.status, await put.json()]).toEqual([
+    400,
+    expect.objectContaining({ errcode: 'M_EXCLUSIVE' }),
+  ])
+  // The bridge itself makes names there, and none elsewhere.
+  expect(await bridge.do<string>({ what: 'register', who: `@_mautrix_mine:${serverName}` })).toBe(
+    `@_mautrix_mine:${serverName}`,
+  )
+  const foreign = await bridge
+    .do({ what: 'register', who: `@somebody:${serverName}` })
+    .catch((error: unknown) => String(error))
+  expect(foreign).toContain('MExclusive')
+})
+
+test('what was sent while the bridge was away comes when it is back, in order', async () => {
+  await bridge.stop()
+  const texts = Array.from({ length: 7 }, (_, at) => `away ${at}`)
+  for (const text of texts) await say(text)
+  bridge = await startBridge()
+  expect(await bridge.do<number>({ what: 'ping' })).toBeGreaterThanOrEqual(0)
+  const bodies = () =>
+    bridge
+      .events('m.room.message')
+      .map((event) => event['content'].body as string)
+      .filter((body) => body.startsWith('away'))
+  await until(() => bodies().includes(texts.at(-1)!))
+  expect(bodies()).toEqual(texts)
+  // Its ghosts are there, and can go on.
+  const event = await bridge.do<string>({ what: 'send', who: ghost, room, text: 'back' })
+  await until(() => bridge.events('m.room.message').some((each) => each['event_id'] === event))
 })
 
 test('what was sent while the server was killed comes to the bridge once', async () => {

@@ -5,11 +5,12 @@ import { goneAmong } from '#test/spec/texts-in.ts'
 
 /**
  * shown-by.tsv says which test shows each route between servers, served and called, each rule that
- * implementers get wrong, what newer versions of the spec ask of servers, and what docs/security.md
- * claims. What it names must be there.
+ * implementers get wrong, what newer versions of the spec ask of servers, what docs/security.md
+ * claims, what application services are asked and may do, and of batches of history (MSC2716) each
+ * subtest and each defect of the implementation that there was. What it names must be there.
  */
 type Row = {
-  kind: 'route' | 'rule' | 'version'
+  kind: 'route' | 'rule' | 'version' | 'claim' | 'appservice' | 'history'
   what: string
   how: string
   file: string
@@ -48,19 +49,55 @@ test('every route between servers is served and called, or known not to be', () 
   expect([...shown].sort()).toEqual(wanted.sort())
 })
 
+/** The application service API, which servers call. */
+const askedOfAppservices = [
+  'getProtocolMetadata',
+  'ping',
+  'queryLocationByAlias',
+  'queryLocationByProtocol',
+  'queryRoomByAlias',
+  'queryUserByID',
+  'queryUserById',
+  'queryUserByProtocol',
+  'sendTransaction',
+]
+
+test('everything is asked of application services that the spec has for it', async () => {
+  const shown = rows.filter(({ kind, how }) => kind === 'appservice' && how === 'asked')
+  expect(shown.map(({ what }) => what).sort()).toEqual(askedOfAppservices)
+  const folder = process.env['LANEWAY_SPEC']
+  if (!folder) return
+  const ids: string[] = []
+  for (const file of new Bun.Glob('api/application-service/*.yaml').scanSync(folder))
+    for (const [, id] of (await Bun.file(join(folder, file)).text()).matchAll(
+      /^ +operationId: *(\w+)$/gm,
+    ))
+      ids.push(id!)
+  expect(ids.sort()).toEqual(askedOfAppservices)
+})
+
+const hows: Record<Row['kind'], readonly string[]> = {
+  route: ['served', 'called'],
+  rule: ['–'],
+  version: ['–'],
+  claim: ['–'],
+  appservice: ['asked', '–'],
+  history: ['–'],
+}
+
 test('every row is whole, and says what no other says', () => {
   expect(head).toBe(columns.join('\t'))
   for (const [index, line] of lines.entries()) {
     const { kind, what, how } = rows[index]!
     expect({ line, cells: line.split('\t').length }).toEqual({ line, cells: columns.length })
-    expect(['route', 'rule', 'version', 'claim']).toContain(kind)
+    expect(Object.keys(hows)).toContain(kind)
     expect(what).not.toBe('')
-    expect(kind === 'route' ? ['served', 'called'] : ['–']).toContain(how)
+    expect(hows[kind]).toContain(how)
   }
   expect(lines.filter((line, index) => lines.indexOf(line) !== index)).toEqual([])
 })
 
 test('every test that is named is there', async () => {
-  for (const { file } of rows) expect(file).toMatch(/^test\/.*\.test\.ts$/)
+  for (const { file } of rows) expect(file).toMatch(/^test\/(.*\.test|interop\/.*\.interop)\.ts$/)
   expect(await goneAmong(rows)).toEqual([])
 })
