@@ -36,14 +36,22 @@ export class Order {
   }
 }
 
+/** How far a long room is read is told after so many. */
+const tellEvery = 200_000
+
 type Page = { chunk: { content: { [name: string]: unknown } }[]; end?: string }
 
 /** What a room has of an export, read page by page from one end. */
 export async function readImported(login: Login, roomId: string, dir: 'f' | 'b'): Promise<Order> {
   const path = `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/messages?dir=${dir}&limit=1000`
   const order = new Order(dir)
+  let told = 0
   for (let from = ''; ;) {
     const page: Page = await login.get<Page>(path + from)
+    if (order.count >= told + tellEvery) {
+      told = order.count
+      console.error(JSON.stringify({ event: 'progress', name: `read ${dir}`, done: told }))
+    }
     for (const { content } of page.chunk) {
       const origin = content['org.laneway.import'] as { id?: string } | undefined
       if (typeof origin?.id === 'string') order.add(origin.id)
