@@ -39,7 +39,10 @@ class Importer {
       const answer = await response?.json().catch(() => undefined)
       if (!response || answer === undefined || [429, 503].includes(response.status))
         return undefined
-      if (!response.ok) throw new Error(`${response.status} ${path}: ${JSON.stringify(answer)}`)
+      if (!response.ok) {
+        const why = (await this.#program.complaints()).join('\n')
+        throw new Error(`${response.status} ${path}: ${JSON.stringify(answer)}\n${why}`)
+      }
       return answer as Json
     })
   }

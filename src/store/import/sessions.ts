@@ -164,6 +164,12 @@ export const setTakenBack = (
 export const untidied = (sql: Sql, shards: readonly number[], after: Key, limit: number) =>
   ended(sql, { shards, after, limit }, sql`(untidied or state = 'undoing')`)
 
+/** Those of a room that were aborted, and of which something is left. */
+export const abortedIn = (sql: Sql, shard: number, roomNid: number) =>
+  sql<SessionRow[]>`
+    select * from import_sessions
+    where shard = ${shard} and room_nid = ${roomNid} and untidied and state = 'aborted'`
+
 /** The same of those that other servers are to be told of. */
 export const toTakeBack = (sql: Sql, shards: readonly number[], after: Key, limit: number) =>
   ended(sql, { shards, after, limit }, sql`take_back_after is not null`)

@@ -1,4 +1,4 @@
-import { conflict, MatrixError } from '#core/error.ts'
+import { conflict, MatrixError, unavailable } from '#core/error.ts'
 import * as records from '#store/import/records.ts'
 import * as sessions from '#store/import/sessions.ts'
 import { unpackEventId } from '#store/room/event-id.ts'
@@ -10,9 +10,12 @@ import { Rounds } from '#engine/room/import/rounds.ts'
 import { Undo } from '#engine/room/import/undo.ts'
 import type { Lane } from '#engine/room/lane.ts'
 import type { Parts } from '#engine/room/parts.ts'
+import type { Room } from '#engine/room/room.ts'
 
 /** Rows dropped in one statement. */
 const atOnce = 1_000
+/** How long whoever imports anew waits until what was aborted is dropped. */
+const clearMs = 10_000
 /** Redactions after which it is noted how far they are. */
 const perNote = 100
 
@@ -58,6 +61,20 @@ export class Ended {
 
   async stop(): Promise<void> {
     await Promise.all([this.#tidying.stop(), this.#takingBack.stop()])
+  }
+
+  /**
+   * Waits until nothing is left in a room of what was aborted there: the same records on top of the same
+   * events make the same events again.
+   */
+  async clear(room: Pick<Room, 'shard' | 'nid'>, isStopping: () => boolean): Promise<void> {
+    const { sql } = this.#parts
+    const until = performance.now() + clearMs
+    const isOver = () => isStopping() || performance.now() > until
+    for (const row of await sessions.abortedIn(sql, room.shard, room.nid))
+      await this.#tidy(row, isOver)
+    if ((await sessions.abortedIn(sql, room.shard, room.nid)).length > 0)
+      throw unavailable('What was aborted in this room is still being dropped', 2_000)
   }
 
   /** Drops what is not published; the state that the session is in then. */

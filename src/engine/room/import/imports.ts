@@ -166,6 +166,7 @@ export class Imports {
       throw conflict('Somebody else is importing from this source into the room')
     if (open) return tell(open)
     if (wish.dryRun) return tell(undefined)
+    await this.#ended.clear(lane.room!, () => this.#steps.isStopping)
     const opened = await lane.perform<Opened>((answer) => new Open(answer))
     const { mode, position, federate, liveRoom, userId } = wish
     const row: sessions.NewSession = {

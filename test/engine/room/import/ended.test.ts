@@ -64,6 +64,14 @@ async function leftOf(session: string) {
   }
 }
 
+async function idsOf(session: string): Promise<string[]> {
+  const rows = await db.pool<{ id: string }[]>`
+    select encode(e.event_id, 'hex') as id from import_sessions s
+    join events e on e.shard = s.shard and e.chain = s.chain
+    where s.session_id = ${session} order by e.chain_index`
+  return rows.map(({ id }) => id)
+}
+
 const redactions = (roomId: string) => db.pool<{ json: string }[]>`
   select j.json from rooms r
   join events e using (shard, room_nid)
@@ -93,6 +101,22 @@ describe('a server that ends', () => {
     const again = await imported(second, roomId, 20)
     await endImport(second, roomId, again, 'commit')
     expect(await leftOf(again)).toMatchObject({ records: 20, members: 1 })
+    expect(second.errors).toEqual([])
+  })
+
+  test('behind an abort drops what was staged before the same is imported anew', async () => {
+    const first = await openStage(db)
+    const roomId = await createRoom(first)
+    await say(first, roomId, 'one')
+    const session = await imported(first, roomId, 1_200)
+    const ids = await idsOf(session)
+    await kill(first, session, { state: 'aborted', untidied: true })
+    await using second = await openStage(db)
+    // The room is what it was, so these are the same events.
+    const again = await imported(second, roomId, 1_200)
+    expect(await idsOf(again)).toEqual(ids)
+    expect(ids.length).toBeGreaterThan(1_200)
+    await endImport(second, roomId, again, 'commit')
     expect(second.errors).toEqual([])
   })
 
