@@ -194,7 +194,10 @@ export type BatchCounts = {
   lastTs: number | null
 }
 
-/** Notes what a batch is answered, now and for ever, and counts it. */
+/**
+ * Notes what a batch is answered, now and for ever, and counts it: once, even if what an owner before has sent
+ * arrives only now.
+ */
 export const finishBatch = (
   sql: Sql,
   { shard, session_nid: nid }: Key,
@@ -205,13 +208,15 @@ export const finishBatch = (
   with noted as (
     insert into import_batches (shard, session_nid, batch, answer)
     values (${shard}, ${nid}, ${batch}, ${answer})
+    on conflict do nothing
+    returning batch
   )
   update import_sessions set next_batch = ${batch + 1},
     accepted = accepted + ${counts.accepted}, duplicates = duplicates + ${counts.duplicates},
     failed = failed + ${counts.failed},
     first_ts = least(first_ts, ${counts.firstTs}::bigint),
     last_ts = greatest(last_ts, ${counts.lastTs}::bigint)
-  where shard = ${shard} and session_nid = ${nid}`
+  where shard = ${shard} and session_nid = ${nid} and exists (select from noted)`
 
 export async function answerOf(
   sql: Sql,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import * as sessions from '#store/import/sessions.ts'
 import { commit } from '#store/room/commit.ts'
 import { testDatabase } from '#test/database.ts'
 import { createRoom, openStage, say, type Stage, until } from '#test/room-engine.ts'
@@ -137,4 +138,18 @@ test('replies in a circle are all there in the end', async () => {
   const done = await endImport(stage, roomId, session, 'commit')
   expect(done).toMatchObject({ degraded: 1, lost: [] })
   expect(await chainOf(session)).toEqual(bodies(3))
+})
+
+test('a batch that an owner before has noted after all is counted once', async () => {
+  await using stage = await openStage(db)
+  const roomId = await createRoom(stage)
+  const { session_id: session } = await openImport(stage, roomId)
+  await sendBatch(stage, roomId, session, 0, { records: messages('m', ann, 3), people })
+  // What arrives late, and nobody in memory knows of.
+  const row = (await sessions.byId(db.pool, session))!
+  const counts = { accepted: 2, duplicates: 0, failed: 0, firstTs: null, lastTs: null }
+  await sessions.finishBatch(db.pool, row, 1, '{}', counts)
+  const batch = { records: messages('n', ann, 2) }
+  expect(await sendBatch(stage, roomId, session, 1, batch)).toMatchObject({ next_batch: 2 })
+  expect(await sessions.byId(db.pool, session)).toMatchObject({ next_batch: 2, accepted: 5 })
 })
