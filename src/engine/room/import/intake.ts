@@ -262,22 +262,22 @@ export class Intake {
     return known
   }
 
-  /** Invites newcomers within the chain, and lets them join. */
+  /** Lets newcomers join within the chain, invited where they have to be. */
   async #join(users: readonly string[], ts: number): Promise<void> {
     const staging = this.#staging
     const leader = await this.#behind((room) =>
       leaderOf(this.#lane.parts, room, staging.state, [staging.wish.userId]),
     )
-    const wishes = users.flatMap((user): MemberWish[] => {
+    const wishes = users.map((user): MemberWish => {
       const person = staging.people.get(user)!
       const profile: JsonObject = {
         ...(person.displayname !== null && { displayname: person.displayname }),
         ...(person.avatar_url !== null && { avatar_url: person.avatar_url }),
       }
       const join = { sender: user, target: user, content: { ...profile, membership: 'join' }, ts }
-      if (!leader?.mayInvite) return [join]
+      if (!leader?.mayInvite) return join
       const content = { ...profile, membership: 'invite' }
-      return [{ sender: leader.userId, target: user, content, ts }, join]
+      return { ...join, invite: { sender: leader.userId, target: user, content, ts } }
     })
     const refusals = await this.#lane.perform<Refusals>(
       (answer) => new TakeMembers(answer, staging, wishes),

@@ -24,6 +24,8 @@ export type MemberWish = {
   target: string
   content: JsonObject
   ts: number
+  /** An invite, for where the room would not let them in without. */
+  invite?: MemberWish
 }
 
 /** Why a membership was not changed, by user. */
@@ -58,9 +60,16 @@ export class TakeMembers extends Asked<Refusals> {
     const chain = new Chain(parts, room, this.#staging)
     const refusals: Refusals = new Map()
     yield* chain.begin(this.#wishes)
+    // What the room asks of one it asks of all.
+    let isClosed = false
     for (const wish of this.#wishes) {
-      const refusal = yield* chain.add(wish)
-      if (refusal !== undefined) refusals.set(wish.target, refusal)
+      const { invite, target } = wish
+      let refusal = isClosed && invite ? 'An invite is needed' : yield* chain.add(wish)
+      if (refusal !== undefined && invite) {
+        isClosed = true
+        refusal = (yield* chain.add(invite)) ?? (yield* chain.add(wish))
+      }
+      if (refusal !== undefined) refusals.set(target, refusal)
       yield
     }
     if (room.stale) throw new RoomReloaded()
@@ -118,7 +127,9 @@ class Chain {
     // All at once what each would ask for by itself.
     yield* numbersFor(
       this.#parts.interner,
-      wishes.map((wish) => this.#subjectOf(wish)),
+      wishes.flatMap((wish) =>
+        [...(wish.invite ? [wish.invite] : []), wish].map((each) => this.#subjectOf(each)),
+      ),
     )
     const { tip, row } = this.#staging
     const nids = tip ? [tip.nid] : row.anchors
