@@ -21,12 +21,6 @@ export type Database = {
 }
 
 const migrations = new URL('../sql', import.meta.url).pathname
-/**
- * How many KiB of new words to search for are collected before they are sorted into the index, which costs
- * each message the less the more there are. A search looks through what is collected.
- */
-const wordsCollected = 16 * 1024
-
 /** Connections that tools and restarts may take beside our pools. */
 const spareConnections = 20
 /** How long a start waits for a database that says that it is starting up. */
@@ -54,7 +48,7 @@ export async function openDatabase(
     waitMs,
     log: options.log,
     ...(options.meter && { meter: options.meter }),
-    session: { ...planOnce, gin_pending_list_limit: wordsCollected },
+    session: planOnce,
   })
   const stop = async () => {
     await sql.end({ timeout: 1 })
