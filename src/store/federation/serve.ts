@@ -182,14 +182,21 @@ export async function walkDown(
         s.seen || found.nids, s.taken || top.nids, s.level + 1
       from step s
       cross join lateral (
-        select array_agg(event_nid order by exists (
-            select from import_chains c where c.shard = ${shard} and c.chain = f.chain
-          ), event_nid desc) as nids
+        select array_agg(event_nid order by event_nid desc) as nids
         from (
-          select event_nid, chain, depth, max(depth) over () as most from events
-          where shard = ${shard} and event_nid = any(s.frontier)
+          select e.event_nid, rank() over (order by e.depth desc, i.order_key desc nulls first)
+          from events e
+          left join lateral (
+            select r.order_key from import_chains c
+            join spans r on r.shard = c.shard and r.chain = c.chain
+              and (r.from_index is null or r.from_index <= e.chain_index)
+              and (r.to_index is null or r.to_index >= e.chain_index)
+            where c.shard = e.shard and c.chain = e.chain
+            limit 1
+          ) i on true
+          where e.shard = ${shard} and e.event_nid = any(s.frontier)
         ) f
-        where depth = most
+        where rank = 1
       ) top
       cross join lateral (
         select coalesce(array_agg(distinct p.event_nid), '{}') as nids

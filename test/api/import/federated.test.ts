@@ -94,7 +94,7 @@ test('a room in which another server is: refused, unless it is to be federated; 
   expect(types(missing.body['events'])).toEqual(['org.laneway.import.boundary'])
   const [end] = missing.body['events'] as JsonObject[]
   const twoPdu = received('m.room.message')[1]!
-  expect(end!['depth']).toBe((twoPdu['depth'] as number) - 1)
+  expect(end!['depth']).toBe(twoPdu['depth'])
 
   const backfilled = async () =>
     (await federation('GET', `backfill/${encoded(roomId)}?v=${encoded(boundary)}&limit=100`)).body[
@@ -115,6 +115,12 @@ test('a room in which another server is: refused, unless it is to be federated; 
   expect(texts(pdus)).toEqual(['two', ...imported, 'one'])
   const deep = pdus.filter(({ depth }) => depth === twoPdu['depth'])
   expect(texts(deep)).toEqual(['two', ...imported])
+  // And before what is read before it, however few are asked for.
+  const { body: few } = await federation(
+    'GET',
+    `backfill/${encoded(roomId)}?v=${encoded(done.body.merge_event_id)}&limit=10`,
+  )
+  expect(texts(few['pdus'] as JsonObject[])).toEqual(['two', ...imported.slice(0, 6)])
   expect(await served(m0!)).toBe(200)
 
   // The state is what it was, but for who spoke.
@@ -164,6 +170,10 @@ test('behind all that was said other servers get the end alone, too; and the new
     const session = opened.body.session_id as string
     const records = messages(source, ann, 20)
     await ask('PUT', `${path}/${session}/batches/0`, { people: [{ user_id: ann }], records })
+    await creator.do('PUT', `rooms/${encoded(roomId)}/send/m.room.message/${source}`, {
+      msgtype: 'm.text',
+      body: `while ${source} came`,
+    })
     const done = await ask('POST', `${path}/${session}/commit`)
     return done.body.merge_event_id as string
   }
@@ -173,19 +183,42 @@ test('behind all that was said other servers get the end alone, too; and the new
     latest_events: [merge],
     limit: 20,
   })
-  const types = (missing['events'] as JsonObject[]).map((pdu) => pdu['type'])
-  expect(types).toEqual(['org.laneway.import.boundary'])
+  const said = (pdus: unknown) =>
+    (pdus as JsonObject[]).flatMap(({ type, content }) =>
+      type === 'm.room.message' ? [(content as JsonObject)['body'] as string] : [],
+    )
+  expect(said(missing['events'])).toEqual(['while end came'])
+  expect((missing['events'] as JsonObject[]).map(({ type }) => type)).toContain(
+    'org.laneway.import.boundary',
+  )
 
-  const start = await importing('start', { at_start: true })
+  // Two at one place: one after the other, and both behind what comes next.
+  await importing('start', { at_start: true })
+  const [first] = await creator
+    .do('GET', `rooms/${encoded(roomId)}/messages?dir=b&limit=100`)
+    .then(({ chunk }) =>
+      (chunk as JsonObject[]).filter(
+        ({ content }) => (content as JsonObject)['body'] === 'while end came',
+      ),
+    )
+  const last = await importing('again', { before: first!['event_id'] })
   const { body } = await federation(
     'GET',
-    `backfill/${encoded(roomId)}?v=${encoded(start)}&limit=100`,
-  )
-  const read = (body['pdus'] as JsonObject[]).flatMap(({ type, content }) =>
-    type === 'm.room.message' ? [(content as JsonObject)['body'] as string] : [],
+    `backfill/${encoded(roomId)}?v=${encoded(last)}&limit=100`,
   )
   const down = (name: string) => Array.from({ length: 20 }, (_, index) => `${name}${19 - index}`)
-  expect(read).toEqual([...down('end'), ...down('start')])
+  // At the end it is deeper than what was said meanwhile.
+  const read = [
+    'while again came',
+    'while start came',
+    ...down('end'),
+    'while end came',
+    ...down('again'),
+    ...down('start'),
+  ]
+  expect(said(body['pdus'])).toEqual(read)
+  const page = await creator.do('GET', `rooms/${encoded(roomId)}/messages?dir=b&limit=200`)
+  expect(said(page.chunk)).toEqual(read)
 })
 
 test('a room that has become private meanwhile is left as it is: the import would take out who joined before', async () => {

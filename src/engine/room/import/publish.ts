@@ -108,8 +108,14 @@ export class Publish extends Asked<Published> {
     const tip = (yield* parts.events.byNids(room, [staging.tip!.nid])).get(staging.tip!.nid)!
     const { revision } = room
     const cited = citedBy(room)
-    const before = yield* stateWith(parts, room, staging)
     const at = yield* placeFor(parts, room, staging)
+    // Other servers are to learn of the chain by its end alone: all else would be shown as new there.
+    const isApart = this.#drafts.has(mergeType)
+      ? this.#drafts.has(boundaryType)
+      : at !== undefined || hasOthers(parts, room)
+    // They do not know what leads to that end: what was the newest has to be cited beside it.
+    const isLine = isUnmoved(room, staging) && !isApart
+    const before = isLine ? staging.state : yield* stateWith(parts, room, staging)
     const redactions = yield* wait(
       importChains
         .redactionsIn(parts.sql, room.shard, staging.row.chain, false)
@@ -125,16 +131,12 @@ export class Publish extends Asked<Published> {
     if (room.revision !== revision) return undefined
     const draft = (wish: Omit<Building, 'lookup' | 'before'>) =>
       this.#draft(parts, room, policy, { ...wish, lookup, before })
-    // Other servers are to learn of the chain by its end alone: all else would be shown as new there.
-    const isApart = this.#drafts.has(mergeType)
-      ? this.#drafts.has(boundaryType)
-      : at !== undefined || hasOthers(parts, room)
-    const depth = at ? at.depth - 1 : tip.event.depth + 1
+    // As deep as what is before it, that other servers ask for both before what is read before them.
+    const depth = at ? at.depth - (staging.row.dense ? 1 : 0) : tip.event.depth + 1
     const boundary = isApart
       ? draft({ type: boundaryType, prevs: [tip], covers: [], depth })
       : undefined
     const end = boundary && this.#boundaryOf(parts, room, tip, boundary, numbers)
-    const isLine = isUnmoved(room, staging) && !at
     const last = end?.known ?? tip
     const covered = isLine ? [...room.extremities.values()].map(({ known }) => known) : cited
     const merge = draft({
@@ -288,7 +290,10 @@ const isUnmoved = (room: Room, { row }: Staging): boolean =>
  * speak in the chain.
  */
 function* stateWith(parts: Parts, room: Room, staging: Staging): Task<StateMap> {
-  if (isUnmoved(room, staging)) return staging.state
+  // Memberships that only the chain has are what a resolution would come to.
+  const isStill = isUnmoved(room, staging)
+  if (isStill && room.state.diff(staging.state).every(({ old }) => old === undefined))
+    return staging.state
   const tips = [...room.extremities.values()].map(({ after }) => after)
   const resolved = yield* resolveStates(parts, room, [...tips, staging.state])
   const speakers = yield* wait(
