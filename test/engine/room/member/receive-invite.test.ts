@@ -117,6 +117,8 @@ test.each(versions)(
     expect(stage.signals).toContainEqual({
       s: 'rooms-at',
       positions: [[landed.shard, landed.position]],
+      // It came from another server: there is nothing to tell others.
+      sends: false,
     })
     expect(await stored(database, room.roomId, landed.eventId)).toMatchObject({
       flags: eventFlags.outlier,
