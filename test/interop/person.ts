@@ -55,6 +55,8 @@ export class Person {
       userId: login.user_id,
       accessToken: login.access_token,
       deviceId: login.device_id,
+      // As the clients that people have are told.
+      timelineSupport: true,
       logger: silent,
     })
     const person = new Person(client, login.user_id, baseUrl, login.access_token)
