@@ -64,13 +64,27 @@ async function finishChain(lane: Lane, staging: Staging, leader: Leader): Promis
   const intake = new Intake(lane, staging, { batch: row.next_batch, records: [], namedOnly: false })
   await intake.settleAll()
   await leave(lane, staging)
-  const { failed } = intake.tally
-  const told: JsonObject = {
-    degraded: intake.degraded,
-    lost: failed.map(({ src_id, errcode, error }) => ({ src_id, errcode, error })),
-  }
+  const told = await note(lane, row, intake)
   if (!staging.tip) return { published: undefined, told }
   return { published: await publish(lane, staging, leader), told }
+}
+
+type Settled = { degraded: number; lost: JsonObject[] }
+
+const settledBefore = ({ answer }: sessions.SessionRow): Settled =>
+  answer === null ? { degraded: 0, lost: [] } : (JSON.parse(answer) as Settled)
+
+/** Writes down what became of records that waited, before it is published: it is told after a crash as well. */
+async function note(lane: Lane, row: sessions.SessionRow, intake: Intake): Promise<Settled> {
+  const before = settledBefore(row)
+  const lost = intake.tally.failed.map(({ src_id, errcode, error }) => ({ src_id, errcode, error }))
+  const settled = {
+    degraded: before.degraded + intake.degraded,
+    lost: [...before.lost, ...lost],
+  }
+  row.answer = JSON.stringify(settled)
+  await sessions.setState(lane.parts.sql, row, 'open', row.answer)
+  return settled
 }
 
 /** Ties it into the room, signed by its policy server if it has one. What is history that server is not asked of. */
@@ -85,11 +99,12 @@ function publish(lane: Lane, staging: Staging, leader: Leader): Promise<Publishe
 
 /** It was published, and the server ended before it could say so. */
 async function publishedBefore(lane: Lane, { row }: Staging, leader: Leader): Promise<Answer> {
+  const told = settledBefore(row)
   const txn = importTxn(leader.userId, row.session_id, 'merge')
   const found = await localTxns.find(lane.parts.sql, lane.shard, txn)
-  if (!found) return { published: undefined, told: {} }
+  if (!found) return { published: undefined, told }
   const mergeEventId = unpackEventId(found.event_id, lane.room!.version)
-  return { published: { mergeEventId, boundaryEventId: undefined }, told: {} }
+  return { published: { mergeEventId, boundaryEventId: undefined }, told }
 }
 
 /** Whoever came for the import alone leaves at its end. */
