@@ -16,6 +16,7 @@ import {
   until,
 } from '#test/room-engine.ts'
 import { judgementIn, splits } from '#test/simulation/states.ts'
+import { endImport, ghost, messages, openImport, person, sendBatch } from './import/importing.ts'
 import { readingOrder } from './reading-order.ts'
 import { mallory, openScene, there } from './scene.ts'
 
@@ -196,4 +197,18 @@ test('what another server ties is not read, either, and what cites it follows wi
   expect(order.slice(-2)).toEqual([first.event.eventId, last.event.eventId])
   expect(order).not.toContain(tie.event.eventId)
   expect(await endsOf(stage)).toBe(1)
+})
+
+test('an import is neither begun nor tied in while a room has more ends than its event may cite', async () => {
+  await using stage = await openScene(database)
+  const { roomId } = stage
+  const wish = { federate: true, mode: 'append' } as const
+  const { session_id: session } = await openImport(stage, roomId, wish)
+  const records = messages('m', ghost('ann'), 2)
+  await sendBatch(stage, roomId, session, 0, { records, people: [person(ghost('ann'))] })
+  await fork(stage, 25)
+  const busy = { status: 503, message: expect.stringContaining('too many ends') }
+  const other = { ...wish, source: 'slack' }
+  await expect(openImport(stage, roomId, other)).rejects.toMatchObject(busy)
+  await expect(endImport(stage, roomId, session, 'commit')).rejects.toMatchObject(busy)
 })

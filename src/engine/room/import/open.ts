@@ -1,4 +1,4 @@
-import { conflict, forbidden, invalidParam, notFound } from '#core/error.ts'
+import { conflict, forbidden, invalidParam, notFound, unavailable } from '#core/error.ts'
 import { historyVisibilityOf } from '#core/content/m.room.history_visibility.ts'
 import { emptyPart } from '#store/room/batch.ts'
 import * as importChains from '#store/room/import-chains.ts'
@@ -11,7 +11,7 @@ import type { Lane } from '#engine/room/lane.ts'
 import { isOurs } from '#engine/room/member/local-member.ts'
 import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import type { Room } from '#engine/room/room.ts'
-import { citedBy } from '#engine/room/local/send.ts'
+import { citedBy, maxPrevs } from '#engine/room/local/send.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { type Outcome, RoomReloaded } from '#engine/room/work.ts'
 import type { OpenImport } from '#engine/worker/import-steps.ts'
@@ -106,6 +106,15 @@ export function* requireMarking(parts: Parts, room: Room, userId: string): Task<
     throw forbidden(`${userId} is not in the room, or may not send the marker of an import there`)
 }
 
+/**
+ * What begins or ties in an import cites every end of the room, and one event more: the state before it would be
+ * another than the room's otherwise. Rooms with more ends are about to be tied together.
+ */
+export function requireFewEnds(room: Room): void {
+  if (room.extremities.size >= maxPrevs)
+    throw unavailable('The room has too many ends just now: they are being tied together', 5_000)
+}
+
 /** What a session begins with. */
 export type Opened = {
   sessionNid: number
@@ -128,6 +137,7 @@ export class Open extends Asked<Opened> {
     const { parts } = lane
     const room = yield* lane.load()
     if (!room) throw notFound('The room is not known')
+    requireFewEnds(room)
     const shard = shardOfRoom(parts, room)
     const { state, revision } = room
     // One of its own: a row that live commits count on is not to be locked by an import.

@@ -25,6 +25,7 @@ import { type Parts, shardOfRoom } from '#engine/room/parts.ts'
 import { readSpans } from '#engine/room/decide/place.ts'
 import { resolveStates } from '#engine/room/decide/resolve.ts'
 import type { Known, Room } from '#engine/room/room.ts'
+import { requireFewEnds } from '#engine/room/import/open.ts'
 import { citedBy, txnOf } from '#engine/room/local/send.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 import { type Committed, type Outcome, RoomReloaded } from '#engine/room/work.ts'
@@ -106,6 +107,7 @@ export class Publish extends Asked<Published> {
   *#once(parts: Parts, room: Room): Task<Outcome | undefined> {
     const staging = this.#staging
     const tip = (yield* parts.events.byNids(room, [staging.tip!.nid])).get(staging.tip!.nid)!
+    requireFewEnds(room)
     const { revision } = room
     const cited = citedBy(room)
     const at = yield* placeFor(parts, room, staging)
