@@ -8,17 +8,9 @@ import * as findEvents from '#store/room/find-events.ts'
 import type { Known, Room } from '#engine/room/room.ts'
 import { type Task, wait } from '#engine/room/task.ts'
 
-type LookUp = {
-  ids: readonly Uint8Array[]
-  resolve: (rows: readonly findEvents.FoundEvent[]) => void
-  reject: (error: unknown) => void
-}
-
 /** Events of rooms, by number and by ID: bounded in bytes, filled by look-ups of many at once. */
 export class EventCache {
   readonly #sql: Pool
-  /** What lanes ask for in one round of turns, to be looked up together. */
-  #asked: LookUp[] = []
   readonly #byNid: LRUCache<number, Known>
   readonly #nidOf = new Map<string, number>()
 
@@ -86,10 +78,10 @@ export class EventCache {
       else missing.push(packEventId(eventId))
     }
     if (missing.length === 0) return found
-    for (const row of yield* wait(this.#lookUp(missing))) {
+    // Of each lane by itself: what one asks for is not to wait for what a flooded room asks for.
+    const rows = yield* wait(findEvents.byIds(this.#sql, missing).then((list) => list))
+    for (const row of rows) {
       if (row.room_nid !== room.nid) continue
-      // It may be what somebody else in this room has asked for.
-      if (!wanted.has(unpackEventId(row.event_id, room.version))) continue
       const known = this.#read(room, row)
       found.set(known.event.eventId, known)
     }
@@ -100,32 +92,6 @@ export class EventCache {
         if (known) found.set(eventId, known)
       }
     return found
-  }
-
-  /** Rows of events by ID, with those that others ask for at the same time: a statement costs as much as many rows. */
-  #lookUp(ids: readonly Uint8Array[]): Promise<readonly findEvents.FoundEvent[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<readonly findEvents.FoundEvent[]>()
-    if (this.#asked.push({ ids, resolve, reject }) === 1) queueMicrotask(() => this.#look())
-    return promise
-  }
-
-  #look(): void {
-    const all = this.#asked
-    this.#asked = []
-    for (let from = 0, to = 0; from < all.length; from = to) {
-      const ids: Uint8Array[] = []
-      while (to < all.length && (to === from || ids.length + all[to]!.ids.length <= idsPerQuery))
-        for (const id of all[to++]!.ids) ids.push(id)
-      const some = all.slice(from, to)
-      findEvents.byIds(this.#sql, ids).then(
-        (rows) => {
-          for (const { resolve } of some) resolve(rows)
-        },
-        (error: unknown) => {
-          for (const { reject } of some) reject(error)
-        },
-      )
-    }
   }
 
   /** Events of a room by number; one that is not there is a fault of ours. */
@@ -180,6 +146,4 @@ export class EventCache {
 }
 
 const rowsPerQuery = 5_000
-/** So many are looked up together; one lane may ask for more. */
-const idsPerQuery = 1_000
 const rowsPerStep = 50
